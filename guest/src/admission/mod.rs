@@ -1,0 +1,397 @@
+//! The gateway: which request may enter which store's room, and what every
+//! other request is told. Exported as `wit/gateway.wit`.
+
+pub mod origin;
+mod params;
+pub mod refusal;
+pub mod token;
+
+use std::time::UNIX_EPOCH;
+
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+
+use self::params::Params;
+use self::refusal::{Code, Refused, json_body};
+use crate::config::{Config, ConfigError};
+use crate::imports::{Imports, Level};
+use crate::protocol::{Transport, v3, v4};
+
+/// An HTTP request, as far as admission looks at it.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Upper case.
+    pub method: String,
+    /// The URL's path.
+    pub path: String,
+    /// What follows `?`.
+    pub query: Option<String>,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Whether it asks to become a WebSocket.
+    pub upgrade: bool,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// The headers that admission looks at.
+pub const HEADERS_READ: [&str; 2] = ["origin", "access-control-request-headers"];
+
+/// An answer that needs no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: String,
+}
+
+/// Leave to enter one store's room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The store.
+    pub store_id: String,
+    /// How the client speaks.
+    pub transport: Transport,
+    /// Who it is, as JSON: see [`Principal`].
+    pub principal: String,
+    /// Headers for what the room answers.
+    pub response_headers: Vec<(String, String)>,
+    /// The keep-alive frame and its answer.
+    pub auto_response: Option<(String, String)>,
+}
+
+/// Who was admitted.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Principal {
+    /// By a token.
+    User(token::User),
+    /// By `SERVER_BYPASS_TOKEN`.
+    Server,
+    /// Where no authentication is required.
+    Anonymous,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answer with this.
+    Respond(Response),
+    /// Hand it to the store's room.
+    Enter(Admission),
+    /// Accept the WebSocket and close it at once.
+    Close {
+        /// The close code.
+        code: u16,
+        /// The refusal's code.
+        reason: String,
+    },
+    /// Answer with what [`refuse`] makes of it and the body.
+    Refuse {
+        /// Why.
+        refused: Refused,
+        /// The answer's headers.
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// Paths that never sync, whatever their parameters: here or to come.
+const RESERVED: [&str; 6] = ["healthz", "readyz", "metrics", "admin", "api", "v1"];
+
+const ABOUT: &str = "Syncline, a sync backend for LiveStore.\n\
+Point a LiveStore client's makeWsSync, makeHttpSync (0.4) or makeCfSync (0.3) at this URL.\n";
+
+/// Decides on one request.
+pub fn admit(
+    imports: &mut impl Imports,
+    config: &Result<Config, ConfigError>,
+    request: &Request,
+) -> Verdict {
+    let origin = request.header("origin");
+    if let Some(response) = reserved(request) {
+        return Verdict::Respond(response);
+    }
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            imports.log(Level::Error, &format!("configuration: {error}"));
+            let refused = Refused::new(
+                Code::AuthServiceError,
+                "The server is not configured correctly. Its log says more.",
+            );
+            return refusal_verdict(request, refused, Vec::new());
+        }
+    };
+    if let Err(refused) = origin::check(config, origin) {
+        return refusal_verdict(request, refused, Vec::new());
+    }
+    let cors = origin::cors_headers(origin);
+    if request.method == "OPTIONS" {
+        let mut headers = cors;
+        headers.extend(origin::preflight_headers(
+            request.header("access-control-request-headers"),
+        ));
+        return Verdict::Respond(Response {
+            status: 204,
+            headers,
+            body: String::new(),
+        });
+    }
+    match enter(imports, config, request) {
+        Ok(Entry::Admitted(mut admission)) => {
+            admission.response_headers = cors;
+            Verdict::Enter(admission)
+        }
+        Ok(Entry::About) => Verdict::Respond(text(200, cors, ABOUT.to_owned())),
+        Err(refused) => refusal_verdict(request, refused, cors),
+    }
+}
+
+/// The answer to a refused HTTP request.
+#[must_use]
+pub fn refuse(
+    status: u16,
+    code: &str,
+    message: &str,
+    retry_after_ms: Option<u64>,
+    mut headers: Vec<(String, String)>,
+    body: &[u8],
+) -> Response {
+    headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    Response {
+        status,
+        headers,
+        body: refusal::http_body(code, message, retry_after_ms, body),
+    }
+}
+
+enum Entry {
+    Admitted(Admission),
+    About,
+}
+
+fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Result<Entry, Refused> {
+    let params = Params::read(request.query.as_deref());
+    let is_websocket_path = request.path.ends_with("/websocket");
+    let transport = match params.transport.as_deref() {
+        Some("ws") => Transport::WsV4,
+        Some("http") => Transport::HttpV4,
+        Some(_) => {
+            return Err(Refused::new(
+                Code::InvalidRequest,
+                "The URL parameter `transport` is neither `ws` nor `http`.",
+            ));
+        }
+        None if is_websocket_path => Transport::WsV3,
+        None if request.path == "/" && !request.upgrade => {
+            return match request.method.as_str() {
+                "GET" | "HEAD" => Ok(Entry::About),
+                _ => Err(Refused::new(
+                    Code::InvalidRequest,
+                    "A sync request needs the URL parameters `storeId` and `transport`.",
+                )),
+            };
+        }
+        None if request.upgrade || params.store_id.is_some() => {
+            return Err(Refused::new(
+                Code::InvalidRequest,
+                "The URL parameter `transport` is missing (`ws` or `http`).",
+            ));
+        }
+        None => return Err(Refused::new(Code::NotFound, "Nothing is here.")),
+    };
+    match transport {
+        Transport::HttpV4 if request.method != "POST" => {
+            return Err(Refused::new(
+                Code::MethodNotAllowed,
+                "RPC requests over HTTP are POST requests.",
+            ));
+        }
+        Transport::WsV4 | Transport::WsV3 if !request.upgrade => {
+            return Err(Refused::new(
+                Code::UpgradeRequired,
+                "This is a WebSocket endpoint: the request has no `Upgrade: websocket`.",
+            ));
+        }
+        _ => {}
+    }
+    let store_id = params.store_id()?;
+    let principal = authenticate(imports, config, &params, store_id)?;
+    Ok(Entry::Admitted(Admission {
+        store_id: store_id.to_owned(),
+        transport,
+        principal: serde_json::to_string(&principal).unwrap_or_default(),
+        response_headers: Vec::new(),
+        auto_response: match transport {
+            Transport::WsV4 => Some((v4::PING.to_owned(), v4::PONG.to_owned())),
+            Transport::WsV3 => Some((v3::PING.to_owned(), v3::PONG.to_owned())),
+            Transport::HttpV4 => None,
+        },
+    }))
+}
+
+fn authenticate(
+    imports: &mut impl Imports,
+    config: &Config,
+    params: &Params,
+    store_id: &str,
+) -> Result<Principal, Refused> {
+    let payload = params.payload().map_err(|()| {
+        let code = if config.auth_required {
+            Code::TokenInvalid
+        } else {
+            Code::InvalidRequest
+        };
+        Refused::new(code, "The URL parameter `payload` is not JSON.")
+    })?;
+    let field = |name: &str| {
+        payload
+            .as_ref()
+            .and_then(|payload| payload.get(name))
+            .filter(|value| !value.is_null())
+    };
+    let instance_id = field("instanceId");
+    let matches_store = instance_id.is_none_or(|id| id.as_str() == Some(store_id));
+    let other_store = || {
+        Refused::new(
+            Code::Forbidden,
+            "The payload's `instanceId` is not the `storeId` asked for.",
+        )
+    };
+    if !config.auth_required {
+        return if matches_store {
+            Ok(Principal::Anonymous)
+        } else {
+            Err(other_store())
+        };
+    }
+
+    let missing = |what: &str| {
+        Refused::new(
+            Code::TokenMissing,
+            format!("The sync payload has no `{what}`."),
+        )
+    };
+    let bypass = config
+        .server_bypass_token
+        .as_deref()
+        .zip(field("serverBypass"));
+    let token = field("authToken");
+    if bypass.is_none() && token.is_none() {
+        return Err(missing("authToken"));
+    }
+    if instance_id.is_none() {
+        return Err(missing("instanceId"));
+    }
+    if let Some((expected, given)) = bypass {
+        return if !secrets_equal(given, expected) {
+            Err(Refused::new(
+                Code::TokenInvalid,
+                "The `serverBypass` token is not the right one.",
+            ))
+        } else if !matches_store {
+            Err(other_store())
+        } else {
+            Ok(Principal::Server)
+        };
+    }
+    let (Some(secret), Some(token)) = (config.jwt_secret.as_deref(), token.and_then(Value::as_str))
+    else {
+        return Err(Refused::new(
+            Code::TokenInvalid,
+            "The payload's `authToken` is not a string.",
+        ));
+    };
+    let now_seconds = imports
+        .now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let user = token::check(
+        imports,
+        secret,
+        config.grace_period_seconds,
+        token,
+        store_id,
+        now_seconds,
+    )?;
+    if !matches_store {
+        return Err(other_store());
+    }
+    Ok(Principal::User(user))
+}
+
+/// Compares in time that does not depend on where they differ.
+fn secrets_equal(given: &Value, expected: &str) -> bool {
+    given
+        .as_str()
+        .is_some_and(|given| given.as_bytes().ct_eq(expected.as_bytes()).into())
+}
+
+fn reserved(request: &Request) -> Option<Response> {
+    let first = request.path.trim_start_matches('/').split('/').next()?;
+    if !RESERVED.contains(&first) {
+        return None;
+    }
+    let answer = match (request.path.as_str(), request.method.as_str()) {
+        ("/healthz" | "/readyz", "GET" | "HEAD") => text(200, Vec::new(), "ok\n".to_owned()),
+        ("/healthz" | "/readyz", _) => refusal_response(
+            &Refused::new(Code::MethodNotAllowed, "Only GET is answered here."),
+            Vec::new(),
+        ),
+        _ => refusal_response(
+            &Refused::new(Code::NotFound, "Nothing is here (a reserved path)."),
+            Vec::new(),
+        ),
+    };
+    Some(answer)
+}
+
+/// A refusal in the form that this request's client can read.
+fn refusal_verdict(request: &Request, refused: Refused, headers: Vec<(String, String)>) -> Verdict {
+    if request.upgrade
+        && let Some(code) = refused.code.close_code()
+    {
+        return Verdict::Close {
+            code,
+            reason: refused.code.as_str().to_owned(),
+        };
+    }
+    if request.method == "POST" {
+        return Verdict::Refuse { refused, headers };
+    }
+    Verdict::Respond(refusal_response(&refused, headers))
+}
+
+fn refusal_response(refused: &Refused, mut headers: Vec<(String, String)>) -> Response {
+    headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    if refused.code == Code::UpgradeRequired {
+        headers.push(("upgrade".to_owned(), "websocket".to_owned()));
+    }
+    Response {
+        status: refused.code.status(),
+        headers,
+        body: json_body(refused.code.as_str(), &refused.message, None),
+    }
+}
+
+fn text(status: u16, mut headers: Vec<(String, String)>, body: String) -> Response {
+    headers.push((
+        "content-type".to_owned(),
+        "text/plain; charset=utf-8".to_owned(),
+    ));
+    Response {
+        status,
+        headers,
+        body,
+    }
+}

@@ -1,0 +1,141 @@
+//! Refusals: why a request may not enter, and the forms in which clients can
+//! read it.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::{object, v4};
+
+/// Why a request is refused. The codes are part of the protocol
+/// (PROTOCOL.md, "Refusals").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// No payload, token or `instanceId`.
+    TokenMissing,
+    /// The token cannot be trusted, or lacks what it must hold.
+    TokenInvalid,
+    /// The user's workspace claims have changed since the token was issued.
+    TokenVersionStale,
+    /// Expired, and the grace period too.
+    GracePeriodExpired,
+    /// The token is good, but not for this; or the Origin is not allowed.
+    Forbidden,
+    /// The claims lookup or the configuration failed: nobody can be admitted.
+    AuthServiceError,
+    /// The URL's parameters make no sense.
+    InvalidRequest,
+    /// Nothing is here.
+    NotFound,
+    /// Not with this method.
+    MethodNotAllowed,
+    /// Only as a WebSocket.
+    UpgradeRequired,
+}
+
+impl Code {
+    /// As clients and logs see it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenMissing => "TOKEN_MISSING",
+            Self::TokenInvalid => "TOKEN_INVALID",
+            Self::TokenVersionStale => "TOKEN_VERSION_STALE",
+            Self::GracePeriodExpired => "GRACE_PERIOD_EXPIRED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::AuthServiceError => "AUTH_SERVICE_ERROR",
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::UpgradeRequired => "UPGRADE_REQUIRED",
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TokenMissing
+            | Self::TokenInvalid
+            | Self::TokenVersionStale
+            | Self::GracePeriodExpired => 401,
+            Self::Forbidden => 403,
+            Self::AuthServiceError => 503,
+            Self::InvalidRequest => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::UpgradeRequired => 426,
+        }
+    }
+
+    /// The WebSocket close code, for what is told to an accepted socket.
+    #[must_use]
+    pub fn close_code(self) -> Option<u16> {
+        match self.status() {
+            401 => Some(4401),
+            403 => Some(4403),
+            503 => Some(1013),
+            _ => None,
+        }
+    }
+}
+
+/// A refusal with its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub code: Code,
+    /// What to do about it. Never holds a secret, a token or a claim.
+    pub message: String,
+}
+
+impl Refused {
+    /// A refusal.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// The body of every refusal that is not an RPC answer.
+#[derive(Serialize)]
+struct Body<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+/// `{code, message}` as JSON.
+#[must_use]
+pub fn json_body(code: &str, message: &str, retry_after_ms: Option<u64>) -> String {
+    serde_json::to_string(&Body {
+        code,
+        message,
+        retry_after_ms,
+    })
+    .unwrap_or_default()
+}
+
+/// The body that answers a refused HTTP request: the RPC array when the
+/// request's body holds an RPC request, since the 0.4.0 client parses that
+/// whatever the status and dies on anything else
+/// (`@effect/rpc`, `RpcClient.layerProtocolHttp`); `{code, message}` otherwise.
+#[must_use]
+pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request: &[u8]) -> String {
+    let envelope = object::from_slice::<Request<'_>>(request).ok();
+    match envelope.and_then(|request| v4::request_id(request.id?)) {
+        Some(id) => format!(
+            "[{}]",
+            v4::exit_unknown_error(&id, code, message, retry_after_ms)
+        ),
+        None => json_body(code, message, retry_after_ms),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+}

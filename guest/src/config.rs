@@ -1,0 +1,193 @@
+//! Configuration, read from the environment. Names as in the worker that
+//! Syncline replaces; see README's table.
+
+use thiserror::Error;
+
+use crate::imports::System;
+
+/// Secrets in production have at least this many bytes: an HS256 key shorter
+/// than its hash can be searched for.
+const SECRET_BYTES_MIN: usize = 32;
+
+/// How the example files' secrets begin.
+const DEFAULT_SECRET_PREFIX: &str = "dev-";
+
+/// `GRACE_PERIOD_SECONDS` when it is unset: a day, for clients that come back.
+const GRACE_PERIOD_SECONDS_DEFAULT: u64 = 86_400;
+
+/// The longest grace: ten years. Beyond it, a typing error is likelier.
+const GRACE_PERIOD_SECONDS_MAX: u64 = 315_360_000;
+
+/// A variable that cannot be worked with. The text says what to do and never
+/// holds the value of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// `ENVIRONMENT` is neither of the two.
+    #[error("ENVIRONMENT is `{0}`: set it to `development` or `production`")]
+    Environment(String),
+    /// A variable that is not a truth value.
+    #[error("{name} is `{value}`: set it to `true` or `false`")]
+    Boolean {
+        /// The variable.
+        name: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// `GRACE_PERIOD_SECONDS` is no usable number.
+    #[error(
+        "GRACE_PERIOD_SECONDS is `{0}`: set it to a whole number of seconds, at most 315360000"
+    )]
+    GracePeriod(String),
+    /// A secret that is needed is absent.
+    #[error(
+        "JWT_SECRET is not set, but tokens are required: set it to the secret of the service that issues them"
+    )]
+    SecretMissing,
+    /// A secret that must not be used in production.
+    #[error("{0} still has its default value (`dev-…`): set a secret of your own for production")]
+    SecretDefault(&'static str),
+    /// A secret that is too short for production.
+    #[error("{0} is too short for production: use at least 32 random bytes")]
+    SecretShort(&'static str),
+}
+
+/// Where the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// On a developer's machine: tokens only where `REQUIRE_AUTH` says so.
+    Development,
+    /// Everywhere else: tokens always.
+    Production,
+}
+
+impl Environment {
+    /// As `ENVIRONMENT` spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// The configuration, checked.
+#[derive(Clone)]
+pub struct Config {
+    /// `ENVIRONMENT`; unset means production, so that forgetting it is safe.
+    pub environment: Environment,
+    /// Whether a token is required: `REQUIRE_AUTH`, and production always.
+    pub auth_required: bool,
+    /// `JWT_SECRET`: present whenever tokens are required.
+    pub jwt_secret: Option<String>,
+    /// `GRACE_PERIOD_SECONDS`: how long after `exp` a token still serves.
+    pub grace_period_seconds: u64,
+    /// `SERVER_BYPASS_TOKEN`; `None` means no bypass.
+    pub server_bypass_token: Option<String>,
+    /// `ADMIN_SECRET`; `None` means no administration.
+    pub admin_secret: Option<String>,
+    /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks the environment.
+    ///
+    /// # Errors
+    /// The first variable that cannot be worked with.
+    pub fn read(system: &mut impl System) -> Result<Self, ConfigError> {
+        let environment = match system.env("ENVIRONMENT").as_deref() {
+            Some("development") => Environment::Development,
+            Some("production") | None => Environment::Production,
+            Some(other) => return Err(ConfigError::Environment(other.to_owned())),
+        };
+        let production = environment == Environment::Production;
+        let auth_required = boolean(system, "REQUIRE_AUTH")? || production;
+        let grace_period_seconds = match system.env("GRACE_PERIOD_SECONDS") {
+            None => GRACE_PERIOD_SECONDS_DEFAULT,
+            Some(text) => match text.trim().parse() {
+                Ok(seconds) if seconds <= GRACE_PERIOD_SECONDS_MAX => seconds,
+                _ => return Err(ConfigError::GracePeriod(text)),
+            },
+        };
+        let jwt_secret = secret(system, "JWT_SECRET", production)?;
+        if auth_required && jwt_secret.is_none() {
+            return Err(ConfigError::SecretMissing);
+        }
+        Ok(Self {
+            environment,
+            auth_required,
+            jwt_secret,
+            grace_period_seconds,
+            server_bypass_token: secret(system, "SERVER_BYPASS_TOKEN", production)?,
+            admin_secret: secret(system, "ADMIN_SECRET", production)?,
+            allowed_origins: system
+                .env("ALLOWED_ORIGINS")
+                .unwrap_or_default()
+                .split(',')
+                .map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase())
+                .filter(|origin| !origin.is_empty())
+                .collect(),
+        })
+    }
+
+    /// One line for the operator: how clients authenticate.
+    #[must_use]
+    pub fn authentication(&self) -> String {
+        if !self.auth_required {
+            return "no authentication (development)".to_owned();
+        }
+        let bypass = if self.server_bypass_token.is_some() {
+            ", server bypass token"
+        } else {
+            ""
+        };
+        format!("JWT (HS256), grace {} s{bypass}", self.grace_period_seconds)
+    }
+
+    /// What the operator should know before trusting this set-up.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.environment == Environment::Development {
+            warnings.push(
+                "ENVIRONMENT is `development`: do not serve real users with it. Set ENVIRONMENT=production and JWT_SECRET for that."
+                    .to_owned(),
+            );
+        }
+        if !self.auth_required {
+            warnings.push(
+                "No authentication: whoever can connect may read and write every store.".to_owned(),
+            );
+        }
+        warnings
+    }
+}
+
+fn boolean(system: &mut impl System, name: &'static str) -> Result<bool, ConfigError> {
+    match system.env(name).as_deref().map(str::trim) {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(value) => Err(ConfigError::Boolean {
+            name,
+            value: value.to_owned(),
+        }),
+    }
+}
+
+fn secret(
+    system: &mut impl System,
+    name: &'static str,
+    production: bool,
+) -> Result<Option<String>, ConfigError> {
+    let Some(secret) = system.env(name) else {
+        return Ok(None);
+    };
+    if production && secret.starts_with(DEFAULT_SECRET_PREFIX) {
+        return Err(ConfigError::SecretDefault(name));
+    }
+    if production && secret.len() < SECRET_BYTES_MIN {
+        return Err(ConfigError::SecretShort(name));
+    }
+    Ok(Some(secret))
+}

@@ -1,0 +1,193 @@
+//! What the guest asks of its host, as Rust traits: one for each WIT import,
+//! and [`System`] for what comes from WASI. The component binds them to the
+//! real imports (`component.rs`); tests and simulations bring their own.
+
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+/// A WebSocket of the room, as the host numbers it (`wit/connections.wit`).
+pub type ConnectionId = u32;
+
+/// One event of the global log, borrowed from the frame or row it came from
+/// (`wit/event-log.wit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Position in the store's order, 1 to 2^53 − 1.
+    pub seq_num: u64,
+    /// The position before it, 0 for the first.
+    pub parent_seq_num: u64,
+    /// The event's name.
+    pub name: &'a str,
+    /// The arguments as JSON text, byte for byte; `None` when left out.
+    pub args: Option<&'a str>,
+    /// The pushing client's id.
+    pub client_id: &'a str,
+    /// The pushing client's session id.
+    pub session_id: &'a str,
+}
+
+/// An event as storage returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Position in the store's order.
+    pub seq_num: u64,
+    /// The position before it.
+    pub parent_seq_num: u64,
+    /// The event's name.
+    pub name: String,
+    /// The arguments as JSON text; `None` when the client left them out.
+    pub args: Option<String>,
+    /// The pushing client's id.
+    pub client_id: String,
+    /// The pushing client's session id.
+    pub session_id: String,
+    /// When it was committed: ISO 8601, UTC, milliseconds.
+    pub created_at: String,
+}
+
+impl StoredEvent {
+    /// The event without its time, borrowed.
+    #[must_use]
+    pub fn event(&self) -> Event<'_> {
+        Event {
+            seq_num: self.seq_num,
+            parent_seq_num: self.parent_seq_num,
+            name: &self.name,
+            args: self.args.as_deref(),
+            client_id: &self.client_id,
+            session_id: &self.session_id,
+        }
+    }
+}
+
+/// What the guest keeps of a log between turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogInfo {
+    /// Sequence number of the last event, 0 when the log is empty.
+    pub head: u64,
+    /// The id of this incarnation of the log.
+    pub backend_id: String,
+}
+
+/// Why storage could not do as asked. Nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StorageError {
+    /// The log's head is another than expected: this one.
+    #[error("the log's head is {0}, another than expected")]
+    Conflict(u64),
+    /// No space is left, or the store's size limit is reached.
+    #[error("storage is full: {0}")]
+    Full(String),
+    /// An event is larger than a row may be.
+    #[error("an event is too large to store: {0}")]
+    TooLarge(String),
+    /// Anything else that storage reports.
+    #[error("storage is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// An attachment could not be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AttachError {
+    /// Over 16,384 bytes: its size in bytes.
+    #[error("the attachment has {0} bytes; at most 16,384 can be kept")]
+    TooLarge(u32),
+    /// No such connection.
+    #[error("the connection is gone")]
+    Gone,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// For whoever debugs the guest.
+    Debug,
+    /// Normal operation.
+    Info,
+    /// Worth an operator's look.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// The storage import, `wit/event-log.wit`.
+pub trait EventLog {
+    /// Opens the log, creating what is absent.
+    ///
+    /// # Errors
+    /// What storage reports.
+    fn open(&mut self, new_backend_id: &str) -> Result<LogInfo, StorageError>;
+    /// Appends the batch whole or not at all.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] when the head is another; what storage reports.
+    fn append(
+        &mut self,
+        expected_head: u64,
+        batch: &[Event<'_>],
+        created_at: &str,
+    ) -> Result<(), StorageError>;
+    /// The events after `after`, bounded by number and bytes.
+    ///
+    /// # Errors
+    /// What storage reports.
+    fn read(
+        &mut self,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>, StorageError>;
+    /// Deletes every event and gives the store a new backend id.
+    ///
+    /// # Errors
+    /// What storage reports.
+    fn reset(&mut self, new_backend_id: &str) -> Result<(), StorageError>;
+}
+
+/// The broadcast import, `wit/connections.wit`.
+pub trait Connections {
+    /// Sends one frame to each connection named.
+    fn send(&mut self, to: &[ConnectionId], frame: &str);
+    /// Closes a connection after the frames sent before.
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
+    /// Replaces what the host keeps for the connection.
+    ///
+    /// # Errors
+    /// When it is too large, or the connection gone.
+    fn attach(&mut self, connection: ConnectionId, attachment: &str) -> Result<(), AttachError>;
+    /// Every open connection that has an attachment.
+    fn attached(&mut self) -> Vec<(ConnectionId, String)>;
+    /// Asks for one `drained` turn when the outbox has room.
+    fn notify_drained(&mut self, connection: ConnectionId);
+}
+
+/// The claims import, `wit/claims.wit`.
+pub trait Claims {
+    /// The user's current claims version, `None` without an entry.
+    ///
+    /// # Errors
+    /// A text for the operator's log, when the lookup failed.
+    fn current_version(&mut self, user_id: &str) -> Result<Option<u64>, String>;
+}
+
+/// The diagnostics import, `wit/diagnostics.wit`.
+pub trait Diagnostics {
+    /// Writes one line.
+    fn log(&mut self, level: Level, message: &str);
+}
+
+/// Time, randomness and configuration: from WASI in the component.
+pub trait System {
+    /// The wall clock.
+    fn now(&mut self) -> SystemTime;
+    /// Fills `bytes` with random bytes fit for identifiers.
+    fn random(&mut self, bytes: &mut [u8]);
+    /// A configuration variable, `None` when it is unset or empty.
+    fn env(&mut self, name: &str) -> Option<String>;
+}
+
+/// All that a host offers.
+pub trait Imports: EventLog + Connections + Claims + Diagnostics + System {}
+
+impl<T: EventLog + Connections + Claims + Diagnostics + System> Imports for T {}

@@ -1,0 +1,17 @@
+//! The LiveStore sync protocol as one deterministic state machine: admission
+//! ([`admission`]), the codecs ([`protocol`]), ordering and subscriptions
+//! ([`room`]). It does no I/O of its own; what it needs it asks its host for
+//! ([`imports`]).
+//!
+//! Built for `wasm32-wasip2` it is the component of `wit/`; built natively it
+//! is a library, for tests and simulation.
+#![deny(missing_docs)]
+
+pub mod admission;
+#[cfg(target_family = "wasm")]
+mod component;
+pub mod config;
+pub mod imports;
+pub mod limits;
+pub mod protocol;
+pub mod room;

@@ -1,0 +1,64 @@
+//! The guest's limits, each with its reason. Sizes are bytes of UTF-8.
+
+/// A Chunk's frame. Upstream keeps below what hibernated Durable Object
+/// sockets were seen to deliver (`@livestore/sync-cf` 0.4.0,
+/// `src/common/constants.ts`, `MAX_TRANSPORT_PAYLOAD_BYTES`). A single event
+/// beyond it travels in a Chunk of its own.
+pub const CHUNK_BYTES_MAX: usize = 900_000;
+
+/// Events in a Chunk (`MAX_PULL_EVENTS_PER_MESSAGE`, same file).
+pub const CHUNK_EVENTS_MAX: usize = 100;
+
+/// What a Chunk's frame holds beside its events: tags, request id, page info
+/// and backend id. Kept free when events are packed.
+pub const CHUNK_ENVELOPE_BYTES: usize = 512;
+
+/// A stored event: name, args, ids, time and numbers. Cloudflare's row limit
+/// is 2 MB; read as 2,000,000, the smaller of the two readings.
+pub const EVENT_BYTES_MAX: usize = 2_000_000;
+
+/// What [`EVENT_BYTES_MAX`] sets aside for the columns that are not the
+/// client's text: two integers and the time.
+pub const EVENT_OVERHEAD_BYTES: usize = 64;
+
+/// Events in one push. Real clients send at most 100; this bounds how long
+/// one turn may keep a room (and a D1 batch: 14 rows a statement, 1,000
+/// statements).
+pub const PUSH_EVENTS_MAX: usize = 10_000;
+
+/// The largest sequence number: JavaScript clients hold it in a double.
+pub const SEQ_NUM_MAX: u64 = (1 << 53) - 1;
+
+/// Unacknowledged Chunks of a pull that is catching up. More than one, so
+/// that a round trip does not cost a page; few, so that a pull costs little.
+pub const WINDOW_CHUNKS_MAX: u32 = 8;
+
+/// Unacknowledged Chunks of a live pull, before it falls back to catching up.
+pub const WINDOW_LIVE_CHUNKS_MAX: u32 = 1_024;
+
+/// Unacknowledged bytes of a pull, live or not. A Chunk that is larger is
+/// sent when nothing is in flight.
+pub const WINDOW_BYTES_MAX: usize = 1_000_000;
+
+/// Pulls of one connection. Real clients have one; the attachment has to
+/// hold them all.
+pub const PULLS_MAX: usize = 64;
+
+/// Digits of a request id. Clients count them up from 0 as a BigInt.
+pub const REQUEST_ID_BYTES_MAX: usize = 32;
+
+/// A 0.3 request id: clients send a nanoid of 21 characters.
+pub const REQUEST_ID_V3_BYTES_MAX: usize = 128;
+
+/// A store's id. Durable Object names and file names have to hold it.
+pub const STORE_ID_BYTES_MAX: usize = 512;
+
+/// A user id in a token: part of the principal, which every attachment holds.
+pub const USER_ID_BYTES_MAX: usize = 1_024;
+
+/// Workspace claims above this are warned about: browsers and proxies limit
+/// URLs and headers.
+pub const WORKSPACE_CLAIMS_WARN_BYTES: usize = 3_000;
+
+/// How long a client is told to wait before it tries again after a fault.
+pub const RETRY_AFTER_MS: u64 = 1_000;

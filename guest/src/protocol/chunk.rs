@@ -1,0 +1,131 @@
+//! Packing events into Chunks: at most 100 events and 900,000 bytes each
+//! (`limits.rs`); a larger event travels alone.
+
+use super::event::{Dialect, write_item};
+use crate::imports::Event;
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX};
+
+/// What the Chunks are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// A 0.4 client's pull.
+    V4,
+    /// A 0.3 client's pull.
+    V3Pull,
+    /// A push shown to 0.3 clients: in one frame, if its bytes allow
+    /// (transcript v031-ws-03).
+    V3Push,
+}
+
+/// The events of one Chunk, encoded once however many clients get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The items, comma-separated: the inside of the JSON array.
+    pub items: String,
+    /// The sequence number before the first event: a subscriber at it misses
+    /// nothing.
+    pub after: u64,
+    /// The last event's sequence number.
+    pub last: u64,
+}
+
+/// Packs `events` into Chunks, in order. `after` is the sequence number
+/// before the first. Stops after `chunks_max` Chunks.
+pub fn pack<'a>(
+    events: impl IntoIterator<Item = (Event<'a>, &'a str)>,
+    packing: Packing,
+    mut after: u64,
+    chunks_max: usize,
+) -> Vec<Chunk> {
+    let bytes_max = CHUNK_BYTES_MAX - CHUNK_ENVELOPE_BYTES;
+    let events_max = match packing {
+        Packing::V3Push => usize::MAX,
+        Packing::V3Pull | Packing::V4 => CHUNK_EVENTS_MAX,
+    };
+    let dialect = match packing {
+        Packing::V3Push | Packing::V3Pull => Dialect::V3,
+        Packing::V4 => Dialect::V4,
+    };
+    let mut chunks = Vec::new();
+    let mut items = String::new();
+    let mut item = String::new();
+    let mut count = 0;
+    let mut last = after;
+    for (event, created_at) in events {
+        item.clear();
+        write_item(&mut item, dialect, &event, created_at);
+        let full = count == events_max || items.len() + 1 + item.len() > bytes_max;
+        if count > 0 && full {
+            chunks.push(Chunk {
+                items: std::mem::take(&mut items),
+                after,
+                last,
+            });
+            after = last;
+            count = 0;
+            if chunks.len() == chunks_max {
+                return chunks;
+            }
+        }
+        if count > 0 {
+            items.push(',');
+        }
+        items.push_str(&item);
+        count += 1;
+        last = event.seq_num;
+    }
+    if count > 0 {
+        chunks.push(Chunk { items, after, last });
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq_num: u64, args: &str) -> Event<'_> {
+        Event {
+            seq_num,
+            parent_seq_num: seq_num - 1,
+            name: "n",
+            args: Some(args),
+            client_id: "c",
+            session_id: "s",
+        }
+    }
+
+    fn shape(sizes: &[usize]) -> Vec<(u64, u64)> {
+        let args: Vec<String> = sizes
+            .iter()
+            .map(|&n| format!("\"{}\"", "x".repeat(n)))
+            .collect();
+        let events = args
+            .iter()
+            .zip(1..)
+            .map(|(args, seq)| (event(seq, args), "t"));
+        pack(events, Packing::V4, 0, usize::MAX)
+            .iter()
+            .map(|chunk| {
+                assert!(
+                    chunk.items.len() <= CHUNK_BYTES_MAX - CHUNK_ENVELOPE_BYTES
+                        || chunk.last == chunk.after + 1
+                );
+                (chunk.after, chunk.last)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn at_most_100_events_a_chunk() {
+        assert_eq!(shape(&[1; 250]), [(0, 100), (100, 200), (200, 250)]);
+        assert_eq!(shape(&[1; 100]), [(0, 100)]);
+        assert_eq!(shape(&[]), []);
+    }
+
+    #[test]
+    fn a_large_event_travels_alone() {
+        assert_eq!(shape(&[10, 950_000, 10, 10]), [(0, 1), (1, 2), (2, 4)]);
+        assert_eq!(shape(&[450_000, 450_000, 10]), [(0, 1), (1, 3)]);
+    }
+}

@@ -1,0 +1,418 @@
+//! LiveStore 0.4: Effect RPC as JSON, one message a frame, over WebSocket and
+//! HTTP. Sources: `@livestore/sync-cf` 0.4.0 (`src/common/ws-rpc-schema.ts`,
+//! `http-rpc-schema.ts`, `sync-message-types.ts`), `@effect/rpc`
+//! (`RpcMessage.ts`) and the transcripts ws-01 to ws-17, http-01 to http-03.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::DecodeError;
+use super::event::{WireBatch, write_string};
+use super::object;
+use crate::limits::REQUEST_ID_BYTES_MAX;
+
+/// The client's keep-alive, to the byte (`RpcMessage.constPing`).
+pub const PING: &str = r#"{"_tag":"Ping"}"#;
+
+/// Its answer.
+pub const PONG: &str = r#"{"_tag":"Pong"}"#;
+
+/// A request's id: decimal digits, as the client counts them.
+pub type RequestId = String;
+
+/// A message from a client.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Keep-alive, in another spelling than [`PING`].
+    Ping,
+    /// A Chunk was taken.
+    Ack(RequestId),
+    /// A request is given up.
+    Interrupt(RequestId),
+    /// The client sends no more. Sockets close by themselves.
+    Eof,
+    /// A call.
+    Request(RequestId, Result<Call<'a>, CallError>),
+}
+
+/// A call, decoded.
+#[derive(Debug)]
+pub enum Call<'a> {
+    /// `SyncWsRpc.Pull`, `SyncHttpRpc.Pull`.
+    Pull(Pull<'a>),
+    /// `SyncWsRpc.Push`, `SyncHttpRpc.Push`.
+    Push(Push<'a>),
+    /// `SyncHttpRpc.Ping`.
+    Ping(Ping<'a>),
+}
+
+/// A call that cannot be served; its id is known.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// No such procedure on this transport.
+    UnknownRpc(String),
+    /// The payload does not fit the procedure's schema.
+    Undecodable(DecodeError),
+}
+
+/// The payload of a Pull.
+#[derive(Debug, Deserialize)]
+pub struct Pull<'a> {
+    /// The store meant.
+    #[serde(rename = "storeId", borrow)]
+    pub store_id: Cow<'a, str>,
+    /// Whether to go on with what is pushed later. HTTP has none.
+    #[serde(default)]
+    pub live: Option<bool>,
+    /// Where to start.
+    #[serde(borrow)]
+    cursor: OptionEncoded<'a>,
+    #[serde(skip)]
+    start: Option<Cursor>,
+}
+
+impl Pull<'_> {
+    /// Where the client is; `None` starts from the beginning.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.start.as_ref()
+    }
+}
+
+/// Where a client is in which log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Cursor {
+    /// The log's incarnation, as the client knows it.
+    #[serde(rename = "backendId")]
+    pub backend_id: String,
+    /// The last event it has. Below 0 counts as 0 (transcript ws-10).
+    #[serde(rename = "eventSequenceNumber")]
+    seq_num: i64,
+}
+
+impl Cursor {
+    /// The last event the client has.
+    #[must_use]
+    pub fn after(&self) -> u64 {
+        u64::try_from(self.seq_num).unwrap_or(0)
+    }
+}
+
+/// The payload of a Push.
+#[derive(Debug, Deserialize)]
+pub struct Push<'a> {
+    /// The store meant.
+    #[serde(rename = "storeId", borrow)]
+    pub store_id: Cow<'a, str>,
+    /// The events, in order.
+    #[serde(borrow)]
+    pub batch: WireBatch<'a>,
+    #[serde(rename = "backendId", borrow)]
+    backend_id_encoded: OptionEncoded<'a>,
+    /// The log's incarnation, as far as the client knows it.
+    #[serde(skip)]
+    pub backend_id: Option<String>,
+}
+
+/// The payload of a Ping over HTTP.
+#[derive(Debug, Deserialize)]
+pub struct Ping<'a> {
+    /// The store meant.
+    #[serde(rename = "storeId", borrow)]
+    pub store_id: Cow<'a, str>,
+}
+
+/// Effect's encoding of an Option: `{"_tag":"None"}` or
+/// `{"_tag":"Some","value":…}`.
+#[derive(Debug, Deserialize)]
+struct OptionEncoded<'a> {
+    #[serde(rename = "_tag", borrow)]
+    tag: Cow<'a, str>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+}
+
+impl<'a> OptionEncoded<'a> {
+    fn decode<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, DecodeError> {
+        match (self.tag.as_ref(), self.value) {
+            ("None", _) => Ok(None),
+            ("Some", Some(value)) => serde_json::from_str(value.get())
+                .map(Some)
+                .map_err(|error| format!("{name}: {error}")),
+            _ => Err(format!(
+                "{name}: expected {{\"_tag\":\"None\"}} or {{\"_tag\":\"Some\",\"value\":…}}"
+            )),
+        }
+    }
+}
+
+/// Which procedures are offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// `SyncWsRpc`.
+    Ws,
+    /// `SyncHttpRpc`.
+    Http,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "_tag", borrow, default)]
+    tag: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(rename = "requestId", borrow, default)]
+    request_id: Option<&'a RawValue>,
+    #[serde(rename = "tag", borrow, default)]
+    procedure: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// When no request id can be read that an answer could name: the words for a
+/// Defect.
+pub fn decode(frame: &[u8], group: Group) -> Result<Message<'_>, DecodeError> {
+    let envelope: Envelope<'_> = object::from_slice(frame)
+        .map_err(|error| format!("The frame is not one JSON object with a `_tag`: {error}"))?;
+    let id_of = |raw: Option<&RawValue>, key: &str| {
+        raw.and_then(request_id)
+            .ok_or_else(|| format!("`{key}` is missing or is no string of decimal digits."))
+    };
+    match envelope.tag.as_deref() {
+        Some("Ping") => Ok(Message::Ping),
+        Some("Eof") => Ok(Message::Eof),
+        Some("Ack") => id_of(envelope.request_id, "requestId").map(Message::Ack),
+        Some("Interrupt") => id_of(envelope.request_id, "requestId").map(Message::Interrupt),
+        Some("Request") => {
+            let id = id_of(envelope.id, "id")?;
+            let call = if envelope.id.is_some_and(|id| id.get().starts_with('"')) {
+                call(&envelope, group)
+            } else {
+                Err(CallError::Undecodable(
+                    "`id` has to be a string.".to_owned(),
+                ))
+            };
+            Ok(Message::Request(id, call))
+        }
+        Some(other) => match envelope.id.and_then(request_id) {
+            Some(id) => Ok(Message::Request(
+                id,
+                Err(CallError::Undecodable(format!(
+                    "`_tag` is `{}`, which is no message.",
+                    shortened(other)
+                ))),
+            )),
+            None => Err(format!("Unknown message `{}`.", shortened(other))),
+        },
+        None => Err("The message has no `_tag`.".to_owned()),
+    }
+}
+
+fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError> {
+    let payload = envelope.payload.map_or("null", RawValue::get);
+    let undecodable = |error: serde_json::Error| CallError::Undecodable(error.to_string());
+    let name = envelope.procedure.as_deref().unwrap_or_default();
+    match (group, name) {
+        (Group::Ws, "SyncWsRpc.Pull") | (Group::Http, "SyncHttpRpc.Pull") => {
+            let mut pull: Pull<'_> = object::from_str(payload).map_err(undecodable)?;
+            if group == Group::Ws && pull.live.is_none() {
+                return Err(CallError::Undecodable("`live` is missing.".to_owned()));
+            }
+            pull.start = pull
+                .cursor
+                .decode("cursor")
+                .map_err(CallError::Undecodable)?;
+            Ok(Call::Pull(pull))
+        }
+        (Group::Ws, "SyncWsRpc.Push") | (Group::Http, "SyncHttpRpc.Push") => {
+            let mut push: Push<'_> = object::from_str(payload).map_err(undecodable)?;
+            push.backend_id = push
+                .backend_id_encoded
+                .decode("backendId")
+                .map_err(CallError::Undecodable)?;
+            Ok(Call::Push(push))
+        }
+        (Group::Http, "SyncHttpRpc.Ping") => object::from_str(payload)
+            .map(Call::Ping)
+            .map_err(undecodable),
+        _ => Err(CallError::UnknownRpc(shortened(name).to_owned())),
+    }
+}
+
+/// Foreign text in an answer, cut to a length that is still readable.
+fn shortened(text: &str) -> &str {
+    text.char_indices()
+        .nth(64)
+        .and_then(|(end, _)| text.get(..end))
+        .unwrap_or(text)
+}
+
+/// A request id as it stands in JSON: a string of decimal digits; a number
+/// too, so that its sender can be told that it should be a string.
+#[must_use]
+pub fn request_id(raw: &RawValue) -> Option<RequestId> {
+    let json = raw.get();
+    let digits = json
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(json);
+    let is_id = !digits.is_empty()
+        && digits.len() <= REQUEST_ID_BYTES_MAX
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_id.then(|| digits.to_owned())
+}
+
+/// What remains after a Chunk (`SyncBackend.PullResPageInfo`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageInfo {
+    /// This many events, by sequence numbers.
+    MoreKnown(u64),
+    /// Nothing, as far as the pull's start knew.
+    NoMore,
+}
+
+/// A Chunk's frame.
+#[must_use]
+pub fn chunk(request_id: &str, items: &str, page_info: PageInfo, backend_id: &str) -> String {
+    let mut frame = String::with_capacity(items.len() + 256);
+    frame.push_str(r#"{"_tag":"Chunk","requestId":""#);
+    frame.push_str(request_id);
+    frame.push_str(r#"","values":[{"batch":["#);
+    frame.push_str(items);
+    frame.push_str(r#"],"pageInfo":"#);
+    match page_info {
+        PageInfo::NoMore => frame.push_str(r#"{"_tag":"NoMore"}"#),
+        PageInfo::MoreKnown(remaining) => {
+            frame.push_str(r#"{"_tag":"MoreKnown","remaining":"#);
+            frame.push_str(&remaining.to_string());
+            frame.push('}');
+        }
+    }
+    frame.push_str(r#","backendId":"#);
+    write_string(&mut frame, backend_id);
+    frame.push_str("}]}");
+    frame
+}
+
+/// The Exit of a stream that ended well.
+#[must_use]
+pub fn exit_stream_success(request_id: &str) -> String {
+    format!(r#"{{"_tag":"Exit","requestId":"{request_id}","exit":{{"_tag":"Success"}}}}"#)
+}
+
+/// The Exit of an accepted push (`PushAck`).
+#[must_use]
+pub fn exit_push_success(request_id: &str) -> String {
+    format!(
+        r#"{{"_tag":"Exit","requestId":"{request_id}","exit":{{"_tag":"Success","value":{{}}}}}}"#
+    )
+}
+
+/// The Exit of a Ping over HTTP.
+#[must_use]
+pub fn exit_ping_success(request_id: &str) -> String {
+    format!(
+        r#"{{"_tag":"Exit","requestId":"{request_id}","exit":{{"_tag":"Success","value":{{"_tag":"SyncMessage.Pong"}}}}}}"#
+    )
+}
+
+/// The Exit of an interrupted pull. The client ignores it (transcript ws-01).
+#[must_use]
+pub fn exit_interrupted(request_id: &str) -> String {
+    format!(
+        r#"{{"_tag":"Exit","requestId":"{request_id}","exit":{{"_tag":"Failure","cause":{{"_tag":"Interrupt","fiberId":{{"_tag":"None"}}}}}}}}"#
+    )
+}
+
+/// The Exit of a push whose parent is not the head.
+#[must_use]
+pub fn exit_server_ahead(request_id: &str, minimum_expected: u64, provided: u64) -> String {
+    exit_failure(
+        request_id,
+        &format!(
+            r#"{{"minimumExpectedNum":{minimum_expected},"providedNum":{provided},"_tag":"ServerAheadError"}}"#
+        ),
+    )
+}
+
+/// The Exit of a request that means another incarnation of the log.
+#[must_use]
+pub fn exit_backend_id_mismatch(request_id: &str, expected: &str, received: &str) -> String {
+    let mut error = r#"{"expected":"#.to_owned();
+    write_string(&mut error, expected);
+    error.push_str(r#","received":"#);
+    write_string(&mut error, received);
+    error.push_str(r#","_tag":"BackendIdMismatchError"}"#);
+    exit_failure(request_id, &error)
+}
+
+#[derive(Serialize)]
+struct UnknownError<'a> {
+    cause: Cause<'a>,
+    payload: ErrorPayload<'a>,
+    #[serde(rename = "_tag")]
+    tag: &'static str,
+}
+
+#[derive(Serialize)]
+struct Cause<'a> {
+    name: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct ErrorPayload<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(rename = "retryAfterMs")]
+    retry_after_ms: Option<u64>,
+}
+
+/// The Exit of a request that failed otherwise: the schema's `UnknownError`,
+/// whose `payload` says what and when to try again
+/// (`@livestore/common` 0.4.0, `src/errors.ts`).
+#[must_use]
+pub fn exit_unknown_error(
+    request_id: &str,
+    code: &str,
+    message: &str,
+    retry_after_ms: Option<u64>,
+) -> String {
+    let error = UnknownError {
+        cause: Cause {
+            name: "Error",
+            message: &format!("{code}: {message}"),
+        },
+        payload: ErrorPayload {
+            code,
+            message,
+            retry_after_ms,
+        },
+        tag: "UnknownError",
+    };
+    exit_failure(
+        request_id,
+        &serde_json::to_string(&error).unwrap_or_default(),
+    )
+}
+
+fn exit_failure(request_id: &str, error: &str) -> String {
+    format!(
+        r#"{{"_tag":"Exit","requestId":"{request_id}","exit":{{"_tag":"Failure","cause":{{"_tag":"Fail","error":{error}}}}}}}"#
+    )
+}
+
+/// A Defect: fails every request the client has in flight, so it answers
+/// only what has no readable request id.
+#[must_use]
+pub fn defect(message: &str) -> String {
+    let mut frame = r#"{"_tag":"Defect","defect":{"name":"ProtocolError","message":"#.to_owned();
+    write_string(&mut frame, message);
+    frame.push_str("}}");
+    frame
+}

@@ -1,0 +1,159 @@
+//! What a room knows of one connection, and how it survives the room's
+//! memory: the attachment (design D3).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::window::Window;
+use crate::protocol::Transport;
+use crate::protocol::v4::RequestId;
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who it is, as the gateway wrote it. Kept for later checks.
+    pub principal: Box<RawValue>,
+    /// How it speaks, and what it is in the middle of.
+    pub client: Client,
+    /// Whether the attachment has to be written at the end of the turn.
+    pub dirty: bool,
+}
+
+/// The client's version and its state.
+#[derive(Debug)]
+pub enum Client {
+    /// LiveStore 0.4: its pulls.
+    V4(Vec<Pull>),
+    /// LiveStore 0.3: what it gets, and why.
+    V3(Feed),
+}
+
+/// What a 0.3 client gets. It pulls once in its life, not once a socket, and
+/// takes what comes afterwards as it comes: a gap makes it diverge, an event
+/// it has already makes it stop for ever (tried with 0.3.1; PROTOCOL.md). So
+/// it gets pushes only while it is known what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feed {
+    /// It has not said where it is: it is a client that lost its socket.
+    /// Its next push tells.
+    Unknown,
+    /// It is given the events from a cursor on, a page a turn.
+    Paging(Paging),
+    /// It is at the head and gets every push.
+    Live {
+        /// The last event that it pushed itself and that was acknowledged on
+        /// this socket; 0 for none. Not kept while the room sleeps.
+        #[serde(skip)]
+        acknowledged: u64,
+    },
+}
+
+/// A pull of a 0.4 client.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pull {
+    /// The request's id.
+    pub id: RequestId,
+    /// Whether to go on with what is pushed later.
+    pub live: bool,
+    /// How far it is.
+    pub at: Position,
+    /// What is not acknowledged. Forgotten when the room sleeps.
+    #[serde(skip)]
+    pub window: Window,
+}
+
+/// How far a pull is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Position {
+    /// Reads pages from `cursor` on.
+    Catching {
+        /// The last event sent.
+        cursor: u64,
+        /// The head when catching up began: at or past it a Chunk says that
+        /// no more is known.
+        until: u64,
+    },
+    /// At the head: a committed push is sent at once.
+    Live,
+    /// Everything is sent; the Exit waits for the last Ack.
+    Ending,
+}
+
+/// An answer of many pages to a 0.3 client, which has no Acks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paging {
+    /// The request that it answers.
+    pub id: String,
+    /// Whether that was a pull, or a push that showed what the client lacks.
+    pub is_pull: bool,
+    /// The last event sent.
+    pub cursor: u64,
+    /// The head when it began.
+    pub until: u64,
+}
+
+#[derive(Serialize)]
+struct Attachment<'a> {
+    principal: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    v4: Option<&'a Vec<Pull>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    v3: Option<&'a Feed>,
+}
+
+#[derive(Deserialize)]
+struct Restored {
+    principal: Box<RawValue>,
+    #[serde(default)]
+    v4: Option<Vec<Pull>>,
+    #[serde(default)]
+    v3: Option<Feed>,
+}
+
+impl Connection {
+    /// A connection that was just admitted.
+    #[must_use]
+    pub fn new(transport: Transport, principal: &str) -> Self {
+        Self {
+            principal: RawValue::from_string(principal.to_owned()).unwrap_or_default(),
+            client: match transport {
+                Transport::WsV3 => Client::V3(Feed::Unknown),
+                Transport::WsV4 | Transport::HttpV4 => Client::V4(Vec::new()),
+            },
+            dirty: true,
+        }
+    }
+
+    /// What the host has to keep.
+    #[must_use]
+    pub fn attachment(&self) -> String {
+        let (v4, v3) = match &self.client {
+            Client::V4(pulls) => (Some(pulls), None),
+            Client::V3(feed) => (None, Some(feed)),
+        };
+        serde_json::to_string(&Attachment {
+            principal: &self.principal,
+            v4,
+            v3,
+        })
+        .unwrap_or_default()
+    }
+
+    /// The connection that an attachment describes.
+    ///
+    /// # Errors
+    /// When it is none of ours.
+    pub fn restore(attachment: &str) -> serde_json::Result<Self> {
+        let restored: Restored = serde_json::from_str(attachment)?;
+        Ok(Self {
+            principal: restored.principal,
+            client: match (restored.v4, restored.v3) {
+                (Some(pulls), _) => Client::V4(pulls),
+                (None, feed) => Client::V3(feed.unwrap_or(Feed::Unknown)),
+            },
+            dirty: false,
+        })
+    }
+}

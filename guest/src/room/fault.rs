@@ -1,0 +1,116 @@
+//! What a room refuses or fails at, in the terms that clients get: a code
+//! for programs, words for people, and when to try again.
+
+use crate::imports::StorageError;
+use crate::limits::{EVENT_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS};
+
+/// A request that was not served. Nothing was stored for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// One of PROTOCOL.md's error codes.
+    pub code: &'static str,
+    /// What happened and what to do. Holds no event content.
+    pub message: String,
+    /// When it is worth another try, if it is.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Fault {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    fn transient(code: &'static str, message: &str) -> Self {
+        Self {
+            retry_after_ms: Some(RETRY_AFTER_MS),
+            ..Self::new(code, message)
+        }
+    }
+
+    /// The request's payload does not fit its schema.
+    #[must_use]
+    pub fn invalid_request(words: impl Into<String>) -> Self {
+        Self::new("INVALID_REQUEST", words)
+    }
+
+    /// The transport has no such procedure.
+    #[must_use]
+    pub fn unknown_rpc(name: &str) -> Self {
+        Self::new(
+            "UNKNOWN_RPC",
+            format!("There is no procedure `{name}` here."),
+        )
+    }
+
+    /// The message names another store than the connection's.
+    #[must_use]
+    pub fn store_mismatch() -> Self {
+        Self::new(
+            "STORE_MISMATCH",
+            "The message's `storeId` is not the one this connection was admitted to.",
+        )
+    }
+
+    /// The batch is no chain, or leaves the range of sequence numbers.
+    #[must_use]
+    pub fn broken_chain(words: impl Into<String>) -> Self {
+        Self::new("INVALID_EVENTS", words)
+    }
+
+    /// One event is larger than a row may be.
+    #[must_use]
+    pub fn event_too_large(seq_num: u64) -> Self {
+        Self::new(
+            "EVENT_TOO_LARGE",
+            format!(
+                "The event with seqNum {seq_num} has more than {EVENT_BYTES_MAX} bytes; nothing was stored."
+            ),
+        )
+    }
+
+    /// The push has too many events.
+    #[must_use]
+    pub fn batch_too_large() -> Self {
+        Self::new(
+            "BATCH_TOO_LARGE",
+            format!("A push may hold at most {PUSH_EVENTS_MAX} events; nothing was stored."),
+        )
+    }
+
+    /// The connection has too many pulls.
+    #[must_use]
+    pub fn too_many_pulls() -> Self {
+        Self::new(
+            "TOO_MANY_PULLS",
+            "This connection has too many pulls under way.",
+        )
+    }
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Self {
+        // Storage's own words are for the log: they may name files.
+        match error {
+            StorageError::Conflict(_) => Self::transient(
+                "STORAGE_CONFLICT",
+                "Another server has written to this store; nothing was stored. Try again.",
+            ),
+            StorageError::Full(_) => Self::transient(
+                "STORAGE_FULL",
+                "The server's storage is full; nothing was stored.",
+            ),
+            StorageError::TooLarge(_) => Self::new(
+                "EVENT_TOO_LARGE",
+                format!("An event has more than {EVENT_BYTES_MAX} bytes; nothing was stored."),
+            ),
+            StorageError::Unavailable(_) => Self::transient(
+                "STORAGE_UNAVAILABLE",
+                "The server's storage failed; nothing was stored. Try again.",
+            ),
+        }
+    }
+}

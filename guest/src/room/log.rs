@@ -1,0 +1,250 @@
+//! Ordering: the one place that decides whether a push lands (I2, I4).
+
+use humantime::format_rfc3339_millis;
+
+use super::fault::Fault;
+use crate::imports::{Event, Imports, Level, LogInfo, StorageError};
+use crate::limits::{
+    CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, EVENT_BYTES_MAX, EVENT_OVERHEAD_BYTES, PUSH_EVENTS_MAX,
+    SEQ_NUM_MAX,
+};
+use crate::protocol::chunk::{self, Chunk, Packing};
+
+/// Why a push did not land.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushError {
+    /// The client means another incarnation of the log.
+    BackendIdMismatch {
+        /// The log's.
+        expected: String,
+        /// The client's.
+        received: String,
+    },
+    /// The first event's parent is not the head.
+    ServerAhead {
+        /// The head.
+        minimum_expected: u64,
+        /// The parent.
+        provided: u64,
+    },
+    /// Anything else.
+    Fault(Fault),
+}
+
+/// The event log as a room sees it: what it remembers of it between turns is
+/// a cache.
+#[derive(Debug, Default)]
+pub struct Log {
+    info: Option<LogInfo>,
+}
+
+impl Log {
+    /// Head and backend id; opens the log if need be.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn info(&mut self, imports: &mut impl Imports) -> Result<LogInfo, Fault> {
+        if let Some(info) = &self.info {
+            return Ok(info.clone());
+        }
+        let new_backend_id = new_backend_id(imports);
+        let info = imports
+            .open(&new_backend_id)
+            .map_err(|error| report(imports, "open", error))?;
+        self.info = Some(info.clone());
+        Ok(info)
+    }
+
+    /// Appends a batch, if it continues the log; `None` for an empty batch.
+    /// Upstream's order of checks (`src/cf-worker/do/push.ts`): an empty
+    /// batch always succeeds, then the backend id, then the head.
+    ///
+    /// # Errors
+    /// Why it did not land; then nothing was stored.
+    pub fn push(
+        &mut self,
+        imports: &mut impl Imports,
+        batch: &[Event<'_>],
+        backend_id: Option<&str>,
+    ) -> Result<Option<String>, PushError> {
+        let Some(first) = batch.first() else {
+            return Ok(None);
+        };
+        let info = self.info(imports).map_err(PushError::Fault)?;
+        if let Some(received) = backend_id.filter(|received| *received != info.backend_id) {
+            return Err(PushError::BackendIdMismatch {
+                expected: info.backend_id,
+                received: received.to_owned(),
+            });
+        }
+        if first.parent_seq_num != info.head {
+            return Err(PushError::ServerAhead {
+                minimum_expected: info.head,
+                provided: first.parent_seq_num,
+            });
+        }
+        let head = check_batch(info.head, batch).map_err(PushError::Fault)?;
+        let created_at = format_rfc3339_millis(imports.now()).to_string();
+        match imports.append(info.head, batch, &created_at) {
+            Ok(()) => {
+                self.info = Some(LogInfo { head, ..info });
+                Ok(Some(created_at))
+            }
+            Err(StorageError::Conflict(actual)) => {
+                // The cache was stale: storage is right.
+                imports.log(
+                    Level::Warn,
+                    &format!(
+                        "the log's head is {actual}, not {}: another writer?",
+                        info.head
+                    ),
+                );
+                self.info = None;
+                Err(PushError::ServerAhead {
+                    minimum_expected: actual,
+                    provided: first.parent_seq_num,
+                })
+            }
+            Err(error) => Err(PushError::Fault(report(imports, "append", error))),
+        }
+    }
+
+    /// The next Chunks after `after`: at most `chunks_max` of them, read in
+    /// one go.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn chunks(
+        &mut self,
+        imports: &mut impl Imports,
+        after: u64,
+        packing: Packing,
+        chunks_max: usize,
+    ) -> Result<Vec<Chunk>, Fault> {
+        let events_max = CHUNK_EVENTS_MAX.saturating_mul(chunks_max);
+        let events = imports
+            .read(
+                after,
+                u32::try_from(events_max).unwrap_or(u32::MAX),
+                u32::try_from(CHUNK_BYTES_MAX).unwrap_or(u32::MAX),
+            )
+            .map_err(|error| report(imports, "read", error))?;
+        let items = events
+            .iter()
+            .map(|stored| (stored.event(), stored.created_at.as_str()));
+        Ok(chunk::pack(items, packing, after, chunks_max))
+    }
+
+    /// Whether the log holds exactly this batch already, where it says it is.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn holds(
+        &mut self,
+        imports: &mut impl Imports,
+        batch: &[Event<'_>],
+    ) -> Result<bool, Fault> {
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            let stored = imports
+                .read(
+                    first.parent_seq_num,
+                    u32::try_from(rest.len()).unwrap_or(u32::MAX),
+                    u32::try_from(CHUNK_BYTES_MAX).unwrap_or(u32::MAX),
+                )
+                .map_err(|error| report(imports, "read", error))?;
+            if stored.is_empty() || !stored.iter().zip(rest).all(|(a, b)| is_same(&a.event(), b)) {
+                return Ok(false);
+            }
+            rest = rest.get(stored.len()..).unwrap_or_default();
+        }
+        Ok(true)
+    }
+
+    /// Empties the log; returns the backend id it had and the one it has.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn reset(&mut self, imports: &mut impl Imports) -> Result<(String, String), Fault> {
+        let before = self.info(imports)?;
+        let backend_id = new_backend_id(imports);
+        imports
+            .reset(&backend_id)
+            .map_err(|error| report(imports, "reset", error))?;
+        self.info = Some(LogInfo {
+            head: 0,
+            backend_id: backend_id.clone(),
+        });
+        Ok((before.backend_id, backend_id))
+    }
+}
+
+/// Checks that the batch is one chain from `head` on and fits storage; returns
+/// its last sequence number.
+fn check_batch(head: u64, batch: &[Event<'_>]) -> Result<u64, Fault> {
+    if batch.len() > PUSH_EVENTS_MAX {
+        return Err(Fault::batch_too_large());
+    }
+    let mut previous = head;
+    for event in batch {
+        if event.parent_seq_num != previous {
+            return Err(Fault::broken_chain(format!(
+                "The event with seqNum {} has parentSeqNum {}; the event before it has seqNum {previous}. Nothing was stored.",
+                event.seq_num, event.parent_seq_num
+            )));
+        }
+        if previous >= SEQ_NUM_MAX || event.seq_num != previous + 1 {
+            return Err(Fault::broken_chain(format!(
+                "The event with seqNum {} follows {previous}: a seqNum is its parent's plus one, at most 2^53-1. Nothing was stored.",
+                event.seq_num
+            )));
+        }
+        if event_bytes(event) > EVENT_BYTES_MAX {
+            return Err(Fault::event_too_large(event.seq_num));
+        }
+        previous = event.seq_num;
+    }
+    Ok(previous)
+}
+
+/// What an event takes in a row.
+fn event_bytes(event: &Event<'_>) -> usize {
+    EVENT_OVERHEAD_BYTES
+        + event.name.len()
+        + event.args.map_or(0, str::len)
+        + event.client_id.len()
+        + event.session_id.len()
+}
+
+/// Whether two events are one. 0.3 clients keep absent arguments as an empty
+/// object, and push them as that after a restart.
+fn is_same(stored: &Event<'_>, pushed: &Event<'_>) -> bool {
+    let args_equal =
+        stored.args == pushed.args || (stored.args.is_none() && pushed.args == Some("{}"));
+    args_equal
+        && Event {
+            args: None,
+            ..*stored
+        } == Event {
+            args: None,
+            ..*pushed
+        }
+}
+
+fn report(imports: &mut impl Imports, action: &str, error: StorageError) -> Fault {
+    imports.log(Level::Error, &format!("event log, {action}: {error}"));
+    error.into()
+}
+
+/// A backend id like upstream's: a nanoid, 21 characters of 64
+/// (`@livestore/sync-cf` 0.4.0, `src/cf-worker/do/layer.ts`).
+fn new_backend_id(imports: &mut impl Imports) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut random = [0; 21];
+    imports.random(&mut random);
+    random
+        .iter()
+        .filter_map(|byte| ALPHABET.get(usize::from(byte & 63)))
+        .map(|&letter| char::from(letter))
+        .collect()
+}

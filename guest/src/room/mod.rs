@@ -1,0 +1,151 @@
+//! A room: one store, all its connections, one event at a time. Exported as
+//! `wit/room.wit`; every public method is a turn.
+
+pub mod connection;
+pub mod fault;
+mod http_v4;
+pub mod log;
+mod subscriptions;
+pub mod window;
+mod ws_v3;
+mod ws_v4;
+
+use std::collections::BTreeMap;
+
+use self::connection::{Client, Connection};
+use self::log::Log;
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::imports::{AttachError, ConnectionId, Imports, Level};
+use crate::protocol::Transport;
+
+pub use self::http_v4::{Answer, Page};
+
+/// A WebSocket message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A text message.
+    Text(String),
+    /// A binary message: JSON too, or junk.
+    Binary(Vec<u8>),
+}
+
+impl Frame {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// A close code of RFC 6455 and its private range, as used here.
+mod close_code {
+    /// The server failed at something.
+    pub const FAULT: u16 = 1011;
+    /// The client asks for more than it may.
+    pub const OVERLOAD: u16 = 1013;
+    /// The client asks for what it was not admitted to.
+    pub const FORBIDDEN: u16 = 4403;
+}
+
+/// The room of one store.
+#[derive(Debug)]
+pub struct Room {
+    store_id: String,
+    admin_secret: Option<String>,
+    log: Log,
+    connections: BTreeMap<ConnectionId, Connection>,
+}
+
+impl Room {
+    /// A room that starts or wakes: rebuilds its connections from what the
+    /// host kept of them.
+    pub fn start(imports: &mut impl Imports, store_id: String) -> Self {
+        // A configuration that cannot be read admits nobody (gateway), and
+        // means no administration here.
+        let admin_secret = Config::read(imports)
+            .ok()
+            .and_then(|config| config.admin_secret);
+        let mut connections = BTreeMap::new();
+        for (id, attachment) in imports.attached() {
+            match Connection::restore(&attachment) {
+                Ok(connection) => {
+                    connections.insert(id, connection);
+                }
+                Err(error) => {
+                    let text =
+                        format!("connection {id} has an attachment that is not ours: {error}");
+                    imports.log(Level::Error, &text);
+                    imports.close(id, close_code::FAULT, "INTERNAL");
+                }
+            }
+        }
+        Self {
+            store_id,
+            admin_secret,
+            log: Log::default(),
+            connections,
+        }
+    }
+
+    /// A WebSocket was admitted and accepted.
+    pub fn open(&mut self, imports: &mut impl Imports, id: ConnectionId, admission: &Admission) {
+        let connection = Connection::new(admission.transport, &admission.principal);
+        self.connections.insert(id, connection);
+        if admission.transport == Transport::WsV3 {
+            self.open_v3(imports, id);
+        }
+        self.write_attachments(imports);
+    }
+
+    /// A frame arrived.
+    pub fn message(&mut self, imports: &mut impl Imports, id: ConnectionId, frame: &Frame) {
+        match self
+            .connections
+            .get(&id)
+            .map(|connection| &connection.client)
+        {
+            Some(Client::V4(_)) => self.message_v4(imports, id, frame.bytes()),
+            Some(Client::V3(_)) => self.message_v3(imports, id, frame.bytes()),
+            None => imports.log(Level::Debug, "a frame of a connection that is gone"),
+        }
+        self.write_attachments(imports);
+    }
+
+    /// The connection's outbox has room again.
+    pub fn drained(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+        self.page_v3(imports, id);
+        self.write_attachments(imports);
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
+    }
+
+    fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: u16, reason: &str) {
+        self.connections.remove(&id);
+        imports.close(id, code, reason);
+    }
+
+    /// Writes down what has changed in this turn (design D3).
+    fn write_attachments(&mut self, imports: &mut impl Imports) {
+        let mut unkept = Vec::new();
+        for (&id, connection) in &mut self.connections {
+            if !std::mem::take(&mut connection.dirty) {
+                continue;
+            }
+            match imports.attach(id, &connection.attachment()) {
+                Ok(()) | Err(AttachError::Gone) => {}
+                Err(error @ AttachError::TooLarge(_)) => {
+                    imports.log(Level::Error, &format!("connection {id}: {error}"));
+                    unkept.push(id);
+                }
+            }
+        }
+        for id in unkept {
+            self.close(imports, id, close_code::OVERLOAD, "TOO_MANY_PULLS");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Subscriptions: a live pull is a cursor. It catches up page by page, as
+//! Acks come in, and turns live at the head; one that stops acknowledging
+//! falls back (design D4, I3, I7).
+
+use std::collections::BTreeMap;
+
+use super::connection::{Client, Feed, Position, Pull};
+use super::{Room, close_code};
+use crate::imports::{ConnectionId, Event, Imports};
+use crate::protocol::chunk::{self, Packing};
+use crate::protocol::v3::{self, Context};
+use crate::protocol::v4::{self, PageInfo};
+
+impl Room {
+    /// Sends a committed push to everyone who is at the head. `by` is the
+    /// request id that 0.3 clients are told it answers.
+    pub(super) fn broadcast(
+        &mut self,
+        imports: &mut impl Imports,
+        batch: &[Event<'_>],
+        created_at: &str,
+        by: &str,
+    ) {
+        let Some(first) = batch.first() else {
+            return;
+        };
+        let before = first.parent_seq_num;
+        let head = batch.last().map_or(before, |event| event.seq_num);
+        let items = || batch.iter().map(|event| (*event, created_at));
+        if self.has_live_v4() {
+            for chunk in chunk::pack(items(), Packing::V4, before, usize::MAX) {
+                self.broadcast_v4(imports, &chunk, head);
+            }
+        }
+        let v3 = self.live_v3();
+        if !v3.is_empty() {
+            for chunk in chunk::pack(items(), Packing::V3Push, before, usize::MAX) {
+                imports.send(&v3, &v3::pull_res(&chunk.items, Context::Push, by, 0));
+            }
+        }
+    }
+
+    fn has_live_v4(&self) -> bool {
+        self.connections.values().any(|connection| {
+            matches!(&connection.client, Client::V4(pulls)
+                if pulls.iter().any(|pull| pull.at == Position::Live))
+        })
+    }
+
+    fn broadcast_v4(&mut self, imports: &mut impl Imports, chunk: &chunk::Chunk, head: u64) {
+        let Ok(info) = self.log.info(imports) else {
+            // It was open a moment ago, for the append.
+            return;
+        };
+        // A frame is encoded once for all pulls of one request id (D5).
+        let mut groups: BTreeMap<String, (String, Vec<ConnectionId>)> = BTreeMap::new();
+        for (&id, connection) in &mut self.connections {
+            let Client::V4(pulls) = &mut connection.client else {
+                continue;
+            };
+            for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
+                let (frame, to) = groups.entry(pull.id.clone()).or_insert_with(|| {
+                    let frame =
+                        v4::chunk(&pull.id, &chunk.items, PageInfo::NoMore, &info.backend_id);
+                    (frame, Vec::new())
+                });
+                if pull.window.admits_live(frame.len()) {
+                    pull.window.sent(frame.len());
+                    to.push(id);
+                } else {
+                    // It has stopped acknowledging: it costs no memory from
+                    // here on and goes on from its cursor when it does.
+                    pull.at = Position::Catching {
+                        cursor: chunk.after,
+                        until: head,
+                    };
+                    connection.dirty = true;
+                }
+            }
+        }
+        for (frame, to) in groups.values() {
+            if !to.is_empty() {
+                imports.send(to, frame);
+            }
+        }
+    }
+
+    /// Sends a pull as much as its window takes, and settles where it stands.
+    pub(super) fn pump(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
+        let Some(mut pull) = self.take_pull(id, request_id) else {
+            return;
+        };
+        match self.pump_taken(imports, id, &mut pull) {
+            Ok(true) => self.put_pull(id, pull),
+            Ok(false) => self.mark_dirty(id),
+            Err(fault) if pull.live => {
+                // An Exit would silence the client for ever; a close makes it
+                // reconnect and pull again (design D10).
+                self.close(imports, id, close_code::FAULT, fault.code);
+            }
+            Err(fault) => {
+                self.mark_dirty(id);
+                let exit = v4::exit_unknown_error(
+                    &pull.id,
+                    fault.code,
+                    &fault.message,
+                    fault.retry_after_ms,
+                );
+                imports.send(&[id], &exit);
+            }
+        }
+    }
+
+    /// Whether the pull goes on.
+    fn pump_taken(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        pull: &mut Pull,
+    ) -> Result<bool, super::fault::Fault> {
+        let info = self.log.info(imports)?;
+        while let Position::Catching { cursor, until } = pull.at {
+            let free = pull.window.chunks_free();
+            if free == 0 {
+                break;
+            }
+            let chunks = if cursor < info.head {
+                self.log.chunks(imports, cursor, Packing::V4, free)?
+            } else {
+                Vec::new()
+            };
+            if chunks.is_empty() {
+                pull.at = at_head(pull.live);
+                break;
+            }
+            for chunk in chunks {
+                let frame = v4::chunk(
+                    &pull.id,
+                    &chunk.items,
+                    page_info(chunk.last, until),
+                    &info.backend_id,
+                );
+                if !pull.window.admits(frame.len()) {
+                    return Ok(true);
+                }
+                pull.window.sent(frame.len());
+                imports.send(&[id], &frame);
+                pull.at = if chunk.last >= info.head {
+                    at_head(pull.live)
+                } else {
+                    Position::Catching {
+                        cursor: chunk.last,
+                        until,
+                    }
+                };
+            }
+        }
+        if pull.at == Position::Ending && pull.window.is_empty() {
+            imports.send(&[id], &v4::exit_stream_success(&pull.id));
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Starts a pull: whatever there is to send, a first Chunk is sent, since
+    /// clients wait for one before they push.
+    pub(super) fn start_pull(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        live: bool,
+        after: u64,
+    ) -> Result<(), super::fault::Fault> {
+        let info = self.log.info(imports)?;
+        let mut pull = Pull {
+            id: request_id.to_owned(),
+            live,
+            at: Position::Catching {
+                cursor: after,
+                until: info.head,
+            },
+            window: super::window::Window::default(),
+        };
+        if after >= info.head {
+            let frame = v4::chunk(request_id, "", PageInfo::NoMore, &info.backend_id);
+            pull.window.sent(frame.len());
+            imports.send(&[id], &frame);
+            pull.at = at_head(live);
+        }
+        self.put_pull(id, pull);
+        self.pump(imports, id, request_id);
+        Ok(())
+    }
+
+    /// Tells every pull that the log is another one now, and ends it: the one
+    /// Exit Failure that a live pull may get, since clients act on it.
+    pub(super) fn end_pulls_of(&mut self, imports: &mut impl Imports, old: &str, new: &str) {
+        for (&id, connection) in &mut self.connections {
+            connection.dirty = true;
+            match &mut connection.client {
+                Client::V4(pulls) => {
+                    for pull in std::mem::take(pulls) {
+                        imports.send(&[id], &v4::exit_backend_id_mismatch(&pull.id, new, old));
+                    }
+                }
+                Client::V3(feed) => *feed = Feed::Unknown,
+            }
+        }
+    }
+
+    fn take_pull(&mut self, id: ConnectionId, request_id: &str) -> Option<Pull> {
+        let pulls = self.pulls(id)?;
+        let index = pulls.iter().position(|pull| pull.id == request_id)?;
+        Some(pulls.swap_remove(index))
+    }
+
+    /// Puts a pull (back) in place, instead of one with the same id.
+    fn put_pull(&mut self, id: ConnectionId, pull: Pull) {
+        if let Some(pulls) = self.pulls(id) {
+            pulls.retain(|other| other.id != pull.id);
+            pulls.push(pull);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// A 0.4 connection's pulls.
+    pub(super) fn pulls(&mut self, id: ConnectionId) -> Option<&mut Vec<Pull>> {
+        match &mut self.connections.get_mut(&id)?.client {
+            Client::V4(pulls) => Some(pulls),
+            Client::V3(_) => None,
+        }
+    }
+
+    pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.dirty = true;
+        }
+    }
+}
+
+/// Where a pull stands that has sent everything.
+fn at_head(live: bool) -> Position {
+    if live {
+        Position::Live
+    } else {
+        Position::Ending
+    }
+}
+
+/// What remains, by sequence numbers: no rows are counted.
+pub(super) fn page_info(last: u64, until: u64) -> PageInfo {
+    match until.checked_sub(last) {
+        None | Some(0) => PageInfo::NoMore,
+        Some(remaining) => PageInfo::MoreKnown(remaining),
+    }
+}

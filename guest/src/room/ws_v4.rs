@@ -1,0 +1,168 @@
+//! Turns of 0.4 clients over WebSocket.
+
+use super::connection::Position;
+use super::fault::Fault;
+use super::log::PushError;
+use super::{Room, close_code};
+use crate::imports::{ConnectionId, Imports};
+use crate::limits::PULLS_MAX;
+use crate::protocol::event;
+use crate::protocol::v4::{self, Call, CallError, Group, Message, Pull, Push};
+
+impl Room {
+    pub(super) fn message_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        frame: &[u8],
+    ) {
+        match v4::decode(frame, Group::Ws) {
+            Ok(Message::Ping) => imports.send(&[id], v4::PONG),
+            Ok(Message::Eof) => {}
+            Ok(Message::Ack(request_id)) => self.ack(imports, id, &request_id),
+            Ok(Message::Interrupt(request_id)) => self.interrupt(imports, id, &request_id),
+            Ok(Message::Request(request_id, Ok(Call::Pull(pull)))) => {
+                self.pull_v4(imports, id, &request_id, &pull);
+            }
+            Ok(Message::Request(request_id, Ok(Call::Push(push)))) => {
+                self.push_v4(imports, id, &request_id, &push);
+            }
+            // Offered over HTTP only; decode has refused it.
+            Ok(Message::Request(_, Ok(Call::Ping(_)))) => {}
+            Ok(Message::Request(request_id, Err(error))) => {
+                let exit = exit_fault(&request_id, &call_fault(error));
+                imports.send(&[id], &exit);
+            }
+            Err(words) => imports.send(&[id], &v4::defect(&words)),
+        }
+    }
+
+    fn ack(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
+        let Some(pull) = self
+            .pulls(id)
+            .and_then(|pulls| pulls.iter_mut().find(|pull| pull.id == request_id))
+        else {
+            return;
+        };
+        pull.window.acknowledged();
+        if pull.at != Position::Live {
+            self.pump(imports, id, request_id);
+        }
+    }
+
+    fn interrupt(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
+        let Some(pulls) = self.pulls(id) else {
+            return;
+        };
+        let before = pulls.len();
+        pulls.retain(|pull| pull.id != request_id);
+        if pulls.len() != before {
+            self.mark_dirty(id);
+            imports.send(&[id], &v4::exit_interrupted(request_id));
+        }
+    }
+
+    fn pull_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        pull: &Pull<'_>,
+    ) {
+        let live = pull.live.unwrap_or(false);
+        if let Err(fault) = self.try_pull_v4(imports, id, request_id, live, pull) {
+            if live {
+                let code = match fault.code {
+                    "STORE_MISMATCH" => close_code::FORBIDDEN,
+                    "TOO_MANY_PULLS" => close_code::OVERLOAD,
+                    _ => close_code::FAULT,
+                };
+                self.close(imports, id, code, fault.code);
+            } else {
+                imports.send(&[id], &exit_fault(request_id, &fault));
+            }
+        }
+    }
+
+    fn try_pull_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        live: bool,
+        pull: &Pull<'_>,
+    ) -> Result<(), Fault> {
+        if pull.store_id != self.store_id.as_str() {
+            return Err(Fault::store_mismatch());
+        }
+        let info = self.log.info(imports)?;
+        if let Some(cursor) = pull.cursor()
+            && cursor.backend_id != info.backend_id
+        {
+            let exit =
+                v4::exit_backend_id_mismatch(request_id, &info.backend_id, &cursor.backend_id);
+            imports.send(&[id], &exit);
+            return Ok(());
+        }
+        let others = self.pulls(id).map_or(0, |pulls| {
+            pulls.iter().filter(|pull| pull.id != request_id).count()
+        });
+        if others >= PULLS_MAX {
+            return Err(Fault::too_many_pulls());
+        }
+        let after = pull.cursor().map_or(0, v4::Cursor::after);
+        self.start_pull(imports, id, request_id, live, after)
+    }
+
+    fn push_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        push: &Push<'_>,
+    ) {
+        let exit = self.push_and_broadcast(imports, request_id, push);
+        imports.send(&[id], &exit);
+    }
+
+    /// Lands a push, shows it to everyone, and returns the Exit for its
+    /// sender: after the broadcast, as upstream has it (transcript ws-01).
+    pub(super) fn push_and_broadcast(
+        &mut self,
+        imports: &mut impl Imports,
+        request_id: &str,
+        push: &Push<'_>,
+    ) -> String {
+        if push.store_id != self.store_id.as_str() {
+            return exit_fault(request_id, &Fault::store_mismatch());
+        }
+        let batch = event::events(&push.batch);
+        match self.log.push(imports, &batch, push.backend_id.as_deref()) {
+            Ok(created_at) => {
+                if let Some(created_at) = created_at {
+                    self.broadcast(imports, &batch, &created_at, request_id);
+                }
+                v4::exit_push_success(request_id)
+            }
+            Err(PushError::BackendIdMismatch { expected, received }) => {
+                v4::exit_backend_id_mismatch(request_id, &expected, &received)
+            }
+            Err(PushError::ServerAhead {
+                minimum_expected,
+                provided,
+            }) => v4::exit_server_ahead(request_id, minimum_expected, provided),
+            Err(PushError::Fault(fault)) => exit_fault(request_id, &fault),
+        }
+    }
+}
+
+pub(super) fn call_fault(error: CallError) -> Fault {
+    match error {
+        CallError::UnknownRpc(name) => Fault::unknown_rpc(&name),
+        CallError::Undecodable(words) => Fault::invalid_request(words),
+    }
+}
+
+pub(super) fn exit_fault(request_id: &str, fault: &Fault) -> String {
+    v4::exit_unknown_error(request_id, fault.code, &fault.message, fault.retry_after_ms)
+}

@@ -1,0 +1,70 @@
+//! The `connections` import: what a turn does to its room's sockets. It is
+//! noted here and happens when the turn is durable (design D2).
+
+use super::State;
+use super::bindings::syncline::backend::connections::{AttachError, Host};
+use crate::room::Effect;
+
+/// What Cloudflare keeps of a hibernating socket, in bytes (limits.md).
+const ATTACHMENT_BYTES_MAX: usize = 16_384;
+
+/// RFC 6455: a close frame's payload is 125 bytes, two of them the code.
+const REASON_BYTES_MAX: usize = 123;
+
+impl Host for State {
+    fn send(&mut self, to: Vec<u32>, frame: String) {
+        if let Some(turn) = &mut self.turn {
+            turn.effects.push(Effect::Send {
+                to,
+                frame: frame.into(),
+            });
+        }
+    }
+
+    fn close(&mut self, connection: u32, code: u16, mut reason: String) {
+        let mut end = reason.len().min(REASON_BYTES_MAX);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason.truncate(end);
+        if let Some(turn) = &mut self.turn {
+            turn.effects.push(Effect::Close {
+                connection,
+                code,
+                reason,
+            });
+        }
+    }
+
+    fn attach(&mut self, connection: u32, attachment: String) -> Result<(), AttachError> {
+        if attachment.len() > ATTACHMENT_BYTES_MAX {
+            let bytes = u32::try_from(attachment.len()).unwrap_or(u32::MAX);
+            return Err(AttachError::TooLarge(bytes));
+        }
+        match &mut self.turn {
+            Some(turn) if turn.sockets.contains_key(&connection) => {
+                turn.effects.push(Effect::Attach {
+                    connection,
+                    attachment,
+                });
+                Ok(())
+            }
+            _ => Err(AttachError::Gone),
+        }
+    }
+
+    fn attached(&mut self) -> Vec<(u32, String)> {
+        self.turn.as_ref().map_or_else(Vec::new, |turn| {
+            turn.sockets
+                .iter()
+                .filter_map(|(&id, socket)| Some((id, socket.attachment.clone()?)))
+                .collect()
+        })
+    }
+
+    fn notify_drained(&mut self, connection: u32) {
+        if let Some(turn) = &mut self.turn {
+            turn.effects.push(Effect::NotifyDrained { connection });
+        }
+    }
+}

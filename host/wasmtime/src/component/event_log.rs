@@ -1,0 +1,56 @@
+//! The `event-log` import: the store's log, through the shard's storage.
+
+use super::State;
+use super::bindings::syncline::backend::event_log::{
+    Event, Host, LogInfo, StorageError, StoredEvent,
+};
+use crate::room::Turn;
+
+/// The most one `read` returns, whatever the guest asks for.
+const READ_EVENTS_MAX: u32 = 1_000;
+
+/// The most text one `read` returns, in bytes, beyond its first event.
+const READ_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+impl State {
+    fn turn(&mut self) -> Result<&mut Turn, StorageError> {
+        self.turn
+            .as_mut()
+            .ok_or_else(|| StorageError::Unavailable("the event log is for rooms only".to_owned()))
+    }
+}
+
+impl Host for State {
+    fn open(&mut self, new_backend_id: String) -> Result<LogInfo, StorageError> {
+        self.turn()?
+            .with_storage(|storage, store| storage.open(store, &new_backend_id))
+    }
+
+    fn append(
+        &mut self,
+        expected_head: u64,
+        batch: Vec<Event>,
+        created_at: String,
+    ) -> Result<(), StorageError> {
+        self.turn()?.with_storage(|storage, store| {
+            storage.append(store, expected_head, &batch, &created_at)
+        })
+    }
+
+    fn read(
+        &mut self,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>, StorageError> {
+        let max_events = max_events.min(READ_EVENTS_MAX);
+        let max_bytes = max_bytes.min(READ_BYTES_MAX);
+        self.turn()?
+            .with_storage(|storage, store| storage.read(store, after, max_events, max_bytes))
+    }
+
+    fn reset(&mut self, new_backend_id: String) -> Result<(), StorageError> {
+        self.turn()?
+            .with_storage(|storage, store| storage.reset(store, &new_backend_id))
+    }
+}

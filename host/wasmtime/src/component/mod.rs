@@ -1,0 +1,291 @@
+//! The component on wasmtime: the engine, what an instance may use, and one
+//! module for each WIT import.
+
+mod claims;
+mod connections;
+mod diagnostics;
+mod event_log;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
+use wasmtime::error::Context;
+use wasmtime::{Config, Engine, ResourceLimiter, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+pub use self::bindings::exports::syncline::backend::gateway::{
+    Admission, Refusal, Request, Response, Summary, Transport, Verdict,
+};
+pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
+pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
+use self::bindings::{SyncBackend, SyncBackendPre};
+pub use self::claims::ClaimsFile;
+use crate::room::Turn;
+
+// The macro writes what it writes.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "sync-backend",
+    });
+}
+
+/// The component that the build made.
+static EMBEDDED: &[u8] = include_bytes!(env!("SYNCLINE_COMPONENT"));
+
+/// How often running guests are checked against their deadline.
+const EPOCH_TICK: Duration = Duration::from_millis(50);
+
+/// What one call may take before it is ended as hanging: 5 s. The longest
+/// honest turn, a push of 32 MiB, takes well under one.
+const CALL_EPOCHS_MAX: u64 = 100;
+
+/// A guest's memory: an isolate's on Workers, so that what works here works
+/// deployed (design D9).
+const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// An instance that grew beyond this is replaced once its turn is over: wasm
+/// memory never shrinks, and a room can be rebuilt at any turn's end.
+pub const MEMORY_BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
+
+/// Compiled code and everything instances share.
+pub struct Runtime {
+    engine: Engine,
+    pre: SyncBackendPre<State>,
+    env: Vec<(String, String)>,
+    claims: Arc<ClaimsFile>,
+}
+
+/// What an instance is for.
+pub enum Role {
+    /// Admission.
+    Gateway,
+    /// One store's room.
+    Room(Arc<str>),
+}
+
+/// An instance's side of the imports.
+pub struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    claims: Arc<ClaimsFile>,
+    limiter: Limiter,
+    role: Role,
+    /// The turn under way; `None` at the gateway and between turns.
+    pub(crate) turn: Option<Turn>,
+}
+
+impl State {
+    /// For the log: which instance speaks.
+    fn name(&self) -> &str {
+        match &self.role {
+            Role::Gateway => "gateway",
+            Role::Room(store) => store,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Bounds an instance's memory and remembers how far it went.
+#[derive(Default)]
+struct Limiter {
+    memory_bytes: usize,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = desired <= MEMORY_BYTES_MAX;
+        if granted {
+            self.memory_bytes = self.memory_bytes.max(desired);
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 100_000)
+    }
+}
+
+/// A live instance.
+pub struct Instance {
+    store: Store<State>,
+    bindings: SyncBackend,
+}
+
+impl Runtime {
+    /// Compiles the embedded component, or the one in `file`. `env` is what
+    /// the guest may read of the environment.
+    ///
+    /// # Errors
+    /// When it is no component, or not one of this world.
+    pub fn new(
+        file: Option<&Path>,
+        env: &BTreeMap<String, String>,
+        claims: ClaimsFile,
+    ) -> Result<Arc<Self>> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config)?;
+        let component = match file {
+            None => Component::new(&engine, EMBEDDED).context("the embedded component")?,
+            Some(file) => Component::from_file(&engine, file)
+                .with_context(|| format!("--component {}", file.display()))?,
+        };
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        SyncBackend::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+        let pre = SyncBackendPre::new(linker.instantiate_pre(&component)?)
+            .context("the component does not implement wit/world.wit")?;
+
+        let ticker = engine.weak();
+        std::thread::Builder::new()
+            .name("epochs".to_owned())
+            .spawn(move || {
+                while let Some(engine) = ticker.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    std::thread::sleep(EPOCH_TICK);
+                }
+            })?;
+        Ok(Arc::new(Self {
+            engine,
+            pre,
+            env: env.clone().into_iter().collect(),
+            claims: Arc::new(claims),
+        }))
+    }
+
+    /// A fresh instance. No files, no sockets: WASI gives it the clock, random
+    /// bytes and the variables it may read.
+    ///
+    /// # Errors
+    /// When it cannot be instantiated.
+    pub fn instantiate(&self, role: Role) -> Result<Instance> {
+        let state = State {
+            wasi: WasiCtxBuilder::new().envs(&self.env).build(),
+            table: ResourceTable::new(),
+            claims: Arc::clone(&self.claims),
+            limiter: Limiter::default(),
+            role,
+            turn: None,
+        };
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(CALL_EPOCHS_MAX);
+        let bindings = self.pre.instantiate(&mut store)?;
+        Ok(Instance { store, bindings })
+    }
+}
+
+/// An export's call, with a fresh deadline.
+macro_rules! call {
+    ($self:ident, $interface:ident, $function:ident $(, $argument:expr)*) => {{
+        $self.store.set_epoch_deadline(CALL_EPOCHS_MAX);
+        $self
+            .bindings
+            .$interface()
+            .$function(&mut $self.store $(, $argument)*)
+            .map_err(anyhow::Error::from)
+    }};
+}
+
+/// The exports, as `wit/gateway.wit` and `wit/room.wit` describe them. Each
+/// fails only by a trap, a deadline or a memory limit; the instance is to be
+/// thrown away then.
+#[allow(clippy::missing_errors_doc)]
+impl Instance {
+    /// The state, between calls.
+    pub fn state(&mut self) -> &mut State {
+        self.store.data_mut()
+    }
+
+    /// Whether it has grown too large to keep.
+    #[must_use]
+    pub fn is_bloated(&self) -> bool {
+        self.store.data().limiter.memory_bytes > MEMORY_BYTES_KEPT_MAX
+    }
+
+    /// `gateway.check`.
+    pub fn check(&mut self) -> Result<Result<Summary, String>> {
+        call!(self, syncline_backend_gateway, call_check)
+    }
+
+    /// `gateway.headers-read`.
+    pub fn headers_read(&mut self) -> Result<Vec<String>> {
+        call!(self, syncline_backend_gateway, call_headers_read)
+    }
+
+    /// `gateway.admit`.
+    pub fn admit(&mut self, request: &Request) -> Result<Verdict> {
+        call!(self, syncline_backend_gateway, call_admit, request)
+    }
+
+    /// `gateway.refuse`.
+    pub fn refuse(&mut self, refusal: &Refusal, body: &[u8]) -> Result<Response> {
+        call!(self, syncline_backend_gateway, call_refuse, refusal, body)
+    }
+
+    /// `room.start`.
+    pub fn start(&mut self, store_id: &str) -> Result<()> {
+        call!(self, syncline_backend_room, call_start, store_id)
+    }
+
+    /// `room.open`.
+    pub fn open(&mut self, connection: u32, admission: &Admission) -> Result<()> {
+        call!(
+            self,
+            syncline_backend_room,
+            call_open,
+            connection,
+            admission
+        )
+    }
+
+    /// `room.message`.
+    pub fn message(&mut self, connection: u32, frame: &Frame) -> Result<()> {
+        call!(self, syncline_backend_room, call_message, connection, frame)
+    }
+
+    /// `room.drained`.
+    pub fn drained(&mut self, connection: u32) -> Result<()> {
+        call!(self, syncline_backend_room, call_drained, connection)
+    }
+
+    /// `room.closed`.
+    pub fn closed(&mut self, connection: u32) -> Result<()> {
+        call!(self, syncline_backend_room, call_closed, connection)
+    }
+
+    /// `room.request`.
+    pub fn request(&mut self, admission: &Admission, body: &[u8]) -> Result<Answer> {
+        call!(self, syncline_backend_room, call_request, admission, body)
+    }
+
+    /// `room.resume`.
+    pub fn resume(&mut self, continuation: &str) -> Result<Page> {
+        call!(self, syncline_backend_room, call_resume, continuation)
+    }
+}

@@ -1,0 +1,15 @@
+//! Syncline's local host: a small Durable Objects runtime around the sync
+//! component, on wasmtime. It knows I/O and no protocol: the guest decides,
+//! and this gives it storage, sockets and time (`wit/`).
+#![deny(missing_docs)]
+
+pub mod component;
+pub mod config;
+pub mod gateway;
+pub mod outbox;
+pub mod room;
+pub mod server;
+pub mod shard;
+pub mod socket;
+pub mod storage;
+pub mod token;

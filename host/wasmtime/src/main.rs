@@ -1,0 +1,196 @@
+//! The `syncline` binary: arguments in, library called, errors out.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use syncline::component::{ClaimsFile, Runtime, Summary};
+use syncline::config;
+use syncline::gateway::Gateway;
+use syncline::server::App;
+use syncline::shard::Shards;
+use syncline::storage::Location;
+use syncline::token::{self, Workspace};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+/// A sync backend for LiveStore.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Configuration comes from the environment; see README.md."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve LiveStore clients.
+    Serve(Serve),
+    /// Mint a token for development, signed with JWT_SECRET.
+    Token(Token),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8787")]
+    listen: SocketAddr,
+    /// Where to keep the logs: `sqlite:DIR` or `memory`.
+    #[arg(long, default_value = "sqlite:./data")]
+    storage: Location,
+    /// Run this component instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// Current workspace claims versions, as a JSON object by user id.
+    #[arg(long, value_name = "FILE")]
+    claims_versions: Option<PathBuf>,
+    /// How long a room keeps its memory without an event.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    room_idle: Duration,
+}
+
+#[derive(Args)]
+struct Token {
+    /// The user's id.
+    #[arg(long)]
+    user: String,
+    /// A workspace the user may enter; may be given several times.
+    #[arg(long, required = true, value_name = "W[:role]")]
+    workspace: Vec<Workspace>,
+    /// How long the token is valid.
+    #[arg(long, default_value = "15m", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    /// The token's workspaceClaimsVersion.
+    #[arg(long, default_value_t = 1)]
+    claims_version: u64,
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+        )
+        .with_writer(io::stderr)
+        .init();
+    let result = match Cli::parse().command {
+        Command::Serve(arguments) => serve(&arguments),
+        Command::Token(arguments) => mint(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "syncline: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Serve) -> Result<()> {
+    let env = config::environment(Path::new("."))?;
+    let claims = ClaimsFile::new(arguments.claims_versions.clone());
+    // A file that cannot be read now would refuse every client later.
+    claims
+        .current_version("")
+        .map_err(anyhow::Error::msg)
+        .context("--claims-versions")?;
+    let runtime = Runtime::new(arguments.component.as_deref(), &env, claims)?;
+    let (gateway, summary) = Gateway::new(&runtime)?;
+    let _lock = match &arguments.storage {
+        Location::Sqlite(dir) => Some(lock(dir)?),
+        Location::Memory => None,
+    };
+    let shards = Shards::start(&runtime, &arguments.storage, arguments.room_idle)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let listener = TcpListener::bind(arguments.listen)
+                .await
+                .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+            announce(listener.local_addr()?, &arguments.storage, &summary)?;
+            App::new(gateway, shards).serve(listener, signalled()).await
+        })
+}
+
+/// Creates the directory and takes it: two servers on one would each believe
+/// that their heads are the log's.
+fn lock(dir: &Path) -> Result<File> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let path = dir.join("syncline.lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another syncline is running on {}: stop it, or name another directory with --storage",
+            dir.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn announce(address: SocketAddr, storage: &Location, summary: &Summary) -> Result<()> {
+    for warning in &summary.warnings {
+        warn!("{warning}");
+    }
+    if !summary.auth_required && !address.ip().is_loopback() {
+        warn!("Listening on {address}, beyond this machine, without authentication.");
+    }
+    let mut stdout = io::stdout();
+    writeln!(
+        stdout,
+        "syncline listens on http://{address} | {} | storage: {storage} | auth: {}",
+        summary.environment, summary.authentication
+    )?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Returns at the first SIGTERM or SIGINT.
+async fn signalled() {
+    match (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        _ => {
+            warn!("signals cannot be handled; the server stops only when it is killed");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn mint(arguments: &Token) -> Result<()> {
+    let env = config::environment(Path::new("."))?;
+    let Some(secret) = env.get("JWT_SECRET").filter(|secret| !secret.is_empty()) else {
+        bail!(
+            "JWT_SECRET is not set: put JWT_SECRET=… into .dev.vars here, or into the environment"
+        );
+    };
+    let token = token::mint(
+        secret,
+        &arguments.user,
+        &arguments.workspace,
+        arguments.claims_version,
+        arguments.ttl,
+    )?;
+    writeln!(io::stdout(), "{token}")?;
+    Ok(())
+}

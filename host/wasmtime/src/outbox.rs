@@ -1,0 +1,141 @@
+//! A socket's outbox: frames on their way from the room's thread to the
+//! socket's task, bounded in bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::{Notify, mpsc};
+
+/// What may wait for a socket that does not read, in bytes. A pull's window
+/// is 1 MB, so this is reached by clients without acknowledgements only.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Below this a socket counts as drained, in bytes.
+const BYTES_DRAINED: usize = 1024 * 1024;
+
+/// Something for the socket's task.
+pub enum Outgoing {
+    /// A text frame.
+    Frame(Utf8Bytes),
+    /// A close; nothing follows.
+    Close {
+        /// The close code.
+        code: u16,
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// The room's end. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    queue: mpsc::UnboundedSender<Outgoing>,
+    shared: Arc<Shared>,
+}
+
+/// The socket's end.
+pub struct Inlet {
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    bytes: AtomicUsize,
+    /// Someone waits for the outbox to drain.
+    awaited: AtomicBool,
+    drained: Notify,
+    overflow: Notify,
+}
+
+/// An outbox and its other end.
+#[must_use]
+pub fn outbox() -> (Outbox, Inlet) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::default());
+    let outbox = Outbox {
+        queue: sender,
+        shared: Arc::clone(&shared),
+    };
+    let inlet = Inlet {
+        queue: receiver,
+        shared,
+    };
+    (outbox, inlet)
+}
+
+impl Outbox {
+    /// Queues a frame. A socket that has taken too little of what is queued
+    /// already is told to close with 1013 instead.
+    pub fn send(&self, frame: Utf8Bytes) {
+        let bytes = frame.len();
+        let queued = self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if queued > 0 && queued.saturating_add(bytes) > BYTES_MAX {
+            self.shared.overflow.notify_one();
+            return;
+        }
+        // The task may be gone; then nobody reads.
+        let _ = self.queue.send(Outgoing::Frame(frame));
+    }
+
+    /// Queues a close.
+    pub fn close(&self, code: u16, reason: String) {
+        let _ = self.queue.send(Outgoing::Close { code, reason });
+    }
+
+    /// Asks for one notice when the outbox has room again.
+    pub fn notify_drained(&self) {
+        self.shared.awaited.store(true, Ordering::SeqCst);
+        if self.shared.bytes.load(Ordering::SeqCst) <= BYTES_DRAINED {
+            self.shared.drained.notify_one();
+        }
+    }
+}
+
+impl Inlet {
+    /// The next thing to write; `None` when the room has let go.
+    pub async fn next(&mut self) -> Option<Outgoing> {
+        self.queue.recv().await
+    }
+
+    /// The next thing to write, if it is there already.
+    pub fn next_now(&mut self) -> Option<Outgoing> {
+        self.queue.try_recv().ok()
+    }
+
+    /// A frame of this size has left.
+    pub fn taken(&self, bytes: usize) {
+        let before = self.shared.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        let is_drained = before.saturating_sub(bytes) <= BYTES_DRAINED;
+        if is_drained && self.shared.awaited.load(Ordering::SeqCst) {
+            self.shared.drained.notify_one();
+        }
+    }
+
+    /// What to watch beside the queue.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
+    }
+}
+
+/// The outbox's two notices.
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// Returns when the outbox has overflowed.
+    pub async fn overflow(&self) {
+        self.0.overflow.notified().await;
+    }
+
+    /// Returns when the outbox has room again and someone has asked.
+    pub async fn drained(&self) {
+        loop {
+            self.0.drained.notified().await;
+            if self.0.awaited.swap(false, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! A room on this host: its sockets, and an instance of the component while
+//! it is awake. It lives on its shard's thread and runs one turn at a time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use axum::body::Bytes;
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::{error, warn};
+
+use crate::component::{Admission, Answer, Frame, Instance, Page, Role, Runtime, StorageError};
+use crate::outbox::Outbox;
+use crate::storage::Storage;
+
+/// One store's sockets, by connection id.
+pub type Sockets = BTreeMap<u32, Socket>;
+
+/// A socket as its room knows it.
+pub struct Socket {
+    /// Where its frames go.
+    pub outbox: Outbox,
+    /// What the guest keeps with it while the room sleeps.
+    pub attachment: Option<String>,
+}
+
+/// What a turn does to the outside, once it is durable.
+pub enum Effect {
+    /// A frame for several sockets; its bytes are shared.
+    Send {
+        /// The connections.
+        to: Vec<u32>,
+        /// The frame.
+        frame: Utf8Bytes,
+    },
+    /// A close, after the frames before it.
+    Close {
+        /// The connection.
+        connection: u32,
+        /// The close code.
+        code: u16,
+        /// At most 123 bytes.
+        reason: String,
+    },
+    /// A new attachment.
+    Attach {
+        /// The connection.
+        connection: u32,
+        /// The attachment.
+        attachment: String,
+    },
+    /// A wish for a `drained` turn.
+    NotifyDrained {
+        /// The connection.
+        connection: u32,
+    },
+    /// The answer of an HTTP request.
+    Answer(oneshot::Sender<Answer>, Answer),
+    /// The next page of an HTTP answer.
+    Page(oneshot::Sender<Page>, Page),
+}
+
+/// What the imports work on during a turn.
+pub struct Turn {
+    store_id: Arc<str>,
+    storage: Arc<Mutex<Box<dyn Storage>>>,
+    /// The room's sockets.
+    pub sockets: Sockets,
+    /// What the turn does, in order.
+    pub effects: Vec<Effect>,
+}
+
+impl Turn {
+    /// Calls storage for this turn's store, and no other (I5).
+    pub fn with_storage<T>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Storage, &str) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let mut storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        call(storage.as_mut(), &self.store_id)
+    }
+}
+
+/// An event for a room: what the turn is about.
+pub enum Event {
+    /// A socket was admitted and accepted.
+    Open {
+        /// Its number in this room.
+        connection: u32,
+        /// How it was admitted.
+        admission: Box<Admission>,
+        /// Where its frames go.
+        outbox: Outbox,
+    },
+    /// A frame arrived. The permit is what lets the socket read on.
+    Message {
+        /// Whose.
+        connection: u32,
+        /// The frame.
+        frame: Frame,
+        /// Returned when the turn is over.
+        permit: OwnedSemaphorePermit,
+    },
+    /// The socket's outbox has room again.
+    Drained {
+        /// Whose.
+        connection: u32,
+    },
+    /// The socket is gone.
+    Closed {
+        /// Whose.
+        connection: u32,
+    },
+    /// An HTTP request. Without an answer, the turn failed.
+    Request {
+        /// How it was admitted.
+        admission: Box<Admission>,
+        /// Its body.
+        body: Bytes,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// The next page of an answer.
+    Resume {
+        /// What the page before left.
+        continuation: String,
+        /// Where the page goes.
+        reply: oneshot::Sender<Page>,
+    },
+}
+
+/// One store's room.
+pub struct Room {
+    store_id: Arc<str>,
+    runtime: Arc<Runtime>,
+    storage: Arc<Mutex<Box<dyn Storage>>>,
+    /// Its open sockets. Empty during a turn: the turn has them.
+    pub sockets: Sockets,
+    instance: Option<Instance>,
+    used: Instant,
+}
+
+impl Room {
+    /// A room that sleeps.
+    pub fn new(
+        store_id: Arc<str>,
+        runtime: Arc<Runtime>,
+        storage: Arc<Mutex<Box<dyn Storage>>>,
+    ) -> Self {
+        Self {
+            store_id,
+            runtime,
+            storage,
+            sockets: Sockets::new(),
+            instance: None,
+            used: Instant::now(),
+        }
+    }
+
+    /// Runs a turn and returns what it does. After a trap the turn never
+    /// happened: the caller rolls storage back; the instance is gone and the
+    /// sockets are handed out to be closed.
+    ///
+    /// # Errors
+    /// The sockets of a room whose turn trapped.
+    pub fn turn(&mut self, event: Event) -> Result<Vec<Effect>, Sockets> {
+        self.used = Instant::now();
+        match &event {
+            Event::Closed { connection } => {
+                self.sockets.remove(connection);
+                if self.instance.is_none() {
+                    // Nobody is awake who would have to be told.
+                    return Ok(Vec::new());
+                }
+            }
+            Event::Message { connection, .. } | Event::Drained { connection } => {
+                // It was closed while this waited.
+                if !self.sockets.contains_key(connection) {
+                    return Ok(Vec::new());
+                }
+            }
+            _ => {}
+        }
+        match self.try_turn(event) {
+            Ok(effects) => Ok(effects),
+            Err(error) => {
+                error!(store = %self.store_id, "the room's turn failed: {error:#}");
+                self.instance = None;
+                Err(std::mem::take(&mut self.sockets))
+            }
+        }
+    }
+
+    fn try_turn(&mut self, event: Event) -> Result<Vec<Effect>> {
+        let turn = Turn {
+            store_id: Arc::clone(&self.store_id),
+            storage: Arc::clone(&self.storage),
+            sockets: std::mem::take(&mut self.sockets),
+            effects: Vec::new(),
+        };
+        let (instance, is_fresh) = match &mut self.instance {
+            Some(instance) => (instance, false),
+            asleep => match self
+                .runtime
+                .instantiate(Role::Room(Arc::clone(&self.store_id)))
+            {
+                Ok(instance) => (asleep.insert(instance), true),
+                Err(error) => {
+                    self.sockets = turn.sockets;
+                    return Err(error);
+                }
+            },
+        };
+        instance.state().turn = Some(turn);
+        let result = run(instance, &self.store_id, is_fresh, event);
+        let Some(turn) = instance.state().turn.take() else {
+            anyhow::bail!("the turn is gone");
+        };
+        self.sockets = turn.sockets;
+        let last = result?;
+        let mut effects = turn.effects;
+        effects.extend(last);
+        Ok(effects)
+    }
+
+    /// Carries a durable turn's effects out.
+    pub fn release(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { to, frame } => {
+                    for connection in to {
+                        if let Some(socket) = self.sockets.get(&connection) {
+                            socket.outbox.send(frame.clone());
+                        }
+                    }
+                }
+                Effect::Close {
+                    connection,
+                    code,
+                    reason,
+                } => {
+                    if let Some(socket) = self.sockets.remove(&connection) {
+                        socket.outbox.close(code, reason);
+                    }
+                }
+                Effect::Attach {
+                    connection,
+                    attachment,
+                } => {
+                    if let Some(socket) = self.sockets.get_mut(&connection) {
+                        socket.attachment = Some(attachment);
+                    }
+                }
+                Effect::NotifyDrained { connection } => {
+                    if let Some(socket) = self.sockets.get(&connection) {
+                        socket.outbox.notify_drained();
+                    }
+                }
+                // Whoever asked may have gone; then nobody is told.
+                Effect::Answer(reply, answer) => drop(reply.send(answer)),
+                Effect::Page(reply, page) => drop(reply.send(page)),
+            }
+        }
+    }
+
+    /// Forgets the instance, as if the room had never been awake: what its
+    /// last turns did is not durable.
+    pub fn fail(&mut self) -> Sockets {
+        warn!(store = %self.store_id, "the room starts again from storage");
+        self.instance = None;
+        std::mem::take(&mut self.sockets)
+    }
+
+    /// Lets the instance go if it grew too large, or has been idle for `idle`.
+    /// The sockets stay; the next event wakes the room.
+    pub fn rest(&mut self, idle: Duration) {
+        let bloated = self.instance.as_ref().is_some_and(Instance::is_bloated);
+        if bloated || self.used.elapsed() >= idle {
+            self.instance = None;
+        }
+    }
+
+    /// Whether nothing is left to keep.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.instance.is_none() && self.sockets.is_empty()
+    }
+}
+
+/// Enters the guest for one event; returns the effect that ends the turn.
+fn run(
+    instance: &mut Instance,
+    store_id: &str,
+    is_fresh: bool,
+    event: Event,
+) -> Result<Option<Effect>> {
+    if is_fresh {
+        instance.start(store_id)?;
+    }
+    match event {
+        Event::Open {
+            connection,
+            admission,
+            outbox,
+        } => {
+            if let Some(turn) = &mut instance.state().turn {
+                let socket = Socket {
+                    outbox,
+                    attachment: None,
+                };
+                turn.sockets.insert(connection, socket);
+            }
+            instance.open(connection, &admission)?;
+        }
+        Event::Message {
+            connection,
+            frame,
+            permit,
+        } => {
+            instance.message(connection, &frame)?;
+            drop(permit);
+        }
+        Event::Drained { connection } => instance.drained(connection)?,
+        Event::Closed { connection } => instance.closed(connection)?,
+        Event::Request {
+            admission,
+            body,
+            reply,
+        } => {
+            let answer = instance.request(&admission, &body)?;
+            return Ok(Some(Effect::Answer(reply, answer)));
+        }
+        Event::Resume {
+            continuation,
+            reply,
+        } => {
+            let page = instance.resume(&continuation)?;
+            return Ok(Some(Effect::Page(reply, page)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,309 @@
+//! HTTP: every request is put to the gateway; what it admits goes to its
+//! store's room. Nothing here knows the protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdict};
+use crate::gateway::Gateway;
+use crate::room::Event;
+use crate::shard::Shards;
+use crate::socket;
+
+/// Cloudflare's limits on a request (limits.md), in bytes.
+const URL_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_BYTES_MAX: usize = 128 * 1024;
+
+/// A request's body: as much as a WebSocket message, in bytes.
+const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What is read of a refused request's body, in bytes: enough for any real
+/// client's, to name its request id in the answer.
+const REFUSED_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long requests under way may take once the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client is told to wait after a room's fault.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// The server.
+pub struct App {
+    gateway: Gateway,
+    shards: Shards,
+    stopping: CancellationToken,
+    sockets: TaskTracker,
+}
+
+impl App {
+    /// A server on this gateway and these shards.
+    #[must_use]
+    pub fn new(gateway: Gateway, shards: Shards) -> Arc<Self> {
+        Arc::new(Self {
+            gateway,
+            shards,
+            stopping: CancellationToken::new(),
+            sockets: TaskTracker::new(),
+        })
+    }
+
+    /// The rooms.
+    #[must_use]
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// Cancelled when the server stops.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Serves until `stop` returns; then finishes the turns that wait, closes
+    /// the sockets with 1012 and the storage.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        let stopping = self.stopping.clone();
+        let router = axum::Router::new()
+            .fallback(handle)
+            .with_state(Arc::clone(&self));
+        let serving = axum::serve(listener, router).with_graceful_shutdown({
+            let stopping = stopping.clone();
+            async move {
+                stop.await;
+                stopping.cancel();
+            }
+        });
+        let mut serving = std::pin::pin!(serving.into_future());
+        tokio::select! {
+            result = &mut serving => result?,
+            () = stopping.cancelled() => {
+                info!("stopping: turns are finished, then sockets closed");
+                if let Ok(result) = timeout(STOP_TIMEOUT, serving).await {
+                    result?;
+                }
+            }
+        }
+        let app = Arc::clone(&self);
+        tokio::task::spawn_blocking(move || app.shards.stop()).await?;
+        self.sockets.close();
+        if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
+            info!("some sockets did not close in time");
+        }
+        Ok(())
+    }
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if let Some(response) = oversized(&parts.uri.to_string(), &parts.headers) {
+        return response;
+    }
+    if parts.uri.path() == "/readyz" && !app.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response();
+    }
+    let is_upgrade = is_upgrade(&parts.headers);
+    let request = component::Request {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        headers: app.headers_for_admission(&parts.headers),
+        upgrade: is_upgrade,
+    };
+    let verdict = match app.gateway.admit(&request) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            error!("the gateway failed: {error:#}");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    };
+    match verdict {
+        Verdict::Respond(response) => http_response(response),
+        Verdict::Refuse(refusal) => {
+            let body = to_bytes(body, REFUSED_BODY_BYTES_MAX)
+                .await
+                .unwrap_or_default();
+            app.refuse(&refusal, &body)
+        }
+        Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
+            app.request(admission, body).await
+        }
+        Verdict::Enter(admission) => {
+            let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
+            accept(upgrade, |upgrade| {
+                let tracker = app.sockets.clone();
+                upgrade.on_upgrade(move |socket| {
+                    tracker.track_future(socket::serve(app, socket, admission))
+                })
+            })
+        }
+        Verdict::Close(close) => {
+            let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
+            accept(upgrade, |upgrade| {
+                let tracker = app.sockets.clone();
+                upgrade.on_upgrade(move |socket| {
+                    tracker.track_future(socket::refuse(socket, close.code, close.reason))
+                })
+            })
+        }
+    }
+}
+
+/// Upgrades, unless the handshake is not one.
+fn accept<R: IntoResponse>(
+    upgrade: Result<WebSocketUpgrade, R>,
+    then: impl FnOnce(WebSocketUpgrade) -> Response,
+) -> Response {
+    match upgrade {
+        Ok(upgrade) => then(socket::limited(upgrade)),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+impl App {
+    fn is_ready(&self) -> bool {
+        !self.stopping.is_cancelled() && self.shards.are_alive()
+    }
+
+    fn headers_for_admission(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+        self.gateway
+            .headers_read()
+            .iter()
+            .filter_map(|name| {
+                let value = headers.get(name)?.to_str().ok()?;
+                Some((name.clone(), value.to_owned()))
+            })
+            .collect()
+    }
+
+    fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Response {
+        match self.gateway.refuse(refusal, body) {
+            Ok(response) => http_response(response),
+            Err(error) => {
+                error!("the gateway failed: {error:#}");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+
+    async fn request(self: Arc<Self>, admission: Admission, body: Body) -> Response {
+        let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
+            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        };
+        let store: Arc<str> = admission.store_id.as_str().into();
+        let response_headers = admission.response_headers.clone();
+        let (reply, answer) = oneshot::channel();
+        self.shards.deliver(
+            &store,
+            Event::Request {
+                admission: Box::new(admission),
+                body: body.clone(),
+                reply,
+            },
+        );
+        match answer.await {
+            Ok(answer) => self.stream(store, answer),
+            Err(_) => {
+                let refusal = Refusal {
+                    status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                    code: "UNAVAILABLE".to_owned(),
+                    message: "The server failed at this request; nothing was stored. Try again."
+                        .to_owned(),
+                    retry_after_ms: Some(RETRY_AFTER_MS),
+                    headers: response_headers,
+                };
+                self.refuse(&refusal, &body)
+            }
+        }
+    }
+
+    /// Writes an answer page by page: the next is asked for when the client
+    /// has taken the one before.
+    fn stream(self: Arc<Self>, store: Arc<str>, answer: Answer) -> Response {
+        let Answer {
+            status,
+            headers,
+            first,
+        } = answer;
+        let body = if first.continuation.is_none() {
+            Body::from(first.body)
+        } else {
+            let pages = stream::unfold(Some(first), move |page: Option<Page>| {
+                let app = Arc::clone(&self);
+                let store = Arc::clone(&store);
+                async move {
+                    let page = page?;
+                    let bytes = Bytes::from(page.body);
+                    let Some(continuation) = page.continuation else {
+                        return Some((Ok(bytes), None));
+                    };
+                    let (reply, next) = oneshot::channel();
+                    let event = Event::Resume {
+                        continuation,
+                        reply,
+                    };
+                    app.shards.deliver(&store, event);
+                    match next.await {
+                        Ok(next) => Some((Ok(bytes), Some(next))),
+                        // Cut off, so that nobody takes it for the whole.
+                        Err(error) => Some((Err(error), None)),
+                    }
+                }
+            });
+            Body::from_stream(pages)
+        };
+        with_head(status, headers, body)
+    }
+}
+
+fn http_response(response: component::Response) -> Response {
+    with_head(response.status, response.headers, Body::from(response.body))
+}
+
+fn with_head(status: u16, headers: Vec<(String, String)>, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn oversized(url: &str, headers: &HeaderMap) -> Option<Response> {
+    if url.len() > URL_BYTES_MAX {
+        return Some(StatusCode::URI_TOO_LONG.into_response());
+    }
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    (bytes > HEADERS_BYTES_MAX).then(|| StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response())
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}

@@ -1,0 +1,251 @@
+//! A shard: a thread with its rooms and their storage. Turns that wait are
+//! run one after another and made durable by one commit; only then does what
+//! they sent leave (design D2, I1).
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tracing::error;
+
+use crate::component::Runtime;
+use crate::room::{Effect, Event, Room, Sockets};
+use crate::storage::memory::Memory;
+use crate::storage::sqlite::Sqlite;
+use crate::storage::{Location, Storage};
+
+/// Shards, and files of SQLite storage. Part of the storage layout: a store
+/// is looked for in the shard its id hashes to.
+const SHARDS: usize = 4;
+
+/// Turns that share a commit. Bounds how long the first of them waits.
+const TURNS_PER_COMMIT_MAX: usize = 256;
+
+/// How often rooms are looked over for rest.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// What a socket is told whose room failed.
+const FAULT: (u16, &str) = (1011, "INTERNAL");
+
+/// What a socket is told when the server stops.
+const RESTART: (u16, &str) = (1012, "RESTART");
+
+enum Command {
+    Event(Arc<str>, Event),
+    Stop,
+}
+
+/// All shards.
+pub struct Shards {
+    queues: Vec<Sender<Command>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Shards {
+    /// Opens the storage and starts the threads. A room that is idle for
+    /// `idle` gives its memory back.
+    ///
+    /// # Errors
+    /// When the storage cannot be opened.
+    pub fn start(runtime: &Arc<Runtime>, location: &Location, idle: Duration) -> Result<Self> {
+        let mut queues = Vec::new();
+        let mut threads = Vec::new();
+        for number in 0..SHARDS {
+            let storage: Box<dyn Storage> = match location {
+                Location::Memory => Box::new(Memory::default()),
+                Location::Sqlite(dir) => Box::new(open_sqlite(dir, number)?),
+            };
+            let (sender, receiver) = mpsc::channel();
+            let shard = Shard {
+                runtime: Arc::clone(runtime),
+                storage: Arc::new(Mutex::new(storage)),
+                rooms: HashMap::new(),
+                idle,
+                swept: Instant::now(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(move || shard.run(&receiver))?;
+            queues.push(sender);
+            threads.push(thread);
+        }
+        Ok(Self {
+            queues,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// Hands an event to a store's room. Events of one caller keep their
+    /// order. After [`stop`](Self::stop) it is dropped.
+    pub fn deliver(&self, store: &Arc<str>, event: Event) {
+        if let Some(queue) = self.queues.get(shard_of(store)) {
+            let _ = queue.send(Command::Event(Arc::clone(store), event));
+        }
+    }
+
+    /// Whether every shard is at work.
+    #[must_use]
+    pub fn are_alive(&self) -> bool {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// Finishes the turns that wait, tells every socket to come back later,
+    /// and closes the storage.
+    pub fn stop(&self) {
+        for queue in &self.queues {
+            let _ = queue.send(Command::Stop);
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a shard's thread has panicked");
+            }
+        }
+    }
+}
+
+fn open_sqlite(dir: &Path, number: usize) -> Result<Sqlite> {
+    let file = dir.join(format!("shard-{number}.db"));
+    Sqlite::open_file(&file).with_context(|| format!("cannot open {}", file.display()))
+}
+
+/// The shard of a store: FNV-1a, since the layout on disk must not change
+/// with a library's hash.
+fn shard_of(store: &str) -> usize {
+    let hash = store.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // The remainder is smaller than SHARDS.
+    usize::try_from(hash % SHARDS as u64).unwrap_or(0)
+}
+
+struct Shard {
+    runtime: Arc<Runtime>,
+    storage: Arc<Mutex<Box<dyn Storage>>>,
+    rooms: HashMap<Arc<str>, Room>,
+    idle: Duration,
+    swept: Instant,
+}
+
+/// Turns on their way to one commit.
+#[derive(Default)]
+struct Pending {
+    /// What they do, in order.
+    effects: Vec<(Arc<str>, Vec<Effect>)>,
+    /// The rooms that wrote.
+    wrote: HashSet<Arc<str>>,
+    /// Sockets of rooms whose turn trapped.
+    orphans: Vec<Sockets>,
+}
+
+impl Shard {
+    fn run(mut self, queue: &Receiver<Command>) {
+        loop {
+            let mut pending = Pending::default();
+            let mut stop = false;
+            match queue.recv_timeout(SWEEP) {
+                Ok(command) => stop = self.take(command, &mut pending),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => stop = true,
+            }
+            for _ in 1..TURNS_PER_COMMIT_MAX {
+                if stop {
+                    break;
+                }
+                match queue.try_recv() {
+                    Ok(command) => stop = self.take(command, &mut pending),
+                    Err(_) => break,
+                }
+            }
+            self.commit(pending);
+            if stop {
+                return self.stop();
+            }
+            self.sweep();
+        }
+    }
+
+    /// Runs a turn. Returns whether the shard is to stop.
+    fn take(&mut self, command: Command, pending: &mut Pending) -> bool {
+        let Command::Event(store, event) = command else {
+            return true;
+        };
+        let room = self.rooms.entry(Arc::clone(&store)).or_insert_with(|| {
+            Room::new(
+                Arc::clone(&store),
+                Arc::clone(&self.runtime),
+                Arc::clone(&self.storage),
+            )
+        });
+        let result = room.turn(event);
+        let wrote = lock(&self.storage).end_turn(result.is_ok());
+        match result {
+            Ok(effects) => {
+                if wrote {
+                    pending.wrote.insert(Arc::clone(&store));
+                }
+                pending.effects.push((store, effects));
+            }
+            Err(sockets) => pending.orphans.push(sockets),
+        }
+        false
+    }
+
+    fn commit(&mut self, pending: Pending) {
+        let committed = lock(&self.storage).commit();
+        let mut orphans = pending.orphans;
+        let failed = match &committed {
+            Ok(()) => HashSet::new(),
+            Err(error) => {
+                error!("a commit failed, its turns never happened: {error}");
+                pending.wrote
+            }
+        };
+        for store in &failed {
+            if let Some(room) = self.rooms.get_mut(store) {
+                orphans.push(room.fail());
+            }
+        }
+        for (store, effects) in pending.effects {
+            // Without its turn's commit nothing leaves: effects are dropped,
+            // and whoever waits for an answer learns it from that.
+            if !failed.contains(&store)
+                && let Some(room) = self.rooms.get_mut(&store)
+            {
+                room.release(effects);
+            }
+        }
+        for socket in orphans.into_iter().flat_map(Sockets::into_values) {
+            socket.outbox.close(FAULT.0, FAULT.1.to_owned());
+        }
+    }
+
+    /// Lets rooms rest that have nothing to do.
+    fn sweep(&mut self) {
+        if self.swept.elapsed() < SWEEP {
+            return;
+        }
+        self.swept = Instant::now();
+        self.rooms.retain(|_, room| {
+            room.rest(self.idle);
+            !room.is_empty()
+        });
+    }
+
+    fn stop(self) {
+        for room in self.rooms.into_values() {
+            for socket in room.sockets.into_values() {
+                socket.outbox.close(RESTART.0, RESTART.1.to_owned());
+            }
+        }
+    }
+}
+
+fn lock(storage: &Mutex<Box<dyn Storage>>) -> std::sync::MutexGuard<'_, Box<dyn Storage>> {
+    storage.lock().unwrap_or_else(PoisonError::into_inner)
+}

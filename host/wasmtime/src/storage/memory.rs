@@ -1,0 +1,129 @@
+//! Logs in memory: for tests and trying things out. Nothing outlives the
+//! process.
+
+use std::collections::HashMap;
+
+use super::{Result, Storage, take_within};
+use crate::component::{Event, LogInfo, StorageError, StoredEvent};
+
+/// The logs of a shard's stores.
+#[derive(Default)]
+pub struct Memory {
+    logs: HashMap<String, Log>,
+    /// How to undo what the turn under way has done, in order.
+    undo: Vec<(String, Undo)>,
+}
+
+struct Log {
+    backend_id: String,
+    events: Vec<StoredEvent>,
+}
+
+enum Undo {
+    Created,
+    Appended { length_before: usize },
+    Replaced(Log),
+}
+
+impl Memory {
+    fn log(&mut self, store: &str) -> Result<&mut Log> {
+        self.logs
+            .get_mut(store)
+            .ok_or_else(|| StorageError::Unavailable("the log was not opened".to_owned()))
+    }
+}
+
+fn head(log: &Log) -> u64 {
+    log.events.last().map_or(0, |stored| stored.event.seq_num)
+}
+
+impl Storage for Memory {
+    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
+        if !self.logs.contains_key(store) {
+            self.undo.push((store.to_owned(), Undo::Created));
+            let log = Log {
+                backend_id: new_backend_id.to_owned(),
+                events: Vec::new(),
+            };
+            self.logs.insert(store.to_owned(), log);
+        }
+        let log = self.log(store)?;
+        Ok(LogInfo {
+            head: head(log),
+            backend_id: log.backend_id.clone(),
+        })
+    }
+
+    fn append(
+        &mut self,
+        store: &str,
+        expected_head: u64,
+        batch: &[Event],
+        created_at: &str,
+    ) -> Result<()> {
+        let log = self.log(store)?;
+        if head(log) != expected_head {
+            return Err(StorageError::Conflict(head(log)));
+        }
+        let length_before = log.events.len();
+        log.events.extend(batch.iter().map(|event| StoredEvent {
+            event: event.clone(),
+            created_at: created_at.to_owned(),
+        }));
+        self.undo
+            .push((store.to_owned(), Undo::Appended { length_before }));
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        store: &str,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>> {
+        let events = &self.log(store)?.events;
+        let start = events.partition_point(|stored| stored.event.seq_num <= after);
+        let page = events
+            .iter()
+            .skip(start)
+            .take(usize::try_from(max_events).unwrap_or(usize::MAX))
+            .cloned()
+            .map(Ok);
+        take_within(page, max_bytes)
+    }
+
+    fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
+        let log = self.log(store)?;
+        let fresh = Log {
+            backend_id: new_backend_id.to_owned(),
+            events: Vec::new(),
+        };
+        let before = std::mem::replace(log, fresh);
+        self.undo.push((store.to_owned(), Undo::Replaced(before)));
+        Ok(())
+    }
+
+    fn end_turn(&mut self, keep: bool) -> bool {
+        let wrote = !self.undo.is_empty();
+        for (store, undo) in self.undo.drain(..).rev() {
+            if keep {
+                continue;
+            }
+            match undo {
+                Undo::Created => drop(self.logs.remove(&store)),
+                Undo::Appended { length_before } => {
+                    if let Some(log) = self.logs.get_mut(&store) {
+                        log.events.truncate(length_before);
+                    }
+                }
+                Undo::Replaced(log) => drop(self.logs.insert(store, log)),
+            }
+        }
+        wrote
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

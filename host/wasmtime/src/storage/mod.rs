@@ -1,0 +1,131 @@
+//! Storage behind the `event-log` import: one trait, SQLite files and memory.
+//! Both keep upstream's format and pass the same tests.
+
+pub mod memory;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::component::{Event, LogInfo, StorageError, StoredEvent};
+
+/// The result of a storage call.
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+/// The logs of a shard's stores. Calls come from the shard's thread only.
+///
+/// Turns follow one another; several share a commit (design D2):
+/// `(calls… end_turn)… commit`. What a turn wrote is visible to the calls
+/// after it at once.
+pub trait Storage: Send {
+    /// Head and backend id; creates what is absent.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo>;
+
+    /// Appends the batch, whole or not at all.
+    ///
+    /// # Errors
+    /// `Conflict` when the head is not `expected_head`; what the storage
+    /// reports.
+    fn append(
+        &mut self,
+        store: &str,
+        expected_head: u64,
+        batch: &[Event],
+        created_at: &str,
+    ) -> Result<()>;
+
+    /// The events after `after`, at most `max_events`, up to the one that
+    /// crosses `max_bytes`; but one at least, if there is one.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    fn read(
+        &mut self,
+        store: &str,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>>;
+
+    /// Deletes the log's events and replaces its backend id.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()>;
+
+    /// Ends a turn. If not to be kept, what it wrote is undone. Returns
+    /// whether it wrote anything.
+    fn end_turn(&mut self, keep: bool) -> bool;
+
+    /// Makes everything since the last commit durable. On an error all of it
+    /// is undone.
+    ///
+    /// # Errors
+    /// What the storage reports.
+    fn commit(&mut self) -> Result<()>;
+}
+
+/// Where the logs are kept: `--storage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// `sqlite:DIR`: SQLite files in a directory.
+    Sqlite(PathBuf),
+    /// `memory`: gone with the process.
+    Memory,
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "memory" => Ok(Self::Memory),
+            Some(("sqlite", dir)) if !dir.is_empty() => Ok(Self::Sqlite(dir.into())),
+            _ => Err("use `sqlite:DIR` or `memory`".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(dir) => write!(formatter, "SQLite in {}", dir.display()),
+            Self::Memory => formatter.write_str("memory (nothing outlives the process)"),
+        }
+    }
+}
+
+/// The text of a stored event, in bytes: what `max_bytes` counts.
+fn text_bytes(event: &StoredEvent) -> usize {
+    let StoredEvent { event, created_at } = event;
+    event.name.len()
+        + event.args.as_ref().map_or(0, String::len)
+        + event.client_id.len()
+        + event.session_id.len()
+        + created_at.len()
+}
+
+/// Takes events from `events` until the next would cross `max_bytes`.
+fn take_within<E>(
+    events: impl Iterator<Item = std::result::Result<StoredEvent, E>>,
+    max_bytes: u32,
+) -> std::result::Result<Vec<StoredEvent>, E> {
+    let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    for event in events {
+        let event = event?;
+        bytes += text_bytes(&event);
+        if bytes > max_bytes && !taken.is_empty() {
+            break;
+        }
+        taken.push(event);
+    }
+    Ok(taken)
+}

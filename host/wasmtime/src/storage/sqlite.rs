@@ -1,0 +1,382 @@
+//! Logs in SQLite files, in upstream's format (design D8): a table
+//! `eventlog_7_<store>` for each log and a row in `context_7`.
+//!
+//! A file holds the stores of one shard, as a D1 database holds those of an
+//! upstream worker: then one commit makes many stores' pushes durable.
+//! `syncline_stores` says which table is whose, since two stores' upstream
+//! names can be the same (`a-b` and `a_b`, `Abc` and `abc`).
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use tracing::error;
+
+use super::{Result, Storage, take_within};
+use crate::component::{Event, LogInfo, StorageError, StoredEvent};
+
+/// Statements kept prepared: a few for each store in use.
+const STATEMENTS_CACHED: usize = 512;
+
+const SCHEMA: &str = r#"
+CREATE TABLE IF NOT EXISTS "context_7" (
+    "storeId" text primary key,
+    "currentHead" integer not null,
+    "backendId" text not null
+) STRICT;
+CREATE TABLE IF NOT EXISTS "syncline_stores" (
+    "storeId" text primary key,
+    "tableName" text not null unique collate nocase
+) STRICT;
+"#;
+
+/// The logs of a shard's stores.
+pub struct Sqlite {
+    connection: Connection,
+    /// The tables of the stores that are open. Forgotten when a write is
+    /// undone: their creation may have been.
+    tables: HashMap<String, String>,
+    group: Group,
+    turn: Writes,
+}
+
+/// What has been written since the last commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// Nothing.
+    Clean,
+    /// A transaction is open.
+    Open,
+    /// SQLite gave the transaction up on its own: nothing of it is left.
+    Lost,
+}
+
+/// What the turn under way has written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// Nothing.
+    None,
+    /// Something, since its savepoint.
+    Some,
+}
+
+impl Sqlite {
+    /// Opens a shard's file, creating what is absent.
+    ///
+    /// # Errors
+    /// What SQLite reports.
+    pub fn open_file(file: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open(file)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // An acknowledged push survives a power cut, not only a crash (I1).
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self {
+            connection,
+            tables: HashMap::new(),
+            group: Group::Clean,
+            turn: Writes::None,
+        })
+    }
+
+    /// Runs `call`; notices when SQLite has given the transaction up.
+    fn checked<T>(&mut self, call: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T> {
+        if self.group == Group::Lost {
+            return Err(lost());
+        }
+        let result = call(self);
+        if self.group == Group::Open && self.connection.is_autocommit() {
+            self.group = Group::Lost;
+        }
+        result.map_err(|error| storage_error(&error))
+    }
+
+    /// Begins what is needed for a write of this turn.
+    fn begin(&mut self) -> rusqlite::Result<()> {
+        if self.group == Group::Clean {
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.group = Group::Open;
+        }
+        if self.turn == Writes::None {
+            self.connection
+                .prepare_cached("SAVEPOINT turn")?
+                .execute([])?;
+            self.turn = Writes::Some;
+        }
+        Ok(())
+    }
+
+    /// A store's table; `None` when the store is unknown here.
+    fn table(&mut self, store: &str) -> rusqlite::Result<Option<String>> {
+        if let Some(table) = self.tables.get(store) {
+            return Ok(Some(table.clone()));
+        }
+        let table: Option<String> = self
+            .connection
+            .prepare_cached(r#"SELECT "tableName" FROM "syncline_stores" WHERE "storeId" = ?1"#)?
+            .query_row([store], |row| row.get(0))
+            .optional()?;
+        if let Some(table) = &table {
+            self.tables.insert(store.to_owned(), table.clone());
+        }
+        Ok(table)
+    }
+
+    fn opened(&mut self, store: &str) -> rusqlite::Result<String> {
+        self.table(store)?
+            .ok_or(rusqlite::Error::QueryReturnedNoRows)
+    }
+
+    fn create(&mut self, store: &str, backend_id: &str) -> rusqlite::Result<String> {
+        self.begin()?;
+        let table = self.free_table_name(store)?;
+        self.connection.execute_batch(&format!(
+            r#"CREATE TABLE "{table}" (
+                "seqNum" integer primary key,
+                "parentSeqNum" integer not null,
+                "name" text not null,
+                "args" text,
+                "createdAt" text not null,
+                "clientId" text not null,
+                "sessionId" text not null
+            ) STRICT"#
+        ))?;
+        self.connection.execute(
+            r#"INSERT INTO "syncline_stores" ("storeId", "tableName") VALUES (?1, ?2)"#,
+            params![store, table],
+        )?;
+        self.connection.execute(
+            r#"INSERT INTO "context_7" ("storeId", "currentHead", "backendId") VALUES (?1, 0, ?2)"#,
+            params![store, backend_id],
+        )?;
+        self.tables.insert(store.to_owned(), table.clone());
+        Ok(table)
+    }
+
+    /// Upstream's name for the store's table, or that with a number where
+    /// another store has it. SQLite's names ignore case.
+    fn free_table_name(&self, store: &str) -> rusqlite::Result<String> {
+        let plain: String = store
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
+        let mut taken = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)",
+        )?;
+        let mut name = format!("eventlog_7_{plain}");
+        let mut number = 1_u32;
+        while taken.query_row([&name], |row| row.get(0))? {
+            number = number.saturating_add(1);
+            name = format!("eventlog_7_{plain}__{number}");
+        }
+        Ok(name)
+    }
+
+    fn head(&self, table: &str) -> rusqlite::Result<u64> {
+        let head: Option<i64> = self
+            .connection
+            .prepare_cached(&format!(r#"SELECT max("seqNum") FROM "{table}""#))?
+            .query_row([], |row| row.get(0))?;
+        Ok(head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0))
+    }
+
+    fn backend_id(&self, store: &str) -> rusqlite::Result<String> {
+        self.connection
+            .prepare_cached(r#"SELECT "backendId" FROM "context_7" WHERE "storeId" = ?1"#)?
+            .query_row([store], |row| row.get(0))
+    }
+
+    fn insert(
+        &mut self,
+        store: &str,
+        table: &str,
+        batch: &[Event],
+        created_at: &str,
+    ) -> rusqlite::Result<()> {
+        self.begin()?;
+        let mut insert = self.connection.prepare_cached(&format!(
+            r#"INSERT INTO "{table}"
+               ("seqNum", "parentSeqNum", "name", "args", "createdAt", "clientId", "sessionId")
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#
+        ))?;
+        let mut head = 0;
+        for event in batch {
+            head = signed(event.seq_num)?;
+            insert.execute(params![
+                head,
+                signed(event.parent_seq_num)?,
+                event.name,
+                event.args,
+                created_at,
+                event.client_id,
+                event.session_id,
+            ])?;
+        }
+        self.connection
+            .prepare_cached(r#"UPDATE "context_7" SET "currentHead" = ?1 WHERE "storeId" = ?2"#)?
+            .execute(params![head, store])?;
+        Ok(())
+    }
+
+    /// Undoes the turn's writes after an error in the middle of them.
+    fn undo_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() && self.group == Group::Open && self.turn == Writes::Some {
+            self.tables.clear();
+            if let Err(error) = self.connection.execute_batch("ROLLBACK TO turn") {
+                error!("SQLite cannot roll back a turn: {error}");
+                self.group = Group::Lost;
+            }
+        }
+        result
+    }
+}
+
+impl Storage for Sqlite {
+    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
+        let result = self.checked(|this| {
+            let table = match this.table(store)? {
+                Some(table) => table,
+                None => this.create(store, new_backend_id)?,
+            };
+            Ok(LogInfo {
+                head: this.head(&table)?,
+                backend_id: this.backend_id(store)?,
+            })
+        });
+        self.undo_on_error(result)
+    }
+
+    fn append(
+        &mut self,
+        store: &str,
+        expected_head: u64,
+        batch: &[Event],
+        created_at: &str,
+    ) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (table, head) = self.checked(|this| {
+            let table = this.opened(store)?;
+            let head = this.head(&table)?;
+            Ok((table, head))
+        })?;
+        if head != expected_head {
+            return Err(StorageError::Conflict(head));
+        }
+        let result = self.checked(|this| this.insert(store, &table, batch, created_at));
+        self.undo_on_error(result)
+    }
+
+    fn read(
+        &mut self,
+        store: &str,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>> {
+        let Ok(after) = i64::try_from(after) else {
+            return Ok(Vec::new());
+        };
+        self.checked(|this| {
+            let table = this.opened(store)?;
+            let mut select = this.connection.prepare_cached(&format!(
+                r#"SELECT "seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt"
+                   FROM "{table}" WHERE "seqNum" > ?1 ORDER BY "seqNum" LIMIT ?2"#
+            ))?;
+            let rows = select.query_map(params![after, max_events], |row| {
+                Ok(StoredEvent {
+                    event: Event {
+                        seq_num: unsigned(row.get(0)?),
+                        parent_seq_num: unsigned(row.get(1)?),
+                        name: row.get(2)?,
+                        args: row.get(3)?,
+                        client_id: row.get(4)?,
+                        session_id: row.get(5)?,
+                    },
+                    created_at: row.get(6)?,
+                })
+            })?;
+            take_within(rows, max_bytes)
+        })
+    }
+
+    fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
+        let result = self.checked(|this| {
+            let table = this.opened(store)?;
+            this.begin()?;
+            this.connection
+                .execute(&format!(r#"DELETE FROM "{table}""#), [])?;
+            this.connection.execute(
+                r#"UPDATE "context_7" SET "currentHead" = 0, "backendId" = ?1 WHERE "storeId" = ?2"#,
+                params![new_backend_id, store],
+            )?;
+            Ok(())
+        });
+        self.undo_on_error(result)
+    }
+
+    fn end_turn(&mut self, keep: bool) -> bool {
+        let wrote = self.turn == Writes::Some;
+        if wrote && self.group == Group::Open {
+            let end = if keep {
+                "RELEASE turn"
+            } else {
+                self.tables.clear();
+                "ROLLBACK TO turn; RELEASE turn"
+            };
+            if let Err(error) = self.connection.execute_batch(end) {
+                error!("SQLite cannot end a turn: {error}");
+                self.group = Group::Lost;
+            }
+        }
+        self.turn = Writes::None;
+        wrote
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        let result = match self.group {
+            Group::Clean => return Ok(()),
+            Group::Lost => Err(lost()),
+            Group::Open => self
+                .connection
+                .execute_batch("COMMIT")
+                .map_err(|error| storage_error(&error)),
+        };
+        self.group = Group::Clean;
+        if result.is_err() {
+            self.tables.clear();
+            // What is left of the transaction must not reach the next one.
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            {
+                error!("SQLite cannot roll back: {error}");
+            }
+        }
+        result
+    }
+}
+
+/// SQLite's integers are signed; sequence numbers end at 2^53 − 1.
+fn signed(number: u64) -> rusqlite::Result<i64> {
+    i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// Numbers below zero, which upstream can have stored, count as zero.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn lost() -> StorageError {
+    StorageError::Unavailable("SQLite has given the transaction up".to_owned())
+}
+
+fn storage_error(error: &rusqlite::Error) -> StorageError {
+    let words = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StorageError::Full(words),
+        Some(ErrorCode::TooBig) => StorageError::TooLarge(words),
+        _ => StorageError::Unavailable(words),
+    }
+}
