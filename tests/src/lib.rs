@@ -1,1 +1,14 @@
+//! What the suites share: servers to test (cells), clients that speak raw
+//! frames, and what is expected of them. A test that fails panics; that is
+//! what a test is for.
+#![deny(missing_docs)]
 
+pub mod cell;
+pub mod http;
+pub mod process;
+pub mod profile;
+pub mod replay;
+pub mod rpc;
+pub mod server;
+pub mod socket;
+pub mod suite;

@@ -43,8 +43,7 @@ pub enum Feed {
     /// It is at the head and gets every push.
     Live {
         /// The last event that it pushed itself and that was acknowledged on
-        /// this socket; 0 for none. Not kept while the room sleeps.
-        #[serde(skip)]
+        /// this socket; 0 for none.
         acknowledged: u64,
     },
 }

@@ -216,10 +216,7 @@ impl Room {
 
     fn set_feed(&mut self, id: ConnectionId, feed: Feed) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            let is_live = matches!(feed, Feed::Live { .. });
-            let was_live = matches!(connection.client, Client::V3(Feed::Live { .. }));
-            // What else changes is not kept.
-            connection.dirty |= !(is_live && was_live);
+            connection.dirty = true;
             connection.client = Client::V3(feed);
         }
     }

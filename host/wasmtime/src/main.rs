@@ -55,7 +55,8 @@ struct Serve {
     /// Current workspace claims versions, as a JSON object by user id.
     #[arg(long, value_name = "FILE")]
     claims_versions: Option<PathBuf>,
-    /// How long a room keeps its memory without an event.
+    /// How long a room keeps its memory without an event; `0s` lets it go
+    /// after every turn.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     room_idle: Duration,
 }

@@ -25,7 +25,7 @@ const SHARDS: usize = 4;
 /// Turns that share a commit. Bounds how long the first of them waits.
 const TURNS_PER_COMMIT_MAX: usize = 256;
 
-/// How often rooms are looked over for rest.
+/// How often rooms are looked over for rest, unless they rest sooner.
 const SWEEP: Duration = Duration::from_millis(500);
 
 /// What a socket is told whose room failed.
@@ -227,7 +227,7 @@ impl Shard {
 
     /// Lets rooms rest that have nothing to do.
     fn sweep(&mut self) {
-        if self.swept.elapsed() < SWEEP {
+        if self.swept.elapsed() < SWEEP.min(self.idle) {
             return;
         }
         self.swept = Instant::now();

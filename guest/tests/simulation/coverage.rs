@@ -1,0 +1,54 @@
+//! What the runs have come upon. A check that nothing leads to proves
+//! nothing: the test demands that all of these were seen.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+thread_local! {
+    static SEEN: RefCell<BTreeMap<&'static str, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// All that has to be seen.
+pub const WANTED: [&str; 25] = [
+    "a push was accepted",
+    "a push was refused: ServerAheadError",
+    "a push was refused: BackendIdMismatchError",
+    "a push was refused: storage",
+    "a live Chunk",
+    "a live pull fell back",
+    "a live pull turned live after falling back",
+    "a Chunk past the head that catching up began at",
+    "a Chunk larger than the limit, alone",
+    "a Chunk with the window half full",
+    "an Ack to a room that remembers nothing in flight",
+    "a pull that was not live ended",
+    "a live pull ended by a reset",
+    "a pull was interrupted",
+    "a socket closed for a storage fault",
+    "a 0.3 push was repeated and acknowledged",
+    "a 0.3 client caught up by its push",
+    "a 0.3 answer of several turns",
+    "an HTTP pull of several turns",
+    "an HTTP pull ended by a reset",
+    "a turn trapped",
+    "a commit failed",
+    "a commit of several turns",
+    "a room slept",
+    "a reset",
+];
+
+/// It was seen.
+pub fn seen(what: &'static str) {
+    assert!(WANTED.contains(&what), "{what} is not on the list");
+    SEEN.with_borrow_mut(|seen| *seen.entry(what).or_default() += 1);
+}
+
+/// How often each was, on this thread.
+pub fn counts() -> Vec<(&'static str, u64)> {
+    SEEN.with_borrow(|seen| {
+        WANTED
+            .iter()
+            .map(|what| (*what, seen.get(what).copied().unwrap_or(0)))
+            .collect()
+    })
+}

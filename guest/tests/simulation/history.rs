@@ -1,0 +1,63 @@
+//! The log as the oracle keeps it: replayed from what was committed, one
+//! epoch for each backend id.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use syncline_guest::imports::StoredEvent;
+
+/// A log between two resets.
+#[derive(Debug)]
+pub struct Epoch {
+    pub backend_id: String,
+    pub events: Vec<Rc<StoredEvent>>,
+    authored: HashSet<(String, String)>,
+}
+
+impl Epoch {
+    pub fn new(backend_id: String) -> Self {
+        Self {
+            backend_id,
+            events: Vec::new(),
+            authored: HashSet::new(),
+        }
+    }
+
+    pub fn head(&self) -> u64 {
+        self.events.last().map_or(0, |event| event.seq_num)
+    }
+
+    pub fn event(&self, seq_num: u64) -> Option<&StoredEvent> {
+        let index = usize::try_from(seq_num.checked_sub(1)?).ok()?;
+        self.events.get(index).map(Rc::as_ref)
+    }
+
+    /// I4: the log is one chain. And no client's event is in it twice.
+    pub fn append(&mut self, batch: &[Rc<StoredEvent>]) {
+        for event in batch {
+            assert_eq!(event.parent_seq_num, self.head(), "I4: the chain");
+            assert_eq!(event.seq_num, self.head() + 1, "I4: the chain");
+            assert!(
+                self.authored
+                    .insert((event.client_id.clone(), event.name.clone())),
+                "{}'s {} is in the log twice",
+                event.client_id,
+                event.name
+            );
+            self.events.push(Rc::clone(event));
+        }
+    }
+
+    /// Whether the log holds the batch where it says it is, to the byte.
+    pub fn holds(&self, batch: &[StoredEvent]) -> bool {
+        batch.iter().all(|pushed| {
+            self.event(pushed.seq_num)
+                .is_some_and(|stored| is_same(stored, pushed))
+        })
+    }
+}
+
+/// Whether they are one event; when it was committed only one of them knows.
+pub fn is_same(stored: &StoredEvent, pushed: &StoredEvent) -> bool {
+    stored.event() == pushed.event()
+}

@@ -1,0 +1,114 @@
+//! What the oracle knows of one HTTP answer, which may take many turns.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+use syncline_guest::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES_MAX};
+
+use super::coverage::seen;
+use super::history::Epoch;
+use super::network::{Meaning, Said};
+use super::subscription::{check_events, check_limits};
+use super::wire::{self, Body, Exit, Frame};
+
+/// One answer.
+#[derive(Debug)]
+pub struct HttpAnswer {
+    pub said: Rc<Said>,
+    /// Storage failed while it was under way.
+    pub faulted: bool,
+    body: String,
+    /// The log's incarnation and head when it began.
+    began: Option<(String, u64)>,
+}
+
+impl HttpAnswer {
+    pub fn new(said: &Rc<Said>) -> Self {
+        Self {
+            said: Rc::clone(said),
+            faulted: false,
+            body: String::new(),
+            began: None,
+        }
+    }
+
+    /// I7: a page is bounded, however long the answer.
+    pub fn page(&mut self, log: Option<&Epoch>, body: &str) {
+        assert!(
+            body.len() <= WINDOW_BYTES_MAX + CHUNK_BYTES_MAX,
+            "I7: a page of {} bytes",
+            body.len()
+        );
+        if self.began.is_none() {
+            self.began = log.map(|log| (log.backend_id.clone(), log.head()));
+        }
+        if !self.body.is_empty() {
+            seen("an HTTP pull of several turns");
+        }
+        self.body.push_str(body);
+    }
+
+    /// The complete answer, which has to be one JSON array.
+    pub fn frames(&self) -> Vec<Frame> {
+        let frames: Vec<&RawValue> = serde_json::from_str(&self.body)
+            .unwrap_or_else(|error| panic!("an answer that is no array: {error}"));
+        frames.iter().map(|frame| wire::read(frame.get())).collect()
+    }
+
+    /// I3, D4: a pull's answer is a run of the log up to the head as it was
+    /// when the pull began.
+    pub fn check_pull(&self, epochs: &[Epoch], frames: &[Frame]) {
+        let Meaning::Pull { cursor, .. } = &self.said.meaning else {
+            panic!("an answer to {:?}", self.said.meaning)
+        };
+        let (last, chunks) = frames.split_last().expect("an empty answer");
+        let mut at = cursor.as_ref().map_or(0, |(_, after)| *after);
+        for frame in chunks {
+            let Body::Chunk {
+                events,
+                remaining,
+                backend_id,
+                ..
+            } = &frame.body
+            else {
+                panic!("{:?} before the Exit", frame.body)
+            };
+            let (began, until) = self.began.as_ref().expect("a Chunk without a log");
+            assert_eq!(backend_id, began, "I8: the backend id");
+            let log = epochs.iter().find(|epoch| epoch.backend_id == *began);
+            if at >= *until {
+                assert!(
+                    events.is_empty() || chunks.len() > 1,
+                    "I3: events from nowhere"
+                );
+            }
+            if !events.is_empty() {
+                check_events(log.unwrap(), &mut at, events);
+            }
+            check_limits(frame.bytes, events.len());
+            let more = until.checked_sub(at).filter(|&more| more > 0);
+            assert_eq!(*remaining, more, "D4: `remaining` at {at} of {until}");
+        }
+        let Body::Exit { exit, .. } = &last.body else {
+            panic!("an answer without Exit")
+        };
+        match exit {
+            Exit::Success => {
+                let until = self.began.as_ref().map_or(0, |(_, until)| *until);
+                assert!(
+                    at >= until && !chunks.is_empty(),
+                    "I3: an answer to {at} of {until}"
+                );
+            }
+            Exit::BackendIdMismatch { expected, received } => {
+                if !chunks.is_empty() {
+                    seen("an HTTP pull ended by a reset");
+                }
+                assert_ne!(expected, received, "I8: no mismatch");
+                assert_eq!(*expected, epochs.last().unwrap().backend_id, "I8");
+            }
+            Exit::Unknown { code } => assert!(self.faulted, "{code} without a fault"),
+            other => panic!("a pull ended with {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The simulated host: the guest's imports, with staged effects. What a turn
+//! did stands in `happened` and becomes real at the commit, when the oracle
+//! replays it; a trap cuts it back to where the turn began.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fastrand::Rng;
+use syncline_guest::imports::{
+    AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
+    StorageError, StoredEvent, System,
+};
+
+use super::network::{Network, Owner, Said};
+use super::storage::Storage;
+
+/// Cloudflare's limit for what a socket keeps.
+const ATTACHMENT_BYTES_MAX: usize = 16_384;
+
+/// What the administrator knows.
+pub const ADMIN_SECRET: &str = "simulated-secret";
+
+/// One thing that happened, in order.
+#[derive(Debug)]
+pub enum Happening {
+    /// A turn began with this.
+    Turn(Turn),
+    /// A room instance was started from the attachments.
+    Woke,
+    /// A storage call of this turn failed.
+    Faulted,
+    /// The log was created.
+    Created(String),
+    /// A batch was appended.
+    Appended(Vec<Rc<StoredEvent>>),
+    /// The log was emptied.
+    Reset(String),
+    /// The room sent a frame.
+    Sent(Vec<ConnectionId>, String),
+    /// The room set an attachment.
+    Attached(ConnectionId, String),
+    /// The room asked for a `drained` turn.
+    DrainAsked(ConnectionId),
+    /// The room closed a socket.
+    Closed(ConnectionId, u16),
+    /// A page of an HTTP answer, and what the next one needs.
+    Page(u32, String, Option<String>),
+}
+
+/// What a turn is about.
+#[derive(Debug, Clone)]
+pub enum Turn {
+    Opened(ConnectionId, Owner),
+    Message(ConnectionId, Rc<Said>),
+    Drained(ConnectionId),
+    Gone(ConnectionId),
+    Request(u32, Rc<Said>),
+    Resume(u32),
+}
+
+/// The host of one room.
+#[derive(Debug)]
+pub struct World {
+    pub network: Network,
+    pub storage: Storage,
+    pub happened: Vec<Happening>,
+    /// One storage call in so many fails; 0 for none.
+    pub storage_fault_one_in: u32,
+    turn_began: usize,
+    rng: Rng,
+    now: SystemTime,
+}
+
+impl World {
+    pub fn new(rng: Rng) -> Self {
+        Self {
+            network: Network::default(),
+            storage: Storage::default(),
+            happened: Vec::new(),
+            storage_fault_one_in: 0,
+            turn_began: 0,
+            rng,
+            now: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        }
+    }
+
+    pub fn begin_turn(&mut self, turn: Turn) {
+        self.turn_began = self.happened.len();
+        self.storage.begin_turn();
+        self.happened.push(Happening::Turn(turn));
+        self.now += Duration::from_millis(self.rng.u64(0..500));
+    }
+
+    /// The turn trapped: it never happened.
+    pub fn undo_turn(&mut self) {
+        self.happened.truncate(self.turn_began);
+        self.storage.undo_turn();
+    }
+
+    fn storage_call(&mut self) -> Result<(), StorageError> {
+        if self.storage_fault_one_in == 0 || self.rng.u32(0..self.storage_fault_one_in) != 0 {
+            return Ok(());
+        }
+        self.happened.push(Happening::Faulted);
+        Err(if self.rng.bool() {
+            StorageError::Full("simulated".to_owned())
+        } else {
+            StorageError::Unavailable("simulated".to_owned())
+        })
+    }
+}
+
+impl EventLog for World {
+    fn open(&mut self, new_backend_id: &str) -> Result<LogInfo, StorageError> {
+        self.storage_call()?;
+        let (info, is_new) = self.storage.open(new_backend_id);
+        if is_new {
+            self.happened
+                .push(Happening::Created(info.backend_id.clone()));
+        }
+        Ok(info)
+    }
+
+    fn append(
+        &mut self,
+        expected_head: u64,
+        batch: &[Event<'_>],
+        created_at: &str,
+    ) -> Result<(), StorageError> {
+        self.storage_call()?;
+        let stored = self.storage.append(expected_head, batch, created_at)?;
+        self.happened.push(Happening::Appended(stored));
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>, StorageError> {
+        self.storage_call()?;
+        Ok(self.storage.read(after, max_events, max_bytes))
+    }
+
+    fn reset(&mut self, new_backend_id: &str) -> Result<(), StorageError> {
+        self.storage_call()?;
+        self.storage.reset(new_backend_id);
+        self.happened
+            .push(Happening::Reset(new_backend_id.to_owned()));
+        Ok(())
+    }
+}
+
+impl Connections for World {
+    fn send(&mut self, to: &[ConnectionId], frame: &str) {
+        self.happened
+            .push(Happening::Sent(to.to_vec(), frame.to_owned()));
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: u16, _reason: &str) {
+        self.happened.push(Happening::Closed(connection, code));
+    }
+
+    fn attach(&mut self, connection: ConnectionId, attachment: &str) -> Result<(), AttachError> {
+        if attachment.len() > ATTACHMENT_BYTES_MAX {
+            return Err(AttachError::TooLarge(
+                u32::try_from(attachment.len()).unwrap(),
+            ));
+        }
+        match self.network.sockets.get(&connection) {
+            Some(socket) if !socket.closed => {}
+            _ => return Err(AttachError::Gone),
+        }
+        self.happened
+            .push(Happening::Attached(connection, attachment.to_owned()));
+        Ok(())
+    }
+
+    fn attached(&mut self) -> Vec<(ConnectionId, String)> {
+        // Rooms start with nothing staged: see the runner.
+        self.network
+            .sockets
+            .iter()
+            .filter(|(_, socket)| !socket.closed)
+            .filter_map(|(&id, socket)| Some((id, socket.attachment.clone()?)))
+            .collect()
+    }
+
+    fn notify_drained(&mut self, connection: ConnectionId) {
+        self.happened.push(Happening::DrainAsked(connection));
+    }
+}
+
+impl Claims for World {
+    fn current_version(&mut self, _user_id: &str) -> Result<Option<u64>, String> {
+        panic!("a room asks for no claims")
+    }
+}
+
+impl Diagnostics for World {
+    fn log(&mut self, _level: Level, _message: &str) {}
+}
+
+impl System for World {
+    fn now(&mut self) -> SystemTime {
+        self.now
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        self.rng.fill(bytes);
+    }
+
+    fn env(&mut self, name: &str) -> Option<String> {
+        match name {
+            "ENVIRONMENT" => Some("development".to_owned()),
+            "ADMIN_SECRET" => Some(ADMIN_SECRET.to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Processes under test, each in a process group of its own that is ended as
+//! a whole: wrangler leaves children.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A running process, killed with its group when dropped.
+pub struct Process {
+    child: Child,
+    lines: Mutex<Receiver<String>>,
+}
+
+impl Process {
+    /// Starts it, with its stdout read line by line.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let mut child = command
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            lines: Mutex::new(lines),
+        })
+    }
+
+    /// The first line of stdout that `find` makes something of.
+    ///
+    /// # Errors
+    /// When there is none in time, or the process ends.
+    pub fn wait_for<T>(
+        &mut self,
+        timeout: Duration,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + timeout;
+        let mut seen = String::new();
+        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if let Some(found) = find(&line) {
+                return Ok(found);
+            }
+            seen.push_str(&line);
+            seen.push('\n');
+        }
+        bail!("the process did not get ready; it printed:\n{seen}")
+    }
+
+    /// Sends a signal to the process alone: `TERM`, `KILL`, …
+    pub fn signal(&self, name: &str) {
+        signal(name, &self.child.id().to_string());
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("the process did not end in {timeout:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal("KILL");
+        let status = self.wait(Duration::from_secs(10))?;
+        assert!(status.signal().is_some(), "it was killed: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        signal("KILL", &format!("-{}", self.child.id()));
+        let _ = self.child.wait();
+    }
+}
+
+fn signal(name: &str, target: &str) {
+    let _ = Command::new("kill")
+        .args(["-s", name, "--", target])
+        .stderr(Stdio::null())
+        .status();
+}

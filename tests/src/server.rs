@@ -1,0 +1,272 @@
+//! Servers under test: Syncline's binary, and the original workers.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::profile::{Profile, REVOKED_USER, REVOKED_VERSION};
+
+/// How long a server may take to get ready. wrangler bundles first.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A running server.
+pub struct Server {
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// The process; `None` when somebody else runs it.
+    pub process: Option<Process>,
+    /// Its working directory, with its data.
+    pub dir: Option<TempDir>,
+    /// Whether it is one of those that Syncline replaces.
+    pub is_original: bool,
+}
+
+/// How to run Syncline.
+#[derive(Debug, Clone)]
+pub struct Syncline {
+    /// `--storage`.
+    pub storage: String,
+    /// More arguments.
+    pub arguments: Vec<String>,
+    /// The environment: nothing else of Syncline's is set.
+    pub variables: Vec<(&'static str, String)>,
+}
+
+impl Syncline {
+    /// With this storage and profile.
+    #[must_use]
+    pub fn new(storage: &str, profile: Profile) -> Self {
+        Self {
+            storage: storage.to_owned(),
+            arguments: Vec::new(),
+            variables: profile.variables(),
+        }
+    }
+
+    /// A command for the binary, with a clean environment.
+    ///
+    /// # Errors
+    /// When the binary cannot be built.
+    pub fn command(&self, dir: &Path) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.current_dir(dir);
+        for name in [
+            "ENVIRONMENT",
+            "REQUIRE_AUTH",
+            "JWT_SECRET",
+            "GRACE_PERIOD_SECONDS",
+            "SERVER_BYPASS_TOKEN",
+            "ADMIN_SECRET",
+            "ALLOWED_ORIGINS",
+            "RUST_LOG",
+        ] {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// Starts `syncline serve` in `dir`, on a free port.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_in(&self, dir: &Path) -> Result<Process> {
+        Ok(self.serve(dir, "127.0.0.1:0")?.0)
+    }
+
+    /// Starts `syncline serve` in `dir`, listening on `address`.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn serve(&self, dir: &Path, address: &str) -> Result<(Process, String)> {
+        let mut command = self.command(dir)?;
+        command
+            .args(["serve", "--listen", address, "--storage", &self.storage])
+            .args(&self.arguments);
+        if std::env::var_os("SYNCLINE_TEST_VERBOSE").is_none() {
+            command.stderr(Stdio::null());
+        }
+        let mut process = Process::start(command)?;
+        let url = process.wait_for(READY_TIMEOUT, |line| {
+            let (_, rest) = line.split_once("listens on ")?;
+            Some(rest.split(' ').next()?.to_owned())
+        })?;
+        Ok((process, url))
+    }
+
+    /// Starts it in a directory of its own.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start(&self) -> Result<Server> {
+        let dir = tempfile::tempdir()?;
+        let (process, url) = self.serve(dir.path(), "127.0.0.1:0")?;
+        Ok(Server {
+            url,
+            process: Some(process),
+            dir: Some(dir),
+            is_original: false,
+        })
+    }
+
+    /// The same with a claims file that [`REVOKED_USER`] stands in.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_with_claims(mut self) -> Result<Server> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("claims.json");
+        let key = format!("workspace-claims-version:{REVOKED_USER}");
+        fs::write(
+            &file,
+            serde_json::json!({ key: REVOKED_VERSION }).to_string(),
+        )?;
+        self.arguments
+            .extend(["--claims-versions".to_owned(), "claims.json".to_owned()]);
+        let (process, url) = self.serve(dir.path(), "127.0.0.1:0")?;
+        Ok(Server {
+            url,
+            process: Some(process),
+            dir: Some(dir),
+            is_original: false,
+        })
+    }
+}
+
+/// A LiveStore version, whose client and original server npm has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveStore {
+    /// 0.4.0.
+    V040,
+    /// 0.3.1.
+    V031,
+}
+
+impl LiveStore {
+    /// Its npm package under `tests/node`, installed from the lock file if
+    /// need be.
+    ///
+    /// # Errors
+    /// When npm or Node is missing or fails.
+    pub fn package(self) -> Result<&'static Path> {
+        static INSTALLED: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+        let (slot, name) = match self {
+            Self::V040 => (&INSTALLED[0], "livestore-0.4.0"),
+            Self::V031 => (&INSTALLED[1], "livestore-0.3.1"),
+        };
+        if let Some(dir) = slot.get() {
+            return Ok(dir);
+        }
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("node")
+            .join(name);
+        install(&dir)?;
+        Ok(slot.get_or_init(|| dir))
+    }
+
+    /// Starts the original server of this version under `wrangler dev`.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_original(self) -> Result<Server> {
+        let package = self.package()?;
+        let dir = tempfile::tempdir()?;
+        let port = free_port()?;
+        let mut command = Command::new("node_modules/.bin/wrangler");
+        command
+            .current_dir(package)
+            .args([
+                "dev",
+                "--local",
+                "--ip",
+                "127.0.0.1",
+                "--inspector-port",
+                "0",
+            ])
+            .args(["--port", &port.to_string()])
+            .arg("--persist-to")
+            .arg(dir.path())
+            .arg("--show-interactive-dev-session=false")
+            .env("CI", "1")
+            .env("WRANGLER_SEND_METRICS", "false")
+            .env("WRANGLER_HIDE_BANNER", "true")
+            .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
+            .env("WRANGLER_LOG_PATH", dir.path().join("logs"))
+            .env("WRANGLER_REGISTRY_PATH", dir.path().join("registry"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let mut process = Process::start(command)?;
+        process.wait_for(READY_TIMEOUT, |line| {
+            line.contains("Ready on").then_some(())
+        })?;
+        Ok(Server {
+            url: format!("http://127.0.0.1:{port}"),
+            process: Some(process),
+            dir: Some(dir),
+            is_original: true,
+        })
+    }
+}
+
+/// `npm ci`, unless what is installed is what the lock file says.
+fn install(dir: &Path) -> Result<()> {
+    let lock = fs::read(dir.join("package-lock.json"))?;
+    let stamp = dir.join("node_modules/.syncline-installed");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    let output = Command::new("npm")
+        .arg("ci")
+        .current_dir(dir)
+        .output()
+        .context("npm is needed for these tests: install Node 20 or later")?;
+    if !output.status.success() {
+        bail!(
+            "npm ci failed in {}:\n{}",
+            dir.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    fs::write(stamp, lock)?;
+    Ok(())
+}
+
+/// The binary under test, built if it is not up to date.
+///
+/// # Errors
+/// When it does not build.
+pub fn binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(binary) = BINARY.get() {
+        return Ok(binary);
+    }
+    // target/PROFILE/deps/TEST is this; target/PROFILE/syncline is that.
+    let test = std::env::current_exe()?;
+    let profile_dir = test
+        .parent()
+        .and_then(Path::parent)
+        .context("the test binary is not where cargo puts it")?;
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "syncline"]);
+    if profile_dir.ends_with("release") {
+        build.arg("--release");
+    }
+    let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status()?;
+    if !status.success() {
+        bail!("syncline does not build");
+    }
+    let binary = profile_dir.join("syncline");
+    Ok(BINARY.get_or_init(|| binary))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
