@@ -215,7 +215,7 @@ impl wit_gateway::Guest for Component {
                     status: refused.code.status(),
                     code: refused.code.as_str().to_owned(),
                     message: refused.message,
-                    retry_after_ms: None,
+                    retry_after_ms: refused.code.retry_after_ms(),
                     headers,
                 })
             }

@@ -9,6 +9,9 @@ use crate::imports::System;
 /// than its hash can be searched for.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// HS256 keys shorter than this are not taken at all, by the JWT library.
+const JWT_SECRET_BYTES_MIN: usize = 12;
+
 /// How the example files' secrets begin.
 const DEFAULT_SECRET_PREFIX: &str = "dev-";
 
@@ -43,6 +46,9 @@ pub enum ConfigError {
         "JWT_SECRET is not set, but tokens are required: set it to the secret of the service that issues them"
     )]
     SecretMissing,
+    /// A secret that the JWT library does not take.
+    #[error("JWT_SECRET is too short: use at least 12 bytes, and 32 in production")]
+    JwtSecretShort,
     /// A secret that must not be used in production.
     #[error("{0} still has its default value (`dev-…`): set a secret of your own for production")]
     SecretDefault(&'static str),
@@ -111,8 +117,12 @@ impl Config {
             },
         };
         let jwt_secret = secret(system, "JWT_SECRET", production)?;
-        if auth_required && jwt_secret.is_none() {
-            return Err(ConfigError::SecretMissing);
+        match &jwt_secret {
+            None if auth_required => return Err(ConfigError::SecretMissing),
+            Some(secret) if auth_required && secret.len() < JWT_SECRET_BYTES_MIN => {
+                return Err(ConfigError::JwtSecretShort);
+            }
+            _ => {}
         }
         Ok(Self {
             environment,
@@ -183,10 +193,13 @@ fn secret(
     let Some(secret) = system.env(name) else {
         return Ok(None);
     };
-    if production && secret.starts_with(DEFAULT_SECRET_PREFIX) {
+    let is_default = secret
+        .get(..DEFAULT_SECRET_PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(DEFAULT_SECRET_PREFIX));
+    if production && is_default {
         return Err(ConfigError::SecretDefault(name));
     }
-    if production && secret.len() < SECRET_BYTES_MIN {
+    if production && secret.trim().len() < SECRET_BYTES_MIN {
         return Err(ConfigError::SecretShort(name));
     }
     Ok(Some(secret))

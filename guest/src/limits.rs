@@ -31,18 +31,18 @@ pub const SEQ_NUM_MAX: u64 = (1 << 53) - 1;
 
 /// Unacknowledged Chunks of a pull that is catching up. More than one, so
 /// that a round trip does not cost a page; few, so that a pull costs little.
-pub const WINDOW_CHUNKS_MAX: u32 = 8;
+pub const WINDOW_CHUNKS_MAX: usize = 8;
 
 /// Unacknowledged Chunks of a live pull, before it falls back to catching up.
-pub const WINDOW_LIVE_CHUNKS_MAX: u32 = 1_024;
+pub const WINDOW_LIVE_CHUNKS_MAX: usize = 1_024;
 
 /// Unacknowledged bytes of a pull, live or not. A Chunk that is larger is
 /// sent when nothing is in flight.
 pub const WINDOW_BYTES_MAX: usize = 1_000_000;
 
-/// Pulls of one connection. Real clients have one; the attachment has to
-/// hold them all.
-pub const PULLS_MAX: usize = 64;
+/// Pulls of one connection. Real clients have one. What they all have in
+/// flight has to fit the host's outbox, and what they are the attachment.
+pub const PULLS_MAX: usize = 8;
 
 /// Digits of a request id. Clients count them up from 0 as a BigInt.
 pub const REQUEST_ID_BYTES_MAX: usize = 32;
@@ -55,6 +55,15 @@ pub const STORE_ID_BYTES_MAX: usize = 512;
 
 /// A user id in a token: part of the principal, which every attachment holds.
 pub const USER_ID_BYTES_MAX: usize = 1_024;
+
+/// A role in a token, for the same reason.
+pub const ROLE_BYTES_MAX: usize = 128;
+
+/// The principal as `wit/gateway.wit` promises it.
+pub const PRINCIPAL_BYTES_MAX: usize = 2_048;
+
+/// A backend id in a message. Ours and upstream's have 21 characters.
+pub const BACKEND_ID_BYTES_MAX: usize = 256;
 
 /// Workspace claims above this are warned about: browsers and proxies limit
 /// URLs and headers.

@@ -46,6 +46,10 @@ fn main() -> ExitCode {
         // Only the first event's parent is looked at.
         (Original040, "i4_a_batch_that_is_no_chain_is_refused_whole"),
         (Original040, "i4_sequence_numbers_end_at_2_to_the_53"),
+        // It gets the push between two pages.
+        (Original040, "i3_a_late_subscriber_turns_live_without_a_gap"),
+        // An answer as long as the question, or none.
+        (Original040, "i9_long_junk_gets_a_short_answer"),
         // They go on getting Chunks.
         (Original040, "i3_a_finished_pull_gets_nothing_more"),
         // The connection's store is used, whatever the message says.
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
             "i9_a_frame_that_is_no_message_gets_a_defect_and_no_more",
         ),
         (Original040, "a_pull_with_an_id_in_use_starts_it_again"),
-        // Events in one array, a page after the other without backpressure.
+        // Defects and Dies, again.
         (Original040, "http_errors_are_of_the_schema"),
         // Ignored.
         (

@@ -19,6 +19,7 @@ pub fn scenarios() -> Vec<Scenario> {
         i5_a_message_for_another_store_is_refused,
         binary_frames_of_json_are_messages_too,
         pings_are_answered_however_they_are_written,
+        i9_long_junk_gets_a_short_answer,
         a_message_over_32_mib_closes_its_socket_alone,
     ]
 }
@@ -179,11 +180,25 @@ fn an_undecodable_request_fails_with_an_error_of_the_schema(server: &Server) {
         let exit = client.exit("600");
         assert_eq!(failure_code(&exit), "INVALID_REQUEST", "{tag} {payload}");
     }
-    // A number for an id can be read, and is answered.
+    // Where an id can be read, it is answered, whatever else is wrong.
     let mut numeric = pull("0", &store, false, None);
     numeric["id"] = json!(601);
-    client.socket.send(numeric);
-    assert_eq!(failure_code(&client.exit("601")), "INVALID_REQUEST");
+    for odd in [
+        numeric.to_string(),
+        r#"{"_tag":"Request","id":"601","tag":5}"#.to_owned(),
+        r#"{"_tag":5,"id":"601"}"#.to_owned(),
+        r#"{"_tag":"Bogus","id":"601"}"#.to_owned(),
+        r#"{"_tag":"Request","id":"601","tag":"SyncWsRpc.Pull","payload":{},"payload":{}}"#
+            .to_owned(),
+        r#"{"_tag":"Request","id":"\u0036\u0030\u0031","tag":"SyncWsRpc.Pull"}"#.to_owned(),
+    ] {
+        client.socket.send(&odd);
+        assert_eq!(
+            failure_code(&client.exit("601")),
+            "INVALID_REQUEST",
+            "{odd}"
+        );
+    }
     client.push_ok(&events(1, 1));
     assert_eq!(numbers(&client.chunk(&live)), [1]);
 }
@@ -225,6 +240,57 @@ fn pings_are_answered_however_they_are_written(server: &Server) {
         socket.send(ping);
         assert_eq!(socket.receive_json(), json!({"_tag": "Pong"}));
     }
+}
+
+fn i9_long_junk_gets_a_short_answer(server: &Server) {
+    let store = new_store("long-junk");
+    let mut client = Client::open(server, &store);
+    let live = client.pull(true, None);
+    client.chunk(&live);
+    let long = "z\u{200b}".repeat(2_000_000);
+    let none = option(None);
+    let requests = [
+        (
+            "SyncWsRpc.Push",
+            json!({"storeId": store, "batch": long, "backendId": none}),
+        ),
+        (
+            "SyncWsRpc.Push",
+            json!({"storeId": store, "batch": [long], "backendId": none}),
+        ),
+        (
+            "SyncWsRpc.Push",
+            json!({"storeId": store, "batch": [], "backendId": option(Some(json!(long)))}),
+        ),
+        (
+            "SyncWsRpc.Pull",
+            json!({"storeId": store, "live": long, "cursor": none}),
+        ),
+        (
+            "SyncWsRpc.Pull",
+            json!({"storeId": store, "live": false, "cursor": long}),
+        ),
+    ];
+    for (tag, payload) in requests {
+        client.socket.send(request("900", tag, payload));
+        let exit = client.exit("900");
+        assert!(exit.to_string().len() < 2_000);
+        assert_eq!(failure_code(&exit), "INVALID_REQUEST");
+    }
+    for junk in [
+        json!(long),
+        json!({"_tag": long}),
+        json!({"_tag": "Request", "id": long}),
+    ] {
+        client.socket.send(junk);
+        let answer = client.socket.receive_json();
+        assert_eq!(answer["_tag"], "Defect");
+        assert!(answer.to_string().len() < 2_000);
+    }
+    client.socket.send(request("901", &long, json!({})));
+    assert!(client.exit("901").to_string().len() < 2_000);
+    client.push_ok(&events(1, 1));
+    assert_eq!(numbers(&client.chunk(&live)), [1]);
 }
 
 fn a_message_over_32_mib_closes_its_socket_alone(server: &Server) {

@@ -11,7 +11,12 @@ use syncline_tests::server::Server;
 use syncline_tests::suite::Scenario;
 
 pub fn scenarios() -> Vec<Scenario> {
-    scenarios![V4 Open:
+    scenarios![
+        Both Open:
+            i3_late_subscribers_race_a_pusher_without_a_gap,
+            i7_a_connection_has_few_pulls,
+            i7_a_deaf_subscriber_is_not_sent_ever_more;
+        V4 Open:
         a_cold_pull_says_what_remains,
         a_push_is_shown_before_its_own_exit,
         i3_a_finished_pull_gets_nothing_more,
@@ -119,9 +124,29 @@ fn i3_two_pulls_of_one_socket_both_see_everything(server: &Server) {
 }
 
 fn i3_a_late_subscriber_turns_live_without_a_gap(server: &Server) {
+    const COLD: u64 = 2_000;
+    let store = new_store("late");
+    let mut pusher = seed(server, &store, COLD);
+    let mut late = Client::open(server, &store);
+    late.acknowledges = false;
+    let live = late.pull(true, None);
+    let mut seen = numbers(&late.chunk(&live));
+    // It is in the middle of catching up when more is pushed.
+    pusher.push_ok(&events(COLD + 1, COLD + 3));
+    late.ack(&live);
+    while seen.last().is_some_and(|&last| last < COLD + 3) {
+        seen.extend(numbers(&late.chunk(&live)));
+        late.ack(&live);
+    }
+    assert_eq!(seen, (1..=COLD + 3).collect::<Vec<_>>());
+    pusher.push_ok(&events(COLD + 4, COLD + 4));
+    assert_eq!(numbers(&late.chunk(&live)), [COLD + 4]);
+}
+
+fn i3_late_subscribers_race_a_pusher_without_a_gap(server: &Server) {
     const COLD: u64 = 500;
     const ALL: u64 = 700;
-    let store = new_store("late");
+    let store = new_store("late-race");
     let mut pusher = seed(server, &store, COLD);
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -313,4 +338,48 @@ fn a_socket_that_dies_harms_nobody(server: &Server) {
         client.push_ok(&events(n, n));
         assert_eq!(client.numbers_until(&live, n), [n]);
     }
+}
+
+fn i7_a_connection_has_few_pulls(server: &Server) {
+    let store = new_store("many-pulls");
+    let mut client = Client::open(server, &store);
+    for _ in 0..8 {
+        let live = client.pull(true, None);
+        client.chunk(&live);
+    }
+    let (chunks, exit) = client.pull_all(None);
+    assert!(chunks.is_empty());
+    assert_eq!(syncline_tests::rpc::failure_code(&exit), "TOO_MANY_PULLS");
+    client.pull(true, None);
+    assert_eq!(
+        client.socket.receive_close(),
+        (1013, "TOO_MANY_PULLS".to_owned())
+    );
+}
+
+fn i7_a_deaf_subscriber_is_not_sent_ever_more(server: &Server) {
+    const PUSHES: u64 = 40;
+    let store = new_store("deaf");
+    let mut deaf = Client::open(server, &store);
+    deaf.acknowledges = false;
+    let live = deaf.pull(true, None);
+    deaf.chunk(&live);
+    let mut pusher = Client::open(server, &store);
+    let text = "x".repeat(200_000);
+    for n in 1..=PUSHES {
+        pusher.push_ok(&[event_with(n, json!(text))]);
+    }
+    let sent = deaf.arrived(&live, Duration::from_millis(300));
+    let bytes: usize = sent.iter().map(|chunk| chunk.to_string().len()).sum();
+    assert!(bytes <= 1_100_000, "{bytes} bytes unacknowledged");
+    // It is still there, and goes on where it was once it is heard of.
+    for _ in 0..=sent.len() {
+        deaf.ack(&live);
+    }
+    deaf.acknowledges = true;
+    let mut seen: Vec<u64> = sent.iter().flat_map(numbers).collect();
+    while seen.last().is_none_or(|&last| last < PUSHES) {
+        seen.extend(numbers(&deaf.chunk(&live)));
+    }
+    assert_eq!(seen, (1..=PUSHES).collect::<Vec<_>>());
 }

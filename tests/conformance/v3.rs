@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use syncline_tests::http::post_rpc;
 use syncline_tests::profile::ADMIN_SECRET;
 use syncline_tests::rpc::{
-    Client, batch, event, events, failure, new_store, numbers, option, request, v3_url,
+    Client, batch, event, event_with, events, failure, new_store, numbers, option, request, v3_url,
 };
 use syncline_tests::scenarios;
 use syncline_tests::server::Server;
@@ -27,6 +27,7 @@ pub fn scenarios() -> Vec<Scenario> {
             v3_i3_a_client_that_lost_its_socket_sees_no_gap,
             v3_a_close_is_answered;
         Both Open:
+            v3_i7_a_push_of_30_mb_comes_in_pages,
             all_protocols_converge_on_one_log,
             a_reset_tells_every_pull_that_the_log_is_another,
     ]
@@ -270,6 +271,24 @@ fn v3_i3_a_client_that_lost_its_socket_sees_no_gap(server: &Server) {
     assert_eq!(numbers(&missed), [3, 4, 5]);
     push_ok(&mut pusher, "b", &events(6, 6));
     assert_eq!(numbers(&lost.receive_json()), [6]);
+}
+
+fn v3_i7_a_push_of_30_mb_comes_in_pages(server: &Server) {
+    let store = new_store("v3-30-mb");
+    let mut socket = Socket::open(server, &v3_url(&store));
+    socket.send(pull("p", None));
+    socket.receive_json();
+    let text = "x".repeat(500_000);
+    let batch: Vec<_> = (1..=60).map(|n| event_with(n, json!(text))).collect();
+    Client::open(server, &store).push_ok(&batch);
+    let mut seen = Vec::new();
+    while seen.len() < 60 {
+        let shown = socket.receive_json();
+        assert_eq!(shown["requestId"]["context"], "push");
+        seen.extend(numbers(&shown));
+    }
+    assert_eq!(seen, (1..=60).collect::<Vec<_>>());
+    assert_eq!(numbers(&push_ok(&mut socket, "x", &events(61, 61))), [61]);
 }
 
 fn v3_a_close_is_answered(server: &Server) {

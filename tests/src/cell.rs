@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::profile::Profile;
 use crate::server::{LiveStore, Server, Syncline};
@@ -90,19 +90,29 @@ impl Cell {
         }
     }
 
-    fn start(self, profile: Profile) -> Result<Server> {
-        let syncline = |storage: &str, arguments: &[&str]| {
-            let mut syncline = Syncline::new(storage, profile);
-            syncline.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-            match profile {
-                Profile::Open => syncline.start(),
-                Profile::Auth => syncline.start_with_claims(),
-            }
+    /// How the cell runs Syncline; `None` when it does not.
+    #[must_use]
+    pub fn syncline(self, profile: Profile) -> Option<Syncline> {
+        let (storage, arguments): (_, &[&str]) = match self {
+            Self::WasmtimeMemory => ("memory", &[]),
+            Self::WasmtimeSqlite => ("sqlite:data", &[]),
+            Self::WasmtimeDrowsy => ("sqlite:data", &["--room-idle", "0s"]),
+            Self::Original040 | Self::Original031 | Self::Url => return None,
         };
+        let mut syncline = Syncline::new(storage, profile);
+        syncline.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        Some(syncline)
+    }
+
+    fn start(self, profile: Profile) -> Result<Server> {
         match self {
-            Self::WasmtimeMemory => syncline("memory", &[]),
-            Self::WasmtimeSqlite => syncline("sqlite:data", &[]),
-            Self::WasmtimeDrowsy => syncline("sqlite:data", &["--room-idle", "0s"]),
+            Self::WasmtimeMemory | Self::WasmtimeSqlite | Self::WasmtimeDrowsy => {
+                let syncline = self.syncline(profile).context("a Syncline")?;
+                match profile {
+                    Profile::Open => syncline.start(),
+                    Profile::Auth => syncline.start_with_claims(),
+                }
+            }
             Self::Original040 => LiveStore::V040.start_original(),
             Self::Original031 => LiveStore::V031.start_original(),
             Self::Url => Ok(Server {

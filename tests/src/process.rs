@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -62,7 +62,12 @@ impl Process {
             seen.push_str(&line);
             seen.push('\n');
         }
-        bail!("the process did not get ready; it printed:\n{seen}")
+        bail!("the process did not print what was waited for, but:\n{seen}")
+    }
+
+    /// Its stdin, if the command pipes it, to be taken once.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Sends a signal to the process alone: `TERM`, `KILL`, …

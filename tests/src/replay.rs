@@ -83,11 +83,7 @@ impl Replay<'_> {
             self.socket(&name).send(text);
         } else if let (Some(name), Some(json)) = (step.receive, step.json.clone()) {
             let expected = self.expected(json, step.original);
-            let unread = self.unread.entry(name.clone()).or_default();
-            let actual = match unread.pop_front() {
-                Some(frame) => frame,
-                None => self.socket(&name).receive_json(),
-            };
+            let actual = self.receive(&name, is_pong(&expected));
             self.compare(&expected, &actual);
         } else if let Some(name) = step.close {
             self.socket(&name).close(step.code.unwrap_or(1000));
@@ -125,15 +121,34 @@ impl Replay<'_> {
         // Neither is answered by the host on its own. The original 0.3 server
         // answers its one with an error.
         socket.send(if socket.is_v3 {
-            r#"{"requestId":"barrier","_tag":"WSMessage.Ping"}"#
+            r#"{"requestId":"ping","_tag":"WSMessage.Ping"}"#
         } else {
             r#"{"_tag":"Ping","barrier":1}"#
         });
         loop {
             let frame = socket.receive_json();
-            if frame["requestId"] == "barrier" || frame == json!({"_tag": "Pong"}) {
+            if frame["requestId"] == "ping" || frame == json!({"_tag": "Pong"}) {
                 return;
             }
+            unread.push_back(frame);
+        }
+    }
+
+    /// The next frame of a connection. Keep-alives are answered beside the
+    /// room, so a Pong and other frames may overtake each other.
+    fn receive(&mut self, name: &str, pong: bool) -> Value {
+        let unread = self.unread.entry(name.to_owned()).or_default();
+        if let Some(index) = unread.iter().position(|frame| is_pong(frame) == pong)
+            && let Some(frame) = unread.remove(index)
+        {
+            return frame;
+        }
+        loop {
+            let frame = self.socket(name).receive_json();
+            if is_pong(&frame) == pong {
+                return frame;
+            }
+            let unread = self.unread.entry(name.to_owned()).or_default();
             unread.push_back(frame);
         }
     }
@@ -208,6 +223,10 @@ impl Replay<'_> {
             *recorded = Value::from(bound.clone());
         }
     }
+}
+
+fn is_pong(frame: &Value) -> bool {
+    frame["_tag"] == "Pong" || frame["_tag"] == "WSMessage.Pong"
 }
 
 fn bind_time(recorded: &Value, here: &mut Value) {

@@ -56,6 +56,7 @@ impl Socket {
         let authority = server.url.trim_start_matches("http://");
         let tcp = TcpStream::connect(authority).expect("the server listens");
         tcp.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
+        tcp.set_write_timeout(Some(ANSWER_TIMEOUT)).unwrap();
         tcp.set_nodelay(true).unwrap();
         let url = format!("ws://{authority}{path_and_query}");
         let mut request = url.into_client_request().expect("a valid URL");

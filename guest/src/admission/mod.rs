@@ -8,6 +8,7 @@ pub mod token;
 
 use std::time::UNIX_EPOCH;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
@@ -15,6 +16,7 @@ use self::params::Params;
 use self::refusal::{Code, Refused, json_body};
 use crate::config::{Config, ConfigError};
 use crate::imports::{Imports, Level};
+use crate::limits::PRINCIPAL_BYTES_MAX;
 use crate::protocol::{Transport, v3, v4};
 
 /// An HTTP request, as far as admission looks at it.
@@ -227,10 +229,17 @@ fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Resu
     }
     let store_id = params.store_id()?;
     let principal = authenticate(imports, config, &params, store_id)?;
+    let principal = serde_json::to_string(&principal).unwrap_or_default();
+    if principal.len() > PRINCIPAL_BYTES_MAX {
+        return Err(Refused::new(
+            Code::TokenInvalid,
+            "The token's `userId` and role are too long.",
+        ));
+    }
     Ok(Entry::Admitted(Admission {
         store_id: store_id.to_owned(),
         transport,
-        principal: serde_json::to_string(&principal).unwrap_or_default(),
+        principal,
         response_headers: Vec::new(),
         auto_response: match transport {
             Transport::WsV4 => Some((v4::PING.to_owned(), v4::PONG.to_owned())),
@@ -339,7 +348,8 @@ fn secrets_equal(given: &Value, expected: &str) -> bool {
 
 fn reserved(request: &Request) -> Option<Response> {
     let first = request.path.trim_start_matches('/').split('/').next()?;
-    if !RESERVED.contains(&first) {
+    let first = percent_decode_str(first).decode_utf8_lossy();
+    if !RESERVED.contains(&first.as_ref()) {
         return None;
     }
     let answer = match (request.path.as_str(), request.method.as_str()) {
@@ -380,7 +390,11 @@ fn refusal_response(refused: &Refused, mut headers: Vec<(String, String)>) -> Re
     Response {
         status: refused.code.status(),
         headers,
-        body: json_body(refused.code.as_str(), &refused.message, None),
+        body: json_body(
+            refused.code.as_str(),
+            &refused.message,
+            refused.code.retry_after_ms(),
+        ),
     }
 }
 

@@ -69,7 +69,10 @@ fn is_loopback(origin: &str) -> bool {
         return false;
     }
     let host = if let Some(v6) = authority.strip_prefix('[') {
-        v6.split_once(']').map_or("", |(host, _)| host)
+        match v6.split_once(']') {
+            Some((host, rest)) if rest.is_empty() || rest.starts_with(':') => host,
+            _ => return false,
+        }
     } else {
         authority
             .split_once(':')
@@ -108,6 +111,7 @@ mod tests {
             "http://128.0.0.1",
             "file://",
             "http://[::2]",
+            "http://[::1].example.com",
             "ftp://localhost",
         ] {
             assert!(!is_loopback(origin), "{origin}");

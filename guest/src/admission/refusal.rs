@@ -2,9 +2,9 @@
 //! read it.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::protocol::{object, v4};
+use crate::limits::RETRY_AFTER_MS;
+use crate::protocol::v4;
 
 /// Why a request is refused. The codes are part of the protocol
 /// (PROTOCOL.md, "Refusals").
@@ -67,6 +67,12 @@ impl Code {
         }
     }
 
+    /// When it is worth another try, if it is, in milliseconds.
+    #[must_use]
+    pub fn retry_after_ms(self) -> Option<u64> {
+        (self == Self::AuthServiceError).then_some(RETRY_AFTER_MS)
+    }
+
     /// The WebSocket close code, for what is told to an accepted socket.
     #[must_use]
     pub fn close_code(self) -> Option<u16> {
@@ -124,18 +130,11 @@ pub fn json_body(code: &str, message: &str, retry_after_ms: Option<u64>) -> Stri
 /// (`@effect/rpc`, `RpcClient.layerProtocolHttp`); `{code, message}` otherwise.
 #[must_use]
 pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request: &[u8]) -> String {
-    let envelope = object::from_slice::<Request<'_>>(request).ok();
-    match envelope.and_then(|request| v4::request_id(request.id?)) {
+    match v4::readable_id(request) {
         Some(id) => format!(
             "[{}]",
             v4::exit_unknown_error(&id, code, message, retry_after_ms)
         ),
         None => json_body(code, message, retry_after_ms),
     }
-}
-
-#[derive(serde::Deserialize)]
-struct Request<'a> {
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
 }

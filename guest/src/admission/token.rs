@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::refusal::{Code, Refused};
 use crate::imports::{Imports, Level};
-use crate::limits::{USER_ID_BYTES_MAX, WORKSPACE_CLAIMS_WARN_BYTES};
+use crate::limits::{ROLE_BYTES_MAX, USER_ID_BYTES_MAX, WORKSPACE_CLAIMS_WARN_BYTES};
+use crate::protocol::strict::Object;
 
 /// How far a token's `nbf` may lie ahead of this clock, in seconds.
 const CLOCK_SKEW_SECONDS: u64 = 60;
@@ -100,13 +101,22 @@ pub fn check(
 
     let workspaces = claims.workspaces.map(RawValue::get).unwrap_or("null");
     report_size(imports, workspaces.len());
-    let workspaces: Option<Vec<Workspace>> = serde_json::from_str(workspaces)
+    let workspaces: Option<Vec<Object<Workspace>>> = serde_json::from_str(workspaces)
         .map_err(|_| invalid("The token's `workspaces` are not a list of {id, role}."))?;
     let workspace = workspaces
         .into_iter()
         .flatten()
+        .map(|workspace| workspace.0)
         .find(|workspace| workspace.id == workspace_id)
         .ok_or_else(|| Refused::new(Code::Forbidden, "The token does not cover this workspace."))?;
+
+    if workspace
+        .role
+        .as_ref()
+        .is_some_and(|role| role.len() > ROLE_BYTES_MAX)
+    {
+        return Err(invalid("The role in the token is too long."));
+    }
 
     match imports.current_version(&user_id) {
         Ok(Some(current)) if version < current => Err(Refused::new(

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::object::Object;
+use super::strict::{Int, List, Object};
 use crate::imports::Event;
+use crate::limits::PUSH_EVENTS_MAX;
 
 /// An event in a push, borrowed from its frame. Keys that are not known are
 /// ignored, as upstream does.
@@ -19,9 +20,9 @@ pub struct WireEvent<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     args: Option<&'a RawValue>,
     #[serde(rename = "seqNum")]
-    seq_num: u64,
+    seq_num: Int<u64>,
     #[serde(rename = "parentSeqNum")]
-    parent_seq_num: u64,
+    parent_seq_num: Int<u64>,
     #[serde(rename = "clientId", borrow)]
     client_id: Cow<'a, str>,
     #[serde(rename = "sessionId", borrow)]
@@ -33,16 +34,19 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 /// A push's batch.
-pub type WireBatch<'a> = Vec<Object<WireEvent<'a>>>;
+pub type WireBatch<'a> = List<Object<WireEvent<'a>>>;
 
-/// The batch as the rest of the guest sees it.
+/// The batch as the rest of the guest sees it. Of one that is too long, as
+/// much as shows that it is.
 #[must_use]
 pub fn events<'a>(batch: &'a WireBatch<'_>) -> Vec<Event<'a>> {
     batch
+        .0
         .iter()
+        .take(PUSH_EVENTS_MAX + 1)
         .map(|Object(event)| Event {
-            seq_num: event.seq_num,
-            parent_seq_num: event.parent_seq_num,
+            seq_num: event.seq_num.0,
+            parent_seq_num: event.parent_seq_num.0,
             name: &event.name,
             args: event.args.map(RawValue::get),
             client_id: &event.client_id,

@@ -3,7 +3,7 @@
 
 pub mod chunk;
 pub mod event;
-pub mod object;
+pub mod strict;
 pub mod v3;
 pub mod v4;
 

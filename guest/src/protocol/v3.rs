@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
 use super::event::{WireBatch, write_string};
-use super::object;
+use super::strict::{self, Int};
 use crate::limits::REQUEST_ID_V3_BYTES_MAX;
 
 /// The client's keep-alive, to the byte (transcript v031-ws-01).
@@ -43,7 +43,7 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 struct PullReq {
     #[serde(default)]
-    cursor: Option<i64>,
+    cursor: Option<Int<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -60,10 +60,13 @@ struct AdminReq<'a> {
 
 /// Reads one message: its request id, as far as it has one, and what it is.
 pub fn decode(frame: &[u8]) -> (Option<String>, Result<Message<'_>, DecodeError>) {
-    let envelope: Envelope<'_> = match object::from_slice(frame) {
+    let envelope: Envelope<'_> = match strict::object(frame) {
         Ok(envelope) => envelope,
         Err(error) => {
-            let words = format!("The frame is not one JSON object with a `_tag`: {error}");
+            let words = format!(
+                "The frame is not one JSON object with a `_tag`: {}",
+                strict::words(&error)
+            );
             return (None, Err(words));
         }
     };
@@ -77,7 +80,10 @@ pub fn decode(frame: &[u8]) -> (Option<String>, Result<Message<'_>, DecodeError>
     let message = match envelope.tag.as_deref() {
         Some("WSMessage.Ping") => Ok(Message::Ping),
         Some("WSMessage.PullReq") => read::<PullReq>(frame).map(|pull| {
-            Message::Pull(pull.cursor.map(|cursor| u64::try_from(cursor).unwrap_or(0)))
+            Message::Pull(
+                pull.cursor
+                    .map(|cursor| u64::try_from(cursor.0).unwrap_or(0)),
+            )
         }),
         Some("WSMessage.PushReq") => {
             read::<PushReq<'_>>(frame).map(|push| Message::Push(push.batch))
@@ -94,7 +100,7 @@ pub fn decode(frame: &[u8]) -> (Option<String>, Result<Message<'_>, DecodeError>
 }
 
 fn read<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> Result<T, DecodeError> {
-    object::from_slice(frame).map_err(|error| error.to_string())
+    strict::object(frame).map_err(|error| strict::words(&error))
 }
 
 /// What a `PullRes` answers.

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::DecodeError;
 use super::event::{WireBatch, write_string};
-use super::object;
-use crate::limits::REQUEST_ID_BYTES_MAX;
+use super::strict::{self, Flag, Int, Object};
+use crate::limits::{BACKEND_ID_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 
 /// The client's keep-alive, to the byte (`RpcMessage.constPing`).
 pub const PING: &str = r#"{"_tag":"Ping"}"#;
@@ -63,17 +63,21 @@ pub struct Pull<'a> {
     /// The store meant.
     #[serde(rename = "storeId", borrow)]
     pub store_id: Cow<'a, str>,
-    /// Whether to go on with what is pushed later. HTTP has none.
     #[serde(default)]
-    pub live: Option<bool>,
-    /// Where to start.
+    live: Option<Flag>,
     #[serde(borrow)]
-    cursor: OptionEncoded<'a>,
+    cursor: Object<OptionEncoded<'a>>,
     #[serde(skip)]
     start: Option<Cursor>,
 }
 
 impl Pull<'_> {
+    /// Whether to go on with what is pushed later. Over HTTP it never does.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live.is_some_and(|live| live.0)
+    }
+
     /// Where the client is; `None` starts from the beginning.
     #[must_use]
     pub fn cursor(&self) -> Option<&Cursor> {
@@ -89,14 +93,14 @@ pub struct Cursor {
     pub backend_id: String,
     /// The last event it has. Below 0 counts as 0 (transcript ws-10).
     #[serde(rename = "eventSequenceNumber")]
-    seq_num: i64,
+    seq_num: Int<i64>,
 }
 
 impl Cursor {
     /// The last event the client has.
     #[must_use]
     pub fn after(&self) -> u64 {
-        u64::try_from(self.seq_num).unwrap_or(0)
+        u64::try_from(self.seq_num.0).unwrap_or(0)
     }
 }
 
@@ -110,7 +114,7 @@ pub struct Push<'a> {
     #[serde(borrow)]
     pub batch: WireBatch<'a>,
     #[serde(rename = "backendId", borrow)]
-    backend_id_encoded: OptionEncoded<'a>,
+    backend_id_encoded: Object<OptionEncoded<'a>>,
     /// The log's incarnation, as far as the client knows it.
     #[serde(skip)]
     pub backend_id: Option<String>,
@@ -138,9 +142,13 @@ impl<'a> OptionEncoded<'a> {
     fn decode<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, DecodeError> {
         match (self.tag.as_ref(), self.value) {
             ("None", _) => Ok(None),
+            // It holds a backend id; answers repeat it.
+            ("Some", Some(value)) if value.get().len() > 2 * BACKEND_ID_BYTES_MAX => {
+                Err(format!("{name}: the value is too long"))
+            }
             ("Some", Some(value)) => serde_json::from_str(value.get())
                 .map(Some)
-                .map_err(|error| format!("{name}: {error}")),
+                .map_err(|error| format!("{name}: {}", strict::words(&error))),
             _ => Err(format!(
                 "{name}: expected {{\"_tag\":\"None\"}} or {{\"_tag\":\"Some\",\"value\":…}}"
             )),
@@ -171,14 +179,36 @@ struct Envelope<'a> {
     payload: Option<&'a RawValue>,
 }
 
+/// As little of a message as an answer needs.
+#[derive(Deserialize)]
+struct IdAlone<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+}
+
+/// The id of a request, whatever else is wrong with it.
+#[must_use]
+pub fn readable_id(frame: &[u8]) -> Option<RequestId> {
+    let message: IdAlone<'_> = strict::object(frame).ok()?;
+    request_id(message.id?)
+}
+
 /// Reads one message.
 ///
 /// # Errors
 /// When no request id can be read that an answer could name: the words for a
 /// Defect.
 pub fn decode(frame: &[u8], group: Group) -> Result<Message<'_>, DecodeError> {
-    let envelope: Envelope<'_> = object::from_slice(frame)
-        .map_err(|error| format!("The frame is not one JSON object with a `_tag`: {error}"))?;
+    let envelope = strict::object::<Envelope<'_>>(frame)
+        .map_err(|error| format!("The frame is no message: {}", strict::words(&error)));
+    let message = envelope.and_then(|envelope| message(&envelope, group));
+    message.or_else(|words| match readable_id(frame) {
+        Some(id) => Ok(Message::Request(id, Err(CallError::Undecodable(words)))),
+        None => Err(words),
+    })
+}
+
+fn message<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Message<'a>, DecodeError> {
     let id_of = |raw: Option<&RawValue>, key: &str| {
         raw.and_then(request_id)
             .ok_or_else(|| format!("`{key}` is missing or is no string of decimal digits."))
@@ -190,56 +220,50 @@ pub fn decode(frame: &[u8], group: Group) -> Result<Message<'_>, DecodeError> {
         Some("Interrupt") => id_of(envelope.request_id, "requestId").map(Message::Interrupt),
         Some("Request") => {
             let id = id_of(envelope.id, "id")?;
-            let call = if envelope.id.is_some_and(|id| id.get().starts_with('"')) {
-                call(&envelope, group)
+            if envelope.id.is_some_and(|id| id.get().starts_with('"')) {
+                Ok(Message::Request(id, call(envelope, group)))
             } else {
-                Err(CallError::Undecodable(
-                    "`id` has to be a string.".to_owned(),
-                ))
-            };
-            Ok(Message::Request(id, call))
+                Err("`id` has to be a string.".to_owned())
+            }
         }
-        Some(other) => match envelope.id.and_then(request_id) {
-            Some(id) => Ok(Message::Request(
-                id,
-                Err(CallError::Undecodable(format!(
-                    "`_tag` is `{}`, which is no message.",
-                    shortened(other)
-                ))),
-            )),
-            None => Err(format!("Unknown message `{}`.", shortened(other))),
-        },
+        Some(other) => Err(format!(
+            "`_tag` is `{}`, which is no message.",
+            shortened(other)
+        )),
         None => Err("The message has no `_tag`.".to_owned()),
     }
 }
 
 fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError> {
-    let payload = envelope.payload.map_or("null", RawValue::get);
-    let undecodable = |error: serde_json::Error| CallError::Undecodable(error.to_string());
+    let payload = envelope.payload.map_or("null", RawValue::get).as_bytes();
+    let undecodable = |error: serde_json::Error| CallError::Undecodable(strict::words(&error));
     let name = envelope.procedure.as_deref().unwrap_or_default();
     match (group, name) {
         (Group::Ws, "SyncWsRpc.Pull") | (Group::Http, "SyncHttpRpc.Pull") => {
-            let mut pull: Pull<'_> = object::from_str(payload).map_err(undecodable)?;
+            let mut pull: Pull<'_> = strict::object(payload).map_err(undecodable)?;
             if group == Group::Ws && pull.live.is_none() {
                 return Err(CallError::Undecodable("`live` is missing.".to_owned()));
             }
             pull.start = pull
                 .cursor
-                .decode("cursor")
-                .map_err(CallError::Undecodable)?;
+                .0
+                .decode::<Object<Cursor>>("cursor")
+                .map_err(CallError::Undecodable)?
+                .map(|cursor| cursor.0);
             Ok(Call::Pull(pull))
         }
         (Group::Ws, "SyncWsRpc.Push") | (Group::Http, "SyncHttpRpc.Push") => {
-            let mut push: Push<'_> = object::from_str(payload).map_err(undecodable)?;
+            let mut push: Push<'_> = strict::object(payload).map_err(undecodable)?;
             push.backend_id = push
                 .backend_id_encoded
+                .0
                 .decode("backendId")
                 .map_err(CallError::Undecodable)?;
             Ok(Call::Push(push))
         }
-        (Group::Http, "SyncHttpRpc.Ping") => object::from_str(payload)
-            .map(Call::Ping)
-            .map_err(undecodable),
+        (Group::Http, "SyncHttpRpc.Ping") => {
+            strict::object(payload).map(Call::Ping).map_err(undecodable)
+        }
         _ => Err(CallError::UnknownRpc(shortened(name).to_owned())),
     }
 }
@@ -254,17 +278,15 @@ fn shortened(text: &str) -> &str {
 
 /// A request id as it stands in JSON: a string of decimal digits; a number
 /// too, so that its sender can be told that it should be a string.
-#[must_use]
-pub fn request_id(raw: &RawValue) -> Option<RequestId> {
-    let json = raw.get();
-    let digits = json
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(json);
-    let is_id = !digits.is_empty()
-        && digits.len() <= REQUEST_ID_BYTES_MAX
-        && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_id.then(|| digits.to_owned())
+fn request_id(raw: &RawValue) -> Option<RequestId> {
+    // Escapes make a string longer, six times at most.
+    if raw.get().len() > 6 * REQUEST_ID_BYTES_MAX {
+        return None;
+    }
+    let id = serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned());
+    let is_id = (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_digit());
+    is_id.then_some(id)
 }
 
 /// What remains after a Chunk (`SyncBackend.PullResPageInfo`).

@@ -60,6 +60,45 @@ pub struct Pull {
     /// What is not acknowledged. Forgotten when the room sleeps.
     #[serde(skip)]
     pub window: Window,
+    /// Whether it was sent a Chunk and has acknowledged none since the room
+    /// woke. It costs an attachment at the first Chunk and one at the first
+    /// Ack, and saves sending ever more to a deaf client of a drowsy room.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unheard: bool,
+    /// Whether it has acknowledged a Chunk since the room woke.
+    #[serde(skip)]
+    heard: bool,
+}
+
+impl Pull {
+    /// A pull that begins.
+    #[must_use]
+    pub fn new(id: &str, live: bool, at: Position, window: Window) -> Self {
+        Self {
+            id: id.to_owned(),
+            live,
+            at,
+            window,
+            unheard: false,
+            heard: false,
+        }
+    }
+
+    /// A frame was sent. Returns whether the attachment has to be written.
+    pub fn sent(&mut self, frame_bytes: usize) -> bool {
+        self.window.sent(frame_bytes);
+        let changed = !self.heard && !self.unheard;
+        self.unheard |= changed;
+        changed
+    }
+
+    /// A Chunk was acknowledged. Returns whether the attachment has to be
+    /// written.
+    pub fn acknowledged(&mut self) -> bool {
+        self.window.acknowledged();
+        self.heard = true;
+        std::mem::take(&mut self.unheard)
+    }
 }
 
 /// How far a pull is.
@@ -149,7 +188,12 @@ impl Connection {
         Ok(Self {
             principal: restored.principal,
             client: match (restored.v4, restored.v3) {
-                (Some(pulls), _) => Client::V4(pulls),
+                (Some(mut pulls), _) => {
+                    for pull in pulls.iter_mut().filter(|pull| pull.unheard) {
+                        pull.window = Window::full();
+                    }
+                    Client::V4(pulls)
+                }
                 (None, feed) => Client::V3(feed.unwrap_or(Feed::Unknown)),
             },
             dirty: false,

@@ -157,8 +157,10 @@ impl Room {
                 &at.backend_id,
             ));
         }
-        let chunks_max = usize::try_from(WINDOW_CHUNKS_MAX).unwrap_or(1);
-        let chunks = match self.log.chunks(imports, at.cursor, Packing::V4, chunks_max) {
+        let chunks = match self
+            .log
+            .chunks(imports, at.cursor, Packing::V4, WINDOW_CHUNKS_MAX)
+        {
             Ok(chunks) => chunks,
             Err(fault) => return ended(exit_fault(&at.id, &fault)),
         };

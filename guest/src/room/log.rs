@@ -20,6 +20,16 @@ pub enum PushError {
         /// The client's.
         received: String,
     },
+    /// The first event's parent is not the head, and neither was what this
+    /// room believed to be the head: another writer was here.
+    Overtaken {
+        /// What this room believed.
+        believed: u64,
+        /// The head.
+        minimum_expected: u64,
+        /// The parent.
+        provided: u64,
+    },
     /// The first event's parent is not the head.
     ServerAhead {
         /// The head.
@@ -100,7 +110,8 @@ impl Log {
                     ),
                 );
                 self.info = None;
-                Err(PushError::ServerAhead {
+                Err(PushError::Overtaken {
+                    believed: info.head,
                     minimum_expected: actual,
                     provided: first.parent_seq_num,
                 })

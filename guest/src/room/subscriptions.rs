@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::connection::{Client, Feed, Position, Pull};
+use super::connection::{Client, Feed, Paging, Position, Pull};
+use super::fault::Fault;
+use super::window::Window;
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::protocol::chunk::{self, Packing};
@@ -33,11 +35,60 @@ impl Room {
             }
         }
         let v3 = self.live_v3();
-        if !v3.is_empty() {
-            for chunk in chunk::pack(items(), Packing::V3Push, before, usize::MAX) {
-                imports.send(&v3, &v3::pull_res(&chunk.items, Context::Push, by, 0));
+        if v3.is_empty() {
+            return;
+        }
+        match chunk::pack(items(), Packing::V3Push, before, 2).as_slice() {
+            [chunk] => imports.send(&v3, &v3::pull_res(&chunk.items, Context::Push, by, 0)),
+            // More than a socket should have to hold at once: a page a turn.
+            _ => self.page_all_v3(imports, &v3, by, before, head),
+        }
+    }
+
+    fn page_all_v3(
+        &mut self,
+        imports: &mut impl Imports,
+        to: &[ConnectionId],
+        by: &str,
+        cursor: u64,
+        until: u64,
+    ) {
+        for &id in to {
+            let paging = Paging {
+                id: by.to_owned(),
+                is_pull: false,
+                cursor,
+                until,
+            };
+            self.set_feed(id, Feed::Paging(paging));
+            self.page_v3(imports, id);
+        }
+    }
+
+    /// Another writer has moved the log on from `before`, where this room
+    /// believed it: whoever was live there has missed what came since.
+    pub(super) fn catch_all_up(&mut self, imports: &mut impl Imports, before: u64) {
+        let Ok(info) = self.log.info(imports) else {
+            return;
+        };
+        let mut missed = Vec::new();
+        for (&id, connection) in &mut self.connections {
+            let Client::V4(pulls) = &mut connection.client else {
+                continue;
+            };
+            for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
+                pull.at = Position::Catching {
+                    cursor: before,
+                    until: info.head,
+                };
+                missed.push((id, pull.id.clone()));
             }
         }
+        for (id, request_id) in missed {
+            self.pump(imports, id, &request_id);
+        }
+        let v3 = self.live_v3();
+        self.page_all_v3(imports, &v3, "", before, info.head);
     }
 
     fn has_live_v4(&self) -> bool {
@@ -65,7 +116,7 @@ impl Room {
                     (frame, Vec::new())
                 });
                 if pull.window.admits_live(frame.len()) {
-                    pull.window.sent(frame.len());
+                    connection.dirty |= pull.sent(frame.len());
                     to.push(id);
                 } else {
                     // It has stopped acknowledging: it costs no memory from
@@ -117,7 +168,7 @@ impl Room {
         imports: &mut impl Imports,
         id: ConnectionId,
         pull: &mut Pull,
-    ) -> Result<bool, super::fault::Fault> {
+    ) -> Result<bool, Fault> {
         let info = self.log.info(imports)?;
         while let Position::Catching { cursor, until } = pull.at {
             let free = pull.window.chunks_free();
@@ -143,7 +194,7 @@ impl Room {
                 if !pull.window.admits(frame.len()) {
                     return Ok(true);
                 }
-                pull.window.sent(frame.len());
+                pull.sent(frame.len());
                 imports.send(&[id], &frame);
                 pull.at = if chunk.last >= info.head {
                     at_head(pull.live)
@@ -171,20 +222,20 @@ impl Room {
         request_id: &str,
         live: bool,
         after: u64,
-    ) -> Result<(), super::fault::Fault> {
+    ) -> Result<(), Fault> {
         let info = self.log.info(imports)?;
-        let mut pull = Pull {
-            id: request_id.to_owned(),
-            live,
-            at: Position::Catching {
-                cursor: after,
-                until: info.head,
-            },
-            window: super::window::Window::default(),
+        // Started again, what it has in flight is in flight still.
+        let window = self
+            .take_pull(id, request_id)
+            .map_or_else(Window::default, |before| before.window);
+        let catching = Position::Catching {
+            cursor: after,
+            until: info.head,
         };
+        let mut pull = Pull::new(request_id, live, catching, window);
         if after >= info.head {
             let frame = v4::chunk(request_id, "", PageInfo::NoMore, &info.backend_id);
-            pull.window.sent(frame.len());
+            pull.sent(frame.len());
             imports.send(&[id], &frame);
             pull.at = at_head(live);
         }

@@ -1,17 +1,28 @@
 //! Flow control of one pull: what was sent and not acknowledged yet.
 
+use std::collections::VecDeque;
+
 use crate::limits::{WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX};
 
-/// Unacknowledged Chunks and their bytes. Acks carry no sizes, so each one is
-/// taken for an average Chunk: no list is kept, and nothing in flight is
-/// always no bytes.
+/// Unacknowledged Chunks, by the bytes of their frames. A client takes them
+/// in order and acknowledges each, so the first Ack is the first Chunk's.
+/// Bounded by the number of Chunks a window admits.
 #[derive(Debug, Default, Clone)]
 pub struct Window {
-    chunks: u32,
+    frames: VecDeque<u32>,
     bytes: usize,
 }
 
 impl Window {
+    /// The window of a client that was sent Chunks and acknowledged none,
+    /// before this instance woke: full until it does.
+    #[must_use]
+    pub fn full() -> Self {
+        let mut window = Self::default();
+        window.sent(WINDOW_BYTES_MAX);
+        window
+    }
+
     /// Whether a frame may be sent while catching up.
     #[must_use]
     pub fn admits(&self, frame_bytes: usize) -> bool {
@@ -24,9 +35,9 @@ impl Window {
         self.has_room(frame_bytes, WINDOW_LIVE_CHUNKS_MAX)
     }
 
-    fn has_room(&self, frame_bytes: usize, chunks_max: u32) -> bool {
+    fn has_room(&self, frame_bytes: usize, chunks_max: usize) -> bool {
         self.is_empty()
-            || (self.chunks < chunks_max
+            || (self.frames.len() < chunks_max
                 && self.bytes.saturating_add(frame_bytes) <= WINDOW_BYTES_MAX)
     }
 
@@ -36,34 +47,30 @@ impl Window {
         if self.bytes >= WINDOW_BYTES_MAX {
             return 0;
         }
-        usize::try_from(WINDOW_CHUNKS_MAX.saturating_sub(self.chunks)).unwrap_or(0)
+        WINDOW_CHUNKS_MAX.saturating_sub(self.frames.len())
     }
 
     /// Whether everything is acknowledged, as far as this instance knows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunks == 0
+        self.frames.is_empty()
     }
 
     /// A frame was sent.
     pub fn sent(&mut self, frame_bytes: usize) {
-        self.chunks = self.chunks.saturating_add(1);
+        // A frame is far below 4 GiB.
+        let counted = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
+        self.frames.push_back(counted);
         self.bytes = self.bytes.saturating_add(frame_bytes);
     }
 
     /// A Chunk was acknowledged. After waking there may be more Acks than
     /// are remembered.
     pub fn acknowledged(&mut self) {
-        let average = self
-            .bytes
-            .checked_div(usize::try_from(self.chunks).unwrap_or(usize::MAX))
-            .unwrap_or(0);
-        self.chunks = self.chunks.saturating_sub(1);
-        self.bytes = if self.chunks == 0 {
-            0
-        } else {
-            self.bytes.saturating_sub(average)
-        };
+        if let Some(frame_bytes) = self.frames.pop_front() {
+            let frame_bytes = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
+            self.bytes = self.bytes.saturating_sub(frame_bytes);
+        }
     }
 }
 
@@ -83,14 +90,26 @@ mod tests {
     }
 
     #[test]
+    fn i7_small_chunks_before_a_large_one_do_not_free_its_bytes() {
+        let mut window = Window::default();
+        for bytes in [10, 10, WINDOW_BYTES_MAX - 20] {
+            assert!(window.admits(bytes));
+            window.sent(bytes);
+        }
+        window.acknowledged();
+        window.acknowledged();
+        assert!(!window.admits(21));
+    }
+
+    #[test]
     fn more_acks_than_chunks_do_no_harm() {
         let mut window = Window::default();
         window.acknowledged();
         window.sent(10);
         window.sent(30);
-        window.acknowledged();
-        window.acknowledged();
-        window.acknowledged();
+        for _ in 0..3 {
+            window.acknowledged();
+        }
         assert!(window.is_empty());
         assert_eq!(window.bytes, 0);
     }

@@ -2,9 +2,9 @@
 
 use subtle::ConstantTimeEq;
 
-use super::Room;
 use super::connection::{Client, Feed, Paging};
 use super::log::PushError;
+use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
@@ -90,18 +90,23 @@ impl Room {
         } else {
             Packing::V3Push
         };
-        let chunks_max = usize::try_from(WINDOW_CHUNKS_MAX).unwrap_or(1);
         let page = self.log.info(imports).and_then(|info| {
             let chunks = self
                 .log
-                .chunks(imports, paging.cursor, packing, chunks_max)?;
+                .chunks(imports, paging.cursor, packing, WINDOW_CHUNKS_MAX)?;
             Ok((info.head, chunks))
         });
         let (head, chunks) = match page {
             Ok(page) => page,
-            Err(fault) => {
+            Err(fault) if paging.is_pull => {
                 self.set_feed(id, Feed::Unknown);
                 imports.send(&[id], &v3::error(Some(&paging.id), &fault.message));
+                return;
+            }
+            Err(fault) => {
+                // Its push has been answered. It will show where it is with
+                // its next one, on another socket.
+                self.close(imports, id, close_code::FAULT, fault.code);
                 return;
             }
         };
@@ -132,7 +137,7 @@ impl Room {
         batch: &WireBatch<'_>,
     ) {
         let batch = event::events(batch);
-        match self.log.push(imports, &batch, None) {
+        match self.push_batch(imports, &batch, None) {
             Ok(None) => imports.send(&[id], &v3::push_ack(request_id)),
             Ok(Some(created_at)) => {
                 // The acknowledgement first, then the broadcast (transcript
@@ -144,10 +149,17 @@ impl Room {
                 }
                 self.broadcast(imports, &batch, &created_at, request_id);
             }
-            Err(PushError::ServerAhead {
-                minimum_expected,
-                provided,
-            }) => {
+            Err(
+                PushError::ServerAhead {
+                    minimum_expected,
+                    provided,
+                }
+                | PushError::Overtaken {
+                    minimum_expected,
+                    provided,
+                    ..
+                },
+            ) => {
                 if self.is_repeated(imports, id, &batch) {
                     imports.send(&[id], &v3::push_ack(request_id));
                 } else {
@@ -214,7 +226,7 @@ impl Room {
         }
     }
 
-    fn set_feed(&mut self, id: ConnectionId, feed: Feed) {
+    pub(super) fn set_feed(&mut self, id: ConnectionId, feed: Feed) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.dirty = true;
             connection.client = Client::V3(feed);

@@ -4,7 +4,7 @@ use super::connection::Position;
 use super::fault::Fault;
 use super::log::PushError;
 use super::{Room, close_code};
-use crate::imports::{ConnectionId, Imports};
+use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::PULLS_MAX;
 use crate::protocol::event;
 use crate::protocol::v4::{self, Call, CallError, Group, Message, Pull, Push};
@@ -44,9 +44,11 @@ impl Room {
         else {
             return;
         };
-        pull.window.acknowledged();
+        let changed = pull.acknowledged();
         if pull.at != Position::Live {
             self.pump(imports, id, request_id);
+        } else if changed {
+            self.mark_dirty(id);
         }
     }
 
@@ -69,7 +71,7 @@ impl Room {
         request_id: &str,
         pull: &Pull<'_>,
     ) {
-        let live = pull.live.unwrap_or(false);
+        let live = pull.is_live();
         if let Err(fault) = self.try_pull_v4(imports, id, request_id, live, pull) {
             if live {
                 let code = match fault.code {
@@ -137,7 +139,7 @@ impl Room {
             return exit_fault(request_id, &Fault::store_mismatch());
         }
         let batch = event::events(&push.batch);
-        match self.log.push(imports, &batch, push.backend_id.as_deref()) {
+        match self.push_batch(imports, &batch, push.backend_id.as_deref()) {
             Ok(created_at) => {
                 if let Some(created_at) = created_at {
                     self.broadcast(imports, &batch, &created_at, request_id);
@@ -147,12 +149,36 @@ impl Room {
             Err(PushError::BackendIdMismatch { expected, received }) => {
                 v4::exit_backend_id_mismatch(request_id, &expected, &received)
             }
-            Err(PushError::ServerAhead {
-                minimum_expected,
-                provided,
-            }) => v4::exit_server_ahead(request_id, minimum_expected, provided),
+            Err(
+                PushError::ServerAhead {
+                    minimum_expected,
+                    provided,
+                }
+                | PushError::Overtaken {
+                    minimum_expected,
+                    provided,
+                    ..
+                },
+            ) => v4::exit_server_ahead(request_id, minimum_expected, provided),
             Err(PushError::Fault(fault)) => exit_fault(request_id, &fault),
         }
+    }
+}
+
+impl Room {
+    /// Lands a push. If another writer has moved the log on meanwhile, those
+    /// who were live get what they missed (I3).
+    pub(super) fn push_batch(
+        &mut self,
+        imports: &mut impl Imports,
+        batch: &[Event<'_>],
+        backend_id: Option<&str>,
+    ) -> Result<Option<String>, PushError> {
+        let result = self.log.push(imports, batch, backend_id);
+        if let Err(PushError::Overtaken { believed, .. }) = &result {
+            self.catch_all_up(imports, *believed);
+        }
+        result
     }
 }
 

@@ -64,13 +64,13 @@ struct Serve {
 #[derive(Args)]
 struct Token {
     /// The user's id.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     user: String,
     /// A workspace the user may enter; may be given several times.
     #[arg(long, required = true, value_name = "W[:role]")]
     workspace: Vec<Workspace>,
     /// How long the token is valid.
-    #[arg(long, default_value = "15m", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "15m", value_parser = parse_ttl)]
     ttl: Duration,
     /// The token's workspaceClaimsVersion.
     #[arg(long, default_value_t = 1)]
@@ -79,9 +79,7 @@ struct Token {
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-        )
+        .with_env_filter(log_filter())
         .with_writer(io::stderr)
         .init();
     let result = match Cli::parse().command {
@@ -95,6 +93,26 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `RUST_LOG`, or `info`. Whatever it says, libraries that would write down
+/// whole frames and compiler internals do not.
+fn log_filter() -> EnvFilter {
+    const QUIET: [&str; 8] = [
+        "tungstenite=info",
+        "tokio_tungstenite=info",
+        "hyper=info",
+        "cranelift_codegen=info",
+        "cranelift_frontend=info",
+        "regalloc2=info",
+        "wasmtime=info",
+        "wasmtime_internal_cranelift=info",
+    ];
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    QUIET
+        .iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive)
 }
 
 fn serve(arguments: &Serve) -> Result<()> {
@@ -176,6 +194,16 @@ async fn signalled() {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// A token's time: at most ten years, beyond which a typing error is likelier.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl > TTL_MAX {
+        return Err("at most ten years".to_owned());
+    }
+    Ok(ttl)
 }
 
 fn mint(arguments: &Token) -> Result<()> {

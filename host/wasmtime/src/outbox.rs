@@ -6,13 +6,24 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
-/// What may wait for a socket that does not read, in bytes. A pull's window
-/// is 1 MB, so this is reached by clients without acknowledgements only.
-const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What may wait for a socket that does not read, in bytes. The windows of a
+/// connection's pulls fit in, so this is reached by clients without
+/// acknowledgements only.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Below this a socket counts as drained, in bytes.
 const BYTES_DRAINED: usize = 1024 * 1024;
+
+/// What a queued frame counts for beside its bytes.
+const OVERHEAD_BYTES: usize = 64;
+
+/// What a frame takes of an outbox, in bytes.
+#[must_use]
+pub fn weight(frame: &Utf8Bytes) -> usize {
+    frame.len() + OVERHEAD_BYTES
+}
 
 /// Something for the socket's task.
 pub enum Outgoing {
@@ -46,7 +57,9 @@ struct Shared {
     /// Someone waits for the outbox to drain.
     awaited: AtomicBool,
     drained: Notify,
-    overflow: Notify,
+    /// Cancelled when a frame found no room: from then on nothing is queued,
+    /// or the client would see a gap.
+    overflow: CancellationToken,
 }
 
 /// An outbox and its other end.
@@ -69,10 +82,13 @@ impl Outbox {
     /// Queues a frame. A socket that has taken too little of what is queued
     /// already is told to close with 1013 instead.
     pub fn send(&self, frame: Utf8Bytes) {
-        let bytes = frame.len();
-        let queued = self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.shared.overflow.is_cancelled() {
+            return;
+        }
+        let bytes = weight(&frame);
+        let queued = self.shared.bytes.fetch_add(bytes, Ordering::SeqCst);
         if queued > 0 && queued.saturating_add(bytes) > BYTES_MAX {
-            self.shared.overflow.notify_one();
+            self.shared.overflow.cancel();
             return;
         }
         // The task may be gone; then nobody reads.
@@ -104,7 +120,7 @@ impl Inlet {
         self.queue.try_recv().ok()
     }
 
-    /// A frame of this size has left.
+    /// A frame has left; `bytes` is its [`weight`].
     pub fn taken(&self, bytes: usize) {
         let before = self.shared.bytes.fetch_sub(bytes, Ordering::SeqCst);
         let is_drained = before.saturating_sub(bytes) <= BYTES_DRAINED;
@@ -126,7 +142,7 @@ pub struct Watch(Arc<Shared>);
 impl Watch {
     /// Returns when the outbox has overflowed.
     pub async fn overflow(&self) {
-        self.0.overflow.notified().await;
+        self.0.overflow.cancelled().await;
     }
 
     /// Returns when the outbox has room again and someone has asked.

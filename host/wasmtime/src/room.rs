@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use axum::body::Bytes;
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tracing::{error, warn};
 
+use crate::budget::Permits;
 use crate::component::{Admission, Answer, Frame, Instance, Page, Role, Runtime, StorageError};
 use crate::outbox::Outbox;
 use crate::storage::Storage;
@@ -72,6 +73,20 @@ pub struct Turn {
     pub effects: Vec<Effect>,
 }
 
+impl Effect {
+    /// What it keeps in memory until it is carried out, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Send { frame, .. } => frame.len(),
+            Self::Attach { attachment, .. } => attachment.len(),
+            Self::Answer(_, answer) => answer.first.body.len(),
+            Self::Page(_, page) => page.body.len(),
+            Self::Close { .. } | Self::NotifyDrained { .. } => 0,
+        }
+    }
+}
+
 impl Turn {
     /// Calls storage for this turn's store, and no other (I5).
     pub fn with_storage<T>(
@@ -94,14 +109,14 @@ pub enum Event {
         /// Where its frames go.
         outbox: Outbox,
     },
-    /// A frame arrived. The permit is what lets the socket read on.
+    /// A frame arrived. The permits are what lets sockets read on.
     Message {
         /// Whose.
         connection: u32,
         /// The frame.
         frame: Frame,
         /// Returned when the turn is over.
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     },
     /// The socket's outbox has room again.
     Drained {
@@ -119,6 +134,8 @@ pub enum Event {
         admission: Box<Admission>,
         /// Its body.
         body: Bytes,
+        /// Returned when the turn is over.
+        permits: Permits,
         /// Where the answer goes.
         reply: oneshot::Sender<Answer>,
     },
@@ -194,6 +211,17 @@ impl Room {
     }
 
     fn try_turn(&mut self, event: Event) -> Result<Vec<Effect>> {
+        if let Event::Open {
+            connection, outbox, ..
+        } = &event
+        {
+            // Before anything can fail: whatever does closes it with the rest.
+            let socket = Socket {
+                outbox: outbox.clone(),
+                attachment: None,
+            };
+            self.sockets.insert(*connection, socket);
+        }
         let turn = Turn {
             store_id: Arc::clone(&self.store_id),
             storage: Arc::clone(&self.storage),
@@ -303,33 +331,26 @@ fn run(
         Event::Open {
             connection,
             admission,
-            outbox,
-        } => {
-            if let Some(turn) = &mut instance.state().turn {
-                let socket = Socket {
-                    outbox,
-                    attachment: None,
-                };
-                turn.sockets.insert(connection, socket);
-            }
-            instance.open(connection, &admission)?;
-        }
+            outbox: _,
+        } => instance.open(connection, &admission)?,
         Event::Message {
             connection,
             frame,
-            permit,
+            permits,
         } => {
             instance.message(connection, &frame)?;
-            drop(permit);
+            drop(permits);
         }
         Event::Drained { connection } => instance.drained(connection)?,
         Event::Closed { connection } => instance.closed(connection)?,
         Event::Request {
             admission,
             body,
+            permits,
             reply,
         } => {
             let answer = instance.request(&admission, &body)?;
+            drop(permits);
             return Ok(Some(Effect::Answer(reply, answer)));
         }
         Event::Resume {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::budget::Budget;
 use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdict};
 use crate::gateway::Gateway;
 use crate::room::Event;
@@ -32,10 +34,14 @@ const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What is read of a refused request's body, in bytes: enough for any real
 /// client's, to name its request id in the answer.
-const REFUSED_BODY_BYTES_MAX: usize = 1024 * 1024;
+const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long requests under way may take once the server stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to send a body: its room in memory is taken.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long answers under way may take once the server stops, and sockets to
+/// close.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client is told to wait after a room's fault.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -44,6 +50,7 @@ const RETRY_AFTER_MS: u64 = 1_000;
 pub struct App {
     gateway: Gateway,
     shards: Shards,
+    budget: Budget,
     stopping: CancellationToken,
     sockets: TaskTracker,
 }
@@ -55,6 +62,7 @@ impl App {
         Arc::new(Self {
             gateway,
             shards,
+            budget: Budget::default(),
             stopping: CancellationToken::new(),
             sockets: TaskTracker::new(),
         })
@@ -64,6 +72,12 @@ impl App {
     #[must_use]
     pub fn shards(&self) -> &Shards {
         &self.shards
+    }
+
+    /// What waiting input may take.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Cancelled when the server stops.
@@ -98,16 +112,15 @@ impl App {
             result = &mut serving => result?,
             () = stopping.cancelled() => {
                 info!("stopping: turns are finished, then sockets closed");
-                if let Ok(result) = timeout(STOP_TIMEOUT, serving).await {
-                    result?;
+                let app = Arc::clone(&self);
+                tokio::task::spawn_blocking(move || app.shards.stop()).await?;
+                self.sockets.close();
+                let ended = async { tokio::join!(serving, self.sockets.wait()).0 };
+                match timeout(STOP_TIMEOUT, ended).await {
+                    Ok(result) => result?,
+                    Err(_) => info!("some clients did not end in time"),
                 }
             }
-        }
-        let app = Arc::clone(&self);
-        tokio::task::spawn_blocking(move || app.shards.stop()).await?;
-        self.sockets.close();
-        if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
-            info!("some sockets did not close in time");
         }
         Ok(())
     }
@@ -118,8 +131,8 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     if let Some(response) = oversized(&parts.uri.to_string(), &parts.headers) {
         return response;
     }
-    if parts.uri.path() == "/readyz" && !app.is_ready() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response();
+    if parts.uri.path() == "/readyz" && app.stopping.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     let is_upgrade = is_upgrade(&parts.headers);
     let request = component::Request {
@@ -139,13 +152,12 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     match verdict {
         Verdict::Respond(response) => http_response(response),
         Verdict::Refuse(refusal) => {
-            let body = to_bytes(body, REFUSED_BODY_BYTES_MAX)
-                .await
-                .unwrap_or_default();
-            app.refuse(&refusal, &body)
+            let _permits = app.budget.take(REFUSED_BODY_BYTES_MAX).await;
+            let body = read_body(body, REFUSED_BODY_BYTES_MAX).await;
+            app.refuse(&refusal, &body.unwrap_or_default())
         }
         Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
-            app.request(admission, body).await
+            app.request(admission, &parts.headers, body).await
         }
         Verdict::Enter(admission) => {
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
@@ -180,17 +192,13 @@ fn accept<R: IntoResponse>(
 }
 
 impl App {
-    fn is_ready(&self) -> bool {
-        !self.stopping.is_cancelled() && self.shards.are_alive()
-    }
-
     fn headers_for_admission(&self, headers: &HeaderMap) -> Vec<(String, String)> {
         self.gateway
             .headers_read()
             .iter()
             .filter_map(|name| {
-                let value = headers.get(name)?.to_str().ok()?;
-                Some((name.clone(), value.to_owned()))
+                let value = String::from_utf8_lossy(headers.get(name)?.as_bytes());
+                Some((name.clone(), value.into_owned()))
             })
             .collect()
     }
@@ -205,18 +213,36 @@ impl App {
         }
     }
 
-    async fn request(self: Arc<Self>, admission: Admission, body: Body) -> Response {
-        let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-            return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-        };
+    async fn request(
+        self: Arc<Self>,
+        admission: Admission,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Response {
         let store: Arc<str> = admission.store_id.as_str().into();
         let response_headers = admission.response_headers.clone();
+        // Room is taken before anything is read.
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .unwrap_or(BODY_BYTES_MAX);
+        let body = match self.budget.take(announced.min(BODY_BYTES_MAX)).await {
+            Some(permits) => read_body(body, BODY_BYTES_MAX)
+                .await
+                .map(|body| (body, permits)),
+            None => Err(StatusCode::SERVICE_UNAVAILABLE),
+        };
+        let (body, permits) = match body {
+            Ok(body) => body,
+            Err(status) => return with_head(status.as_u16(), response_headers, Body::empty()),
+        };
         let (reply, answer) = oneshot::channel();
         self.shards.deliver(
             &store,
             Event::Request {
                 admission: Box::new(admission),
                 body: body.clone(),
+                permits,
                 reply,
             },
         );
@@ -236,8 +262,8 @@ impl App {
         }
     }
 
-    /// Writes an answer page by page: the next is asked for when the client
-    /// has taken the one before.
+    /// Writes an answer page by page: a page is asked for only when the
+    /// client has taken all before the last one.
     fn stream(self: Arc<Self>, store: Arc<str>, answer: Answer) -> Response {
         let Answer {
             status,
@@ -275,6 +301,20 @@ impl App {
     }
 }
 
+/// Reads a body.
+///
+/// # Errors
+/// The status that says what is wrong with it.
+async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, StatusCode> {
+    let limited = Limited::new(body, bytes_max);
+    match timeout(BODY_TIMEOUT, limited.collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}
+
 fn http_response(response: component::Response) -> Response {
     with_head(response.status, response.headers, Body::from(response.body))
 }
@@ -305,5 +345,9 @@ fn oversized(url: &str, headers: &HeaderMap) -> Option<Response> {
 fn is_upgrade(headers: &HeaderMap) -> bool {
     headers
         .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let mut protocols = value.split(',').map(str::trim);
+            protocols.any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        })
 }

@@ -25,6 +25,10 @@ const SHARDS: usize = 4;
 /// Turns that share a commit. Bounds how long the first of them waits.
 const TURNS_PER_COMMIT_MAX: usize = 256;
 
+/// What turns that share a commit may have to send, in bytes, before no more
+/// are taken in.
+const BYTES_PER_COMMIT_MAX: usize = 8 * 1024 * 1024;
+
 /// How often rooms are looked over for rest, unless they rest sooner.
 const SWEEP: Duration = Duration::from_millis(500);
 
@@ -69,7 +73,10 @@ impl Shards {
             };
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{number}"))
-                .spawn(move || shard.run(&receiver))?;
+                .spawn(move || {
+                    let _abort = AbortOnPanic;
+                    shard.run(&receiver);
+                })?;
             queues.push(sender);
             threads.push(thread);
         }
@@ -80,18 +87,13 @@ impl Shards {
     }
 
     /// Hands an event to a store's room. Events of one caller keep their
-    /// order. After [`stop`](Self::stop) it is dropped.
-    pub fn deliver(&self, store: &Arc<str>, event: Event) {
-        if let Some(queue) = self.queues.get(shard_of(store)) {
-            let _ = queue.send(Command::Event(Arc::clone(store), event));
-        }
-    }
-
-    /// Whether every shard is at work.
-    #[must_use]
-    pub fn are_alive(&self) -> bool {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.iter().all(|thread| !thread.is_finished())
+    /// order. Returns whether it was taken: after [`stop`](Self::stop) it is
+    /// not.
+    pub fn deliver(&self, store: &Arc<str>, event: Event) -> bool {
+        let command = Command::Event(Arc::clone(store), event);
+        self.queues
+            .get(shard_of(store))
+            .is_some_and(|queue| queue.send(command).is_ok())
     }
 
     /// Finishes the turns that wait, tells every socket to come back later,
@@ -102,9 +104,8 @@ impl Shards {
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
-            if thread.join().is_err() {
-                error!("a shard's thread has panicked");
-            }
+            // It cannot have panicked: that ends the process.
+            let _ = thread.join();
         }
     }
 }
@@ -124,6 +125,19 @@ fn shard_of(store: &str) -> usize {
     usize::try_from(hash % SHARDS as u64).unwrap_or(0)
 }
 
+/// A shard that is gone would leave its stores' clients connected to nobody:
+/// better to end and be started again, from what is durable.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!("a shard has panicked: the server ends");
+            std::process::abort();
+        }
+    }
+}
+
 struct Shard {
     runtime: Arc<Runtime>,
     storage: Arc<Mutex<Box<dyn Storage>>>,
@@ -141,6 +155,8 @@ struct Pending {
     wrote: HashSet<Arc<str>>,
     /// Sockets of rooms whose turn trapped.
     orphans: Vec<Sockets>,
+    /// What the effects keep in memory.
+    bytes: usize,
 }
 
 impl Shard {
@@ -154,7 +170,7 @@ impl Shard {
                 Err(RecvTimeoutError::Disconnected) => stop = true,
             }
             for _ in 1..TURNS_PER_COMMIT_MAX {
-                if stop {
+                if stop || pending.bytes > BYTES_PER_COMMIT_MAX {
                     break;
                 }
                 match queue.try_recv() {
@@ -189,6 +205,7 @@ impl Shard {
                 if wrote {
                     pending.wrote.insert(Arc::clone(&store));
                 }
+                pending.bytes += effects.iter().map(Effect::bytes).sum::<usize>();
                 pending.effects.push((store, effects));
             }
             Err(sockets) => pending.orphans.push(sockets),
@@ -225,7 +242,7 @@ impl Shard {
         }
     }
 
-    /// Lets rooms rest that have nothing to do.
+    /// Lets rooms rest that have nothing to do, or have grown too large.
     fn sweep(&mut self) {
         if self.swept.elapsed() < SWEEP.min(self.idle) {
             return;

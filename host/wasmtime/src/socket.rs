@@ -7,26 +7,27 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::component::{Admission, Frame};
-use crate::outbox::{Inlet, Outbox, Outgoing, outbox};
+use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
 use crate::room::Event;
 use crate::server::App;
 
 /// Cloudflare's limit on a received message, in bytes (limits.md).
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Frames of one socket that wait for their turn. Then the socket is not
-/// read: its client's TCP window fills instead of this server's memory.
-const FRAMES_WAITING_MAX: usize = 16;
-
 /// How long a close may take: a client that does not answer is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Too large a message (RFC 6455).
-const TOO_BIG: u16 = 1009;
+const TOO_BIG: (u16, &str) = (1009, "MESSAGE_TOO_LARGE");
+
+/// A text message that is not UTF-8 (RFC 6455).
+const NOT_UTF8: (u16, &str) = (1007, "NOT_UTF8");
+
+/// The close of a client whose room is not there: the server is stopping.
+const STOPPING: (u16, &str) = (1012, "RESTART");
 
 /// The close of a client whose outbox is full: it may try again.
 const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
@@ -50,7 +51,7 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
     let auto_response = admission.auto_response.clone();
     let (outbox, inlet) = outbox();
     let watch = inlet.watch();
-    app.shards().deliver(
+    let opened = app.shards().deliver(
         &store,
         Event::Open {
             connection,
@@ -58,6 +59,9 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
             outbox: outbox.clone(),
         },
     );
+    if !opened {
+        outbox.close(STOPPING.0, STOPPING.1.to_owned());
+    }
     let (sink, mut stream) = socket.split();
     let mut writer = std::pin::pin!(write(sink, inlet));
     let reader = async {
@@ -110,7 +114,7 @@ async fn read(
     outbox: &Outbox,
     auto_response: Option<(String, String)>,
 ) {
-    let waiting = Arc::new(Semaphore::new(FRAMES_WAITING_MAX));
+    let budget = app.budget().of_socket();
     while let Some(message) = stream.next().await {
         let frame = match message {
             Ok(Message::Text(text)) => {
@@ -126,13 +130,17 @@ async fn read(
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
             Ok(Message::Close(_)) => return,
             Err(error) => {
-                if is_too_large(&error) {
-                    outbox.close(TOO_BIG, "MESSAGE_TOO_LARGE".to_owned());
+                if let Some((code, reason)) = close_for(&error) {
+                    outbox.close(code, reason.to_owned());
                 }
                 return;
             }
         };
-        let Ok(permit) = Arc::clone(&waiting).acquire_owned().await else {
+        let bytes = match &frame {
+            Frame::Text(text) => text.len(),
+            Frame::Binary(bytes) => bytes.len(),
+        };
+        let Some(permits) = budget.take(bytes).await else {
             return;
         };
         app.shards().deliver(
@@ -140,18 +148,20 @@ async fn read(
             Event::Message {
                 connection,
                 frame,
-                permit,
+                permits,
             },
         );
     }
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
+/// What the client is told of a message that cannot be taken.
+fn close_for(error: &axum::Error) -> Option<(u16, &'static str)> {
     let error: &dyn std::error::Error = error;
-    error
-        .source()
-        .and_then(|source| source.downcast_ref())
-        .is_some_and(|error| matches!(error, tungstenite::Error::Capacity(_)))
+    match error.source()?.downcast_ref()? {
+        tungstenite::Error::Capacity(_) => Some(TOO_BIG),
+        tungstenite::Error::Utf8(_) => Some(NOT_UTF8),
+        _ => None,
+    }
 }
 
 type Sink = SplitSink<WebSocket, Message>;
@@ -161,12 +171,13 @@ async fn write(mut sink: Sink, mut inlet: Inlet) -> Sink {
     let watch = inlet.watch();
     loop {
         let written = tokio::select! {
-            written = write_burst(&mut sink, &mut inlet) => written,
+            biased;
             () = watch.overflow() => {
                 let (code, reason) = OVERFLOW;
                 let _ = timeout(CLOSE_TIMEOUT, sink.send(close(code, reason.to_owned()))).await;
                 Written::End
             }
+            written = write_burst(&mut sink, &mut inlet) => written,
         };
         if matches!(written, Written::End) {
             return sink;
@@ -182,15 +193,15 @@ enum Written {
 /// Waits for something to write and writes all there is before it flushes.
 async fn write_burst(sink: &mut Sink, inlet: &mut Inlet) -> Written {
     let mut next = inlet.next().await;
-    let mut bytes = 0;
     loop {
         match next {
             Some(Outgoing::Frame(frame)) => {
-                let length = frame.len();
+                let bytes = weight(&frame);
+                // Returns when the socket has taken enough of what is before.
                 if sink.feed(Message::Text(frame)).await.is_err() {
                     return Written::End;
                 }
-                bytes += length;
+                inlet.taken(bytes);
             }
             Some(Outgoing::Close { code, reason }) => {
                 let _ = sink.send(close(code, reason)).await;
@@ -203,9 +214,7 @@ async fn write_burst(sink: &mut Sink, inlet: &mut Inlet) -> Written {
             None => break,
         };
     }
-    let flushed = sink.flush().await;
-    inlet.taken(bytes);
-    match flushed {
+    match sink.flush().await {
         Ok(()) => Written::More,
         Err(_) => Written::End,
     }

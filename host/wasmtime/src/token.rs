@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jwt_simple::prelude::{Claims, Duration, HS256Key, MACLike};
 use serde::Serialize;
 
@@ -59,5 +59,7 @@ pub fn mint(
         default_instance_id: workspaces.first().map(|workspace| workspace.id.as_str()),
     };
     let claims = Claims::with_custom_claims(claims, Duration::from_secs(ttl.as_secs()));
-    HS256Key::from_bytes(secret.as_bytes()).authenticate(claims)
+    HS256Key::from_bytes(secret.as_bytes())
+        .authenticate(claims)
+        .context("JWT_SECRET cannot sign: use at least 12 bytes, and 32 in production")
 }

@@ -1,10 +1,10 @@
 //! The `claims` import: current claims versions from a JSON file.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use serde::Deserialize;
 
@@ -23,9 +23,26 @@ pub struct ClaimsFile {
 }
 
 struct Read {
-    modified: SystemTime,
-    bytes: u64,
+    version: FileVersion,
     versions: HashMap<String, u64>,
+}
+
+/// What changes when a file does: written in place, or replaced by another.
+#[derive(PartialEq, Eq)]
+struct FileVersion {
+    inode: u64,
+    changed: (i64, i64),
+    bytes: u64,
+}
+
+impl FileVersion {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            bytes: metadata.len(),
+        }
+    }
 }
 
 /// A version as KV would hold it, too: text.
@@ -56,11 +73,9 @@ impl ClaimsFile {
         };
         let named = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
         let metadata = fs::metadata(path).map_err(|error| named(&error))?;
-        let modified = metadata.modified().map_err(|error| named(&error))?;
+        let version = FileVersion::of(&metadata);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let unchanged = read
-            .as_ref()
-            .is_some_and(|read| read.modified == modified && read.bytes == metadata.len());
+        let unchanged = read.as_ref().is_some_and(|read| read.version == version);
         if !unchanged {
             let text = fs::read_to_string(path).map_err(|error| named(&error))?;
             let versions: HashMap<String, Version> =
@@ -73,16 +88,12 @@ impl ClaimsFile {
                         Version::Text(text) => text
                             .trim()
                             .parse()
-                            .map_err(|_| named(&format!("the version of `{key}` is no number"))),
+                            .map_err(|_| named(&"a version is no number")),
                     };
                     version.map(|version| (key, version))
                 })
                 .collect::<Result<_, _>>()?;
-            *read = Some(Read {
-                modified,
-                bytes: metadata.len(),
-                versions,
-            });
+            *read = Some(Read { version, versions });
         }
         Ok(read.as_ref().and_then(|read| {
             read.versions

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use tracing::error;
@@ -17,6 +18,10 @@ use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
 /// Statements kept prepared: a few for each store in use.
 const STATEMENTS_CACHED: usize = 512;
+
+/// How long somebody else's lock on the file is waited for: nobody but an
+/// operator with a tool should have one, and a shard waits meanwhile.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const SCHEMA: &str = r#"
 CREATE TABLE IF NOT EXISTS "context_7" (
@@ -67,6 +72,7 @@ impl Sqlite {
     /// What SQLite reports.
     pub fn open_file(file: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open(file)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // An acknowledged push survives a power cut, not only a crash (I1).
         connection.pragma_update(None, "synchronous", "full")?;
@@ -128,8 +134,7 @@ impl Sqlite {
             .ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
-    fn create(&mut self, store: &str, backend_id: &str) -> rusqlite::Result<String> {
-        self.begin()?;
+    fn create(&mut self, store: &str, backend_id: &str) -> rusqlite::Result<()> {
         let table = self.free_table_name(store)?;
         self.connection.execute_batch(&format!(
             r#"CREATE TABLE "{table}" (
@@ -150,22 +155,27 @@ impl Sqlite {
             r#"INSERT INTO "context_7" ("storeId", "currentHead", "backendId") VALUES (?1, 0, ?2)"#,
             params![store, backend_id],
         )?;
-        self.tables.insert(store.to_owned(), table.clone());
-        Ok(table)
+        Ok(())
     }
 
     /// Upstream's name for the store's table, or that with a number where
-    /// another store has it. SQLite's names ignore case.
+    /// another store has it. SQLite's names ignore case, and so does the
+    /// index that is asked here.
     fn free_table_name(&self, store: &str) -> rusqlite::Result<String> {
         let plain: String = store
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
             .collect();
         let mut taken = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)",
+            r#"SELECT EXISTS (SELECT 1 FROM "syncline_stores" WHERE "tableName" = ?1)"#,
         )?;
         let mut name = format!("eventlog_7_{plain}");
-        let mut number = 1_u32;
+        // The number of stores is a number that is hardly ever taken.
+        let mut number: i64 =
+            self.connection
+                .query_row(r#"SELECT count(*) FROM "syncline_stores""#, [], |row| {
+                    row.get(0)
+                })?;
         while taken.query_row([&name], |row| row.get(0))? {
             number = number.saturating_add(1);
             name = format!("eventlog_7_{plain}__{number}");
@@ -194,7 +204,6 @@ impl Sqlite {
         batch: &[Event],
         created_at: &str,
     ) -> rusqlite::Result<()> {
-        self.begin()?;
         let mut insert = self.connection.prepare_cached(&format!(
             r#"INSERT INTO "{table}"
                ("seqNum", "parentSeqNum", "name", "args", "createdAt", "clientId", "sessionId")
@@ -219,32 +228,40 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Undoes the turn's writes after an error in the middle of them.
-    fn undo_on_error<T>(&mut self, result: Result<T>) -> Result<T> {
-        if result.is_err() && self.group == Group::Open && self.turn == Writes::Some {
-            self.tables.clear();
-            if let Err(error) = self.connection.execute_batch("ROLLBACK TO turn") {
-                error!("SQLite cannot roll back a turn: {error}");
-                self.group = Group::Lost;
+    /// Runs a write, whole or not at all: the turn's other writes stay.
+    fn write<T>(&mut self, write: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T> {
+        self.checked(|this| {
+            this.begin()?;
+            this.connection
+                .prepare_cached("SAVEPOINT write")?
+                .execute([])?;
+            let result = write(this);
+            if !this.connection.is_autocommit() {
+                if result.is_err() {
+                    this.tables.clear();
+                    this.connection.execute_batch("ROLLBACK TO write")?;
+                }
+                this.connection
+                    .prepare_cached("RELEASE write")?
+                    .execute([])?;
             }
-        }
-        result
+            result
+        })
     }
 }
 
 impl Storage for Sqlite {
     fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
-        let result = self.checked(|this| {
-            let table = match this.table(store)? {
-                Some(table) => table,
-                None => this.create(store, new_backend_id)?,
-            };
+        if self.checked(|this| this.table(store))?.is_none() {
+            self.write(|this| this.create(store, new_backend_id))?;
+        }
+        self.checked(|this| {
+            let table = this.opened(store)?;
             Ok(LogInfo {
                 head: this.head(&table)?,
                 backend_id: this.backend_id(store)?,
             })
-        });
-        self.undo_on_error(result)
+        })
     }
 
     fn append(
@@ -265,8 +282,7 @@ impl Storage for Sqlite {
         if head != expected_head {
             return Err(StorageError::Conflict(head));
         }
-        let result = self.checked(|this| this.insert(store, &table, batch, created_at));
-        self.undo_on_error(result)
+        self.write(|this| this.insert(store, &table, batch, created_at))
     }
 
     fn read(
@@ -303,9 +319,8 @@ impl Storage for Sqlite {
     }
 
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
-        let result = self.checked(|this| {
+        self.write(|this| {
             let table = this.opened(store)?;
-            this.begin()?;
             this.connection
                 .execute(&format!(r#"DELETE FROM "{table}""#), [])?;
             this.connection.execute(
@@ -313,8 +328,7 @@ impl Storage for Sqlite {
                 params![new_backend_id, store],
             )?;
             Ok(())
-        });
-        self.undo_on_error(result)
+        })
     }
 
     fn end_turn(&mut self, keep: bool) -> bool {
