@@ -260,7 +260,8 @@ impl Room {
         }
     }
 
-    fn take_pull(&mut self, id: ConnectionId, request_id: &str) -> Option<Pull> {
+    /// Takes a pull out of its place.
+    pub(super) fn take_pull(&mut self, id: ConnectionId, request_id: &str) -> Option<Pull> {
         let pulls = self.pulls(id)?;
         let index = pulls.iter().position(|pull| pull.id == request_id)?;
         Some(pulls.swap_remove(index))

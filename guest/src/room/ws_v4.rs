@@ -31,7 +31,7 @@ impl Room {
             Ok(Message::Request(_, Ok(Call::Ping(_)))) => {}
             Ok(Message::Request(request_id, Err(error))) => {
                 let exit = exit_fault(&request_id, &call_fault(error));
-                imports.send(&[id], &exit);
+                self.end_request(imports, id, &request_id, &exit);
             }
             Err(words) => imports.send(&[id], &v4::defect(&words)),
         }
@@ -81,9 +81,24 @@ impl Room {
                 };
                 self.close(imports, id, code, fault.code);
             } else {
-                imports.send(&[id], &exit_fault(request_id, &fault));
+                self.end_request(imports, id, request_id, &exit_fault(request_id, &fault));
             }
         }
+    }
+
+    /// Sends a request's Exit. Nothing follows it, also not from a pull that
+    /// the client gave the same id.
+    fn end_request(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        exit: &str,
+    ) {
+        if self.take_pull(id, request_id).is_some() {
+            self.mark_dirty(id);
+        }
+        imports.send(&[id], exit);
     }
 
     fn try_pull_v4(
@@ -103,7 +118,7 @@ impl Room {
         {
             let exit =
                 v4::exit_backend_id_mismatch(request_id, &info.backend_id, &cursor.backend_id);
-            imports.send(&[id], &exit);
+            self.end_request(imports, id, request_id, &exit);
             return Ok(());
         }
         let others = self.pulls(id).map_or(0, |pulls| {
@@ -124,7 +139,7 @@ impl Room {
         push: &Push<'_>,
     ) {
         let exit = self.push_and_broadcast(imports, request_id, push);
-        imports.send(&[id], &exit);
+        self.end_request(imports, id, request_id, &exit);
     }
 
     /// Lands a push, shows it to everyone, and returns the Exit for its

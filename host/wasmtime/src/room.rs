@@ -192,11 +192,11 @@ impl Room {
                     return Ok(Vec::new());
                 }
             }
-            Event::Message { connection, .. } | Event::Drained { connection } => {
-                // It was closed while this waited.
-                if !self.sockets.contains_key(connection) {
-                    return Ok(Vec::new());
-                }
+            // It was closed while this waited.
+            Event::Message { connection, .. } | Event::Drained { connection }
+                if !self.sockets.contains_key(connection) =>
+            {
+                return Ok(Vec::new());
             }
             _ => {}
         }
@@ -301,11 +301,18 @@ impl Room {
         std::mem::take(&mut self.sockets)
     }
 
-    /// Lets the instance go if it grew too large, or has been idle for `idle`.
-    /// The sockets stay; the next event wakes the room.
+    /// Lets the instance go if it grew too large. The sockets stay; the next
+    /// event wakes the room.
+    pub fn shed(&mut self) {
+        if self.instance.as_ref().is_some_and(Instance::is_bloated) {
+            self.instance = None;
+        }
+    }
+
+    /// Lets the instance go if it has been idle for `idle`. The sockets stay;
+    /// the next event wakes the room.
     pub fn rest(&mut self, idle: Duration) {
-        let bloated = self.instance.as_ref().is_some_and(Instance::is_bloated);
-        if bloated || self.used.elapsed() >= idle {
+        if self.used.elapsed() >= idle {
             self.instance = None;
         }
     }

@@ -107,22 +107,38 @@ impl App {
                 stopping.cancel();
             }
         });
-        let mut serving = std::pin::pin!(serving.into_future());
+        let serving = async {
+            let served = serving.await;
+            // However it ended, the rest has to end in good order.
+            stopping.cancel();
+            served
+        };
+        let stopped = async {
+            stopping.cancelled().await;
+            info!("stopping: turns are finished, then sockets closed");
+            let app = Arc::clone(&self);
+            let stopped = tokio::task::spawn_blocking(move || app.shards.stop()).await;
+            self.sockets.close();
+            // Answers under way end with the listener, beside this.
+            if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
+                info!("some sockets did not close in time");
+            }
+            stopped
+        };
+        let deadline = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(STOP_TIMEOUT * 2).await;
+        };
         tokio::select! {
-            result = &mut serving => result?,
-            () = stopping.cancelled() => {
-                info!("stopping: turns are finished, then sockets closed");
-                let app = Arc::clone(&self);
-                tokio::task::spawn_blocking(move || app.shards.stop()).await?;
-                self.sockets.close();
-                let ended = async { tokio::join!(serving, self.sockets.wait()).0 };
-                match timeout(STOP_TIMEOUT, ended).await {
-                    Ok(result) => result?,
-                    Err(_) => info!("some clients did not end in time"),
-                }
+            (served, stopped) = async { tokio::join!(serving, stopped) } => {
+                stopped?;
+                Ok(served?)
+            }
+            () = deadline => {
+                info!("some answers were not taken in time");
+                Ok(())
             }
         }
-        Ok(())
     }
 }
 

@@ -235,6 +235,7 @@ impl Shard {
                 && let Some(room) = self.rooms.get_mut(&store)
             {
                 room.release(effects);
+                room.shed();
             }
         }
         for socket in orphans.into_iter().flat_map(Sockets::into_values) {
@@ -242,7 +243,7 @@ impl Shard {
         }
     }
 
-    /// Lets rooms rest that have nothing to do, or have grown too large.
+    /// Lets rooms rest that have nothing to do.
     fn sweep(&mut self) {
         if self.swept.elapsed() < SWEEP.min(self.idle) {
             return;

@@ -37,7 +37,6 @@ const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
 static NEXT_CONNECTION: AtomicU32 = AtomicU32::new(1);
 
 /// Limits for an upgrade.
-#[must_use]
 pub fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade
         .max_message_size(MESSAGE_BYTES_MAX)

@@ -1,0 +1,6 @@
+//! Running `syncline` as an operator does: starting, refusing to start,
+//! stopping, being killed, and what is left on disk.
+#![allow(missing_docs)]
+
+mod configuration;
+mod durability;

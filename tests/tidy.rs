@@ -1,0 +1,94 @@
+//! What no compiler checks of this repository.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The files of the repository, by git: tracked, or new and not ignored.
+fn files() -> Vec<PathBuf> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git is needed for this test");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| root().join(line))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension()
+        .is_some_and(|extension| extensions.iter().any(|it| extension == *it))
+}
+
+/// FNV-1a: it only has to change when the text does.
+fn hash(text: &str) -> String {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+/// PROTOCOL.md and ARCHITECTURE.md describe the contract. Whoever changes it
+/// reads them, corrects them, and writes the new hash into them.
+#[test]
+fn the_documents_are_of_this_contract() {
+    let mut wit: Vec<PathBuf> = files()
+        .into_iter()
+        .filter(|path| has_extension(path, &["wit"]))
+        .collect();
+    wit.sort();
+    assert!(!wit.is_empty());
+    let text: String = wit
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let line = format!("<!-- wit: {} -->", hash(&text));
+    for document in ["PROTOCOL.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        assert!(
+            text.contains(&line),
+            "wit/ has changed: read {document}, correct it, and put this line at its end:\n{line}"
+        );
+    }
+}
+
+#[test]
+fn a_source_file_is_short_enough_to_read() {
+    for path in files() {
+        if has_extension(&path, &["rs", "wit", "mjs", "ts", "toml"]) {
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 520, "{} has {lines} lines", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_test_is_switched_off() {
+    // Written so that this file does not hold it.
+    let ignore = concat!("#[", "ignore");
+    for path in files() {
+        if has_extension(&path, &["rs"]) {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains(ignore), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn lock_files_record_no_download_addresses() {
+    for path in files() {
+        if path.ends_with("package-lock.json") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains("\"resolved\""), "{}", path.display());
+        }
+    }
+}
