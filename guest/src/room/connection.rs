@@ -130,6 +130,21 @@ pub struct Paging {
     pub cursor: u64,
     /// The head when it began.
     pub until: u64,
+    /// What it is when it is live: see [`Feed::Live`].
+    pub acknowledged: u64,
+}
+
+impl Feed {
+    /// The last event that the client pushed itself and that was acknowledged
+    /// on this socket; 0 for none.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::Paging(paging) => paging.acknowledged,
+            Self::Live { acknowledged } => *acknowledged,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -87,6 +87,19 @@ impl Log {
                 received: received.to_owned(),
             });
         }
+        if first.parent_seq_num > info.head {
+            // The client knows more than this room: from another writer, or
+            // from another server.
+            self.info = None;
+            let actual = self.info(imports).map_err(PushError::Fault)?.head;
+            if actual != info.head {
+                return Err(PushError::Overtaken {
+                    believed: info.head,
+                    minimum_expected: actual,
+                    provided: first.parent_seq_num,
+                });
+            }
+        }
         if first.parent_seq_num != info.head {
             return Err(PushError::ServerAhead {
                 minimum_expected: info.head,
@@ -120,8 +133,10 @@ impl Log {
         }
     }
 
-    /// The next Chunks after `after`: at most `chunks_max` of them, read in
-    /// one go.
+    /// The next Chunks after `after`, up to the head as this room believes
+    /// it: at most `chunks_max` of them, read in one go. What another writer
+    /// has put behind that comes when the room learns of it
+    /// (`Room::catch_all_up`).
     ///
     /// # Errors
     /// What storage reports.
@@ -140,8 +155,10 @@ impl Log {
                 u32::try_from(CHUNK_BYTES_MAX).unwrap_or(u32::MAX),
             )
             .map_err(|error| report(imports, "read", error))?;
+        let head = self.info(imports)?.head;
         let items = events
             .iter()
+            .take_while(|stored| stored.seq_num <= head)
             .map(|stored| (stored.event(), stored.created_at.as_str()));
         Ok(chunk::pack(items, packing, after, chunks_max))
     }

@@ -59,6 +59,7 @@ impl Room {
                 is_pull: false,
                 cursor,
                 until,
+                acknowledged: self.feed(id).map_or(0, Feed::acknowledged),
             };
             self.set_feed(id, Feed::Paging(paging));
             self.page_v3(imports, id);
@@ -68,8 +69,15 @@ impl Room {
     /// Another writer has moved the log on from `before`, where this room
     /// believed it: whoever was live there has missed what came since.
     pub(super) fn catch_all_up(&mut self, imports: &mut impl Imports, before: u64) {
-        let Ok(info) = self.log.info(imports) else {
-            return;
+        let info = match self.log.info(imports) {
+            Ok(info) => info,
+            Err(fault) => {
+                // Nobody would tell them later what they have missed.
+                for id in self.live() {
+                    self.close(imports, id, close_code::FAULT, fault.code);
+                }
+                return;
+            }
         };
         let mut missed = Vec::new();
         for (&id, connection) in &mut self.connections {
@@ -89,6 +97,19 @@ impl Room {
         }
         let v3 = self.live_v3();
         self.page_all_v3(imports, &v3, "", before, info.head);
+    }
+
+    /// The connections that are at the head.
+    fn live(&self) -> Vec<ConnectionId> {
+        let is_live = |client: &Client| match client {
+            Client::V4(pulls) => pulls.iter().any(|pull| pull.at == Position::Live),
+            Client::V3(feed) => matches!(feed, Feed::Live { .. }),
+        };
+        let connections = self.connections.iter();
+        connections
+            .filter(|(_, connection)| is_live(&connection.client))
+            .map(|(&id, _)| id)
+            .collect()
     }
 
     fn has_live_v4(&self) -> bool {

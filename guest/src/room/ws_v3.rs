@@ -66,7 +66,8 @@ impl Room {
         };
         if cursor >= head {
             imports.send(&[id], &v3::pull_res("", Context::Pull, request_id, 0));
-            self.set_feed(id, Feed::Live { acknowledged: 0 });
+            let acknowledged = self.acknowledged(id);
+            self.set_feed(id, Feed::Live { acknowledged });
             return;
         }
         let paging = Paging {
@@ -74,6 +75,7 @@ impl Room {
             is_pull: true,
             cursor,
             until: head,
+            acknowledged: self.acknowledged(id),
         };
         self.set_feed(id, Feed::Paging(paging));
         self.page_v3(imports, id);
@@ -125,7 +127,10 @@ impl Room {
                 self.set_feed(id, Feed::Paging(Paging { cursor, ..paging }));
                 imports.notify_drained(id);
             }
-            _ => self.set_feed(id, Feed::Live { acknowledged: 0 }),
+            _ => {
+                let acknowledged = paging.acknowledged;
+                self.set_feed(id, Feed::Live { acknowledged });
+            }
         }
     }
 
@@ -187,13 +192,10 @@ impl Room {
         id: ConnectionId,
         batch: &[Event<'_>],
     ) -> bool {
-        let acknowledged_here = match self.feed(id) {
-            Some(Feed::Live { acknowledged }) => *acknowledged,
-            _ => 0,
-        };
+        let acknowledged = self.acknowledged(id);
         batch
             .first()
-            .is_some_and(|event| event.seq_num > acknowledged_here)
+            .is_some_and(|event| event.seq_num > acknowledged)
             && self.log.holds(imports, batch).unwrap_or(false)
     }
 
@@ -213,13 +215,19 @@ impl Room {
                 is_pull: false,
                 cursor,
                 until: head,
+                acknowledged: self.acknowledged(id),
             };
             self.set_feed(id, Feed::Paging(paging));
             self.page_v3(imports, id);
         }
     }
 
-    fn feed(&self, id: ConnectionId) -> Option<&Feed> {
+    fn acknowledged(&self, id: ConnectionId) -> u64 {
+        self.feed(id).map_or(0, Feed::acknowledged)
+    }
+
+    /// A 0.3 connection's feed.
+    pub(super) fn feed(&self, id: ConnectionId) -> Option<&Feed> {
         match &self.connections.get(&id)?.client {
             Client::V3(feed) => Some(feed),
             Client::V4(_) => None,

@@ -190,8 +190,18 @@ impl Room {
         backend_id: Option<&str>,
     ) -> Result<Option<String>, PushError> {
         let result = self.log.push(imports, batch, backend_id);
-        if let Err(PushError::Overtaken { believed, .. }) = &result {
-            self.catch_all_up(imports, *believed);
+        let Err(PushError::Overtaken {
+            believed,
+            minimum_expected,
+            provided,
+        }) = result
+        else {
+            return result;
+        };
+        self.catch_all_up(imports, believed);
+        if provided == minimum_expected {
+            // The client knew better than this room.
+            return self.log.push(imports, batch, backend_id);
         }
         result
     }

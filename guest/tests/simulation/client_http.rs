@@ -45,6 +45,10 @@ impl ClientHttp {
             }
             return;
         }
+        if !calm && rng.u32(0..25) == 0 {
+            // Another device, which has nothing yet.
+            self.replica.wipe();
+        }
         if !calm && rng.u32(0..4) == 0 {
             self.replica.draft(rng);
         }

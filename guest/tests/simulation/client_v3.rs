@@ -1,14 +1,17 @@
 //! A 0.3 client (transcripts v031-ws-01 and v031-ws-02): it pulls once in its
-//! life, takes what comes afterwards as it comes, and after a lost socket
-//! only its next push tells where it is. It repeats a push that was not
-//! answered.
+//! life, puts pushes aside until its pull is answered (0.3.1's ws-impl.ts),
+//! takes what comes afterwards as it comes, and after a lost socket only its
+//! next push tells where it is. It repeats a push that was not answered.
 //!
-//! What is simplified: a client whose first pull did not complete starts a
+//! What is simplified: a client whose first pull did not complete, or whose
+//! socket died between an acknowledgement and what was acknowledged, starts a
 //! new life with the log it has; one whose push failed tries again by itself;
 //! and it pushes only when it has pulled all that was acknowledged.
 
 use fastrand::Rng;
-use syncline_guest::imports::ConnectionId;
+use syncline_guest::imports::{ConnectionId, StoredEvent};
+
+use super::coverage::seen;
 
 use super::network::{Meaning, Network, Owner};
 use super::replica::{Replica, batch_json};
@@ -28,8 +31,12 @@ pub struct ClientV3 {
 #[derive(Debug)]
 struct Session {
     connection: ConnectionId,
-    /// The pull that it waits for.
+    /// Its pull, if it was made here.
     pull: Option<String>,
+    /// Its answer has begun, or there is none to come.
+    is_answered: bool,
+    /// What was pushed before that.
+    stash: Vec<StoredEvent>,
     push: Option<(String, u64)>,
     /// The room knows where the client is: it has pulled here, or pushed.
     is_known: bool,
@@ -49,10 +56,11 @@ impl ClientV3 {
     /// Whether nothing is left to do.
     pub fn is_settled(&self) -> bool {
         self.replica.is_settled()
+            && self.has_pulled
             && self
                 .session
                 .as_ref()
-                .is_some_and(|session| session.push.is_none() && session.pull.is_none())
+                .is_some_and(|session| session.push.is_none())
     }
 
     /// The store was emptied: someone clears the client's data.
@@ -67,7 +75,7 @@ impl ClientV3 {
     /// Does one thing; everything there is to do when it is `calm`.
     pub fn act(&mut self, network: &mut Network, rng: &mut Rng, calm: bool) {
         let Some(session) = &self.session else {
-            self.connect(network);
+            self.connect(network, rng);
             return;
         };
         if calm {
@@ -94,29 +102,32 @@ impl ClientV3 {
         format!("{}-{}", self.name, self.next_id)
     }
 
-    fn connect(&mut self, network: &mut Network) {
+    fn connect(&mut self, network: &mut Network, rng: &mut Rng) {
         let cursor = self.replica.cursor;
         let connection = network.connect(Owner::V3 { cursor });
-        let pull = (!self.has_pulled).then(|| {
-            let id = self.request_id();
-            let text = if cursor == 0 {
-                format!(r#"{{"_tag":"WSMessage.PullReq","requestId":"{id}"}}"#)
-            } else {
-                format!(r#"{{"_tag":"WSMessage.PullReq","requestId":"{id}","cursor":{cursor}}}"#)
-            };
-            let meaning = Meaning::PullV3 {
-                id: id.clone(),
-                cursor,
-            };
-            network.say(connection, text, meaning);
-            id
-        });
+        self.has_pulled &= self.replica.has_pulled_acknowledged();
+        let pull = (!self.has_pulled).then(|| self.request_id());
         self.session = Some(Session {
             connection,
-            pull,
+            pull: pull.clone(),
+            is_answered: self.has_pulled,
+            stash: Vec::new(),
             push: None,
             is_known: false,
         });
+        let Some(id) = pull else {
+            return;
+        };
+        if rng.bool() {
+            // Nothing keeps the first push behind the pull.
+            self.push(network, rng);
+        }
+        let text = if cursor == 0 {
+            format!(r#"{{"_tag":"WSMessage.PullReq","requestId":"{id}"}}"#)
+        } else {
+            format!(r#"{{"_tag":"WSMessage.PullReq","requestId":"{id}","cursor":{cursor}}}"#)
+        };
+        network.say(connection, text, Meaning::PullV3 { id, cursor });
     }
 
     fn push(&mut self, network: &mut Network, rng: &mut Rng) {
@@ -124,7 +135,6 @@ impl ClientV3 {
             return;
         };
         let waits = session.push.is_some()
-            || session.pull.is_some()
             || !self.replica.has_unpushed()
             || !self.replica.has_pulled_acknowledged();
         if waits {
@@ -187,12 +197,25 @@ impl ClientV3 {
                 events,
                 remaining,
             } => {
+                session.is_known = true;
+                if *is_pull && session.pull.as_ref() != Some(request) {
+                    return;
+                }
+                session.is_answered |= is_pull;
+                if !session.is_answered {
+                    seen("a 0.3 push was shown before the first pull");
+                    session.stash.extend(events.iter().cloned());
+                    return;
+                }
                 for event in events {
                     self.replica.take(event);
                 }
-                session.is_known = true;
-                if *is_pull && session.pull.as_ref() == Some(request) && *remaining == 0 {
-                    session.pull = None;
+                if *is_pull && *remaining == 0 {
+                    let head = events.last().map_or(0, |event| event.seq_num);
+                    let stash = session.stash.iter();
+                    for event in stash.skip_while(|event| event.seq_num <= head) {
+                        self.replica.take(event);
+                    }
                     self.has_pulled = true;
                 }
             }

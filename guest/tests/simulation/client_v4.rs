@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 use syncline_guest::imports::ConnectionId;
+use syncline_guest::limits::PULLS_MAX;
 
 use super::network::{Meaning, Network, Owner};
 use super::replica::{Replica, batch_json};
@@ -145,15 +146,19 @@ impl ClientV4 {
         }
     }
 
-    /// Another pull on the same socket, from somewhere before.
+    /// Another pull on the same socket, from somewhere before; or several.
     fn probe(&mut self, network: &mut Network, rng: &mut Rng) {
         let Some(connection) = self.session.as_ref().map(|session| session.connection) else {
             return;
         };
-        let after = rng.u64(0..=self.replica.cursor);
-        let id = self.pull(network, connection, rng.bool(), after);
-        if let Some(session) = &mut self.session {
-            session.probe = Some(id);
+        // Now and then more than a room allows.
+        let count = if rng.u32(0..10) == 0 { PULLS_MAX } else { 1 };
+        for _ in 0..count {
+            let after = rng.u64(0..=self.replica.cursor);
+            let id = self.pull(network, connection, rng.bool(), after);
+            if let Some(session) = &mut self.session {
+                session.probe = Some(id);
+            }
         }
     }
 
@@ -162,7 +167,7 @@ impl ClientV4 {
             && let Some(id) = session.probe.take()
         {
             let text = format!(r#"{{"_tag":"Interrupt","requestId":"{id}"}}"#);
-            network.say(session.connection, text, Meaning::Interrupt);
+            network.say(session.connection, text, Meaning::Interrupt(id));
         }
     }
 
@@ -218,6 +223,10 @@ impl ClientV4 {
     fn lose_socket(&mut self, network: &mut Network, rng: &mut Rng) {
         if let Some(session) = self.session.take() {
             network.lose(session.connection, rng.usize(0..3));
+            if rng.u32(0..6) == 0 {
+                // Another device, which has nothing yet.
+                self.replica.wipe();
+            }
         }
     }
 

@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// All that has to be seen.
-pub const WANTED: [&str; 25] = [
+pub const WANTED: [&str; 30] = [
     "a push was accepted",
     "a push was refused: ServerAheadError",
     "a push was refused: BackendIdMismatchError",
@@ -20,13 +20,17 @@ pub const WANTED: [&str; 25] = [
     "a Chunk past the head that catching up began at",
     "a Chunk larger than the limit, alone",
     "a Chunk with the window half full",
+    "the first Ack of a pull that was unheard when the room slept",
     "an Ack to a room that remembers nothing in flight",
     "a pull that was not live ended",
     "a live pull ended by a reset",
     "a pull was interrupted",
     "a socket closed for a storage fault",
+    "a socket closed for a pull too many",
+    "a 0.3 push was shown before the first pull",
+    "a 0.3 socket closed because its catching up failed",
     "a 0.3 push was repeated and acknowledged",
-    "a 0.3 client caught up by its push",
+    "a 0.3 push was refused from behind",
     "a 0.3 answer of several turns",
     "an HTTP pull of several turns",
     "an HTTP pull ended by a reset",
@@ -34,6 +38,7 @@ pub const WANTED: [&str; 25] = [
     "a commit failed",
     "a commit of several turns",
     "a room slept",
+    "another writer was noticed",
     "a reset",
 ];
 

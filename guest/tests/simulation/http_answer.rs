@@ -33,14 +33,15 @@ impl HttpAnswer {
     }
 
     /// I7: a page is bounded, however long the answer.
-    pub fn page(&mut self, log: Option<&Epoch>, body: &str) {
+    /// `log` comes with its head as far as the room can know.
+    pub fn page(&mut self, log: Option<(&Epoch, u64)>, body: &str) {
         assert!(
             body.len() <= WINDOW_BYTES_MAX + CHUNK_BYTES_MAX,
             "I7: a page of {} bytes",
             body.len()
         );
         if self.began.is_none() {
-            self.began = log.map(|log| (log.backend_id.clone(), log.head()));
+            self.began = log.map(|(log, head)| (log.backend_id.clone(), head));
         }
         if !self.body.is_empty() {
             seen("an HTTP pull of several turns");

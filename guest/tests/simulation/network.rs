@@ -31,7 +31,7 @@ pub enum Meaning {
         batch: Vec<StoredEvent>,
     },
     Ack(String),
-    Interrupt,
+    Interrupt(String),
     Ping,
     PullV3 {
         id: String,
@@ -173,6 +173,7 @@ impl Network {
         });
         for exchange in self.exchanges.values_mut() {
             if exchange.asked && exchange.answer.is_none() {
+                exchange.continuation = None;
                 exchange.answer = Some(Err(()));
             }
         }

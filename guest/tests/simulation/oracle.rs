@@ -1,28 +1,31 @@
-//! The oracle: replays what was committed, in order, and checks each thing
-//! that anybody was sent or that was stored. See `simulation.rs` for what it
-//! promises.
+//! The oracle: replays what was committed, in order, and checks what was
+//! stored and where each turn ends; `verdicts.rs` checks what was sent. See
+//! `simulation.rs` for what it promises.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use syncline_guest::imports::{ConnectionId, StoredEvent};
-use syncline_guest::protocol::v3;
+use syncline_guest::limits::PULLS_MAX;
 
 use super::coverage::seen;
 use super::feed::Feed;
 use super::history::{Epoch, is_same};
 use super::http_answer::HttpAnswer;
 use super::network::{Meaning, Owner, Said};
-use super::rules::Rules;
 use super::subscription::Subscription;
-use super::wire::{Body, Exit, Frame};
 use super::world::Turn;
+
+#[path = "verdicts.rs"]
+mod verdicts;
 
 /// All that the checks need to know.
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub epochs: Vec<Epoch>,
-    rules: Rules,
+    /// The head as the room believes it, while it does not know of another
+    /// writer.
+    believed: Option<u64>,
     owners: BTreeMap<ConnectionId, Owner>,
     pulls: BTreeMap<(ConnectionId, String), Subscription>,
     feeds: BTreeMap<ConnectionId, Feed>,
@@ -35,6 +38,8 @@ pub struct Oracle {
 struct Notes {
     said: Option<(Asker, Rc<Said>)>,
     answers: u32,
+    /// Its socket was closed, which is an answer too.
+    asker_closed: bool,
     appended: Option<Vec<Rc<StoredEvent>>>,
     faulted: bool,
     /// A refused 0.3 push of this socket has to be followed by what it lacks.
@@ -49,19 +54,21 @@ enum Asker {
 }
 
 impl Oracle {
-    pub fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            ..Self::default()
-        }
+    /// The log was there before the run.
+    pub fn founded(&mut self, backend_id: String, events: &[Rc<StoredEvent>]) {
+        let mut epoch = Epoch::new(backend_id);
+        epoch.append(events);
+        self.epochs.push(epoch);
     }
 
     fn log(&self) -> &Epoch {
         self.epochs.last().expect("an answer without a log")
     }
 
+    /// The head, as far as the room can know.
     fn head(&self) -> u64 {
-        self.epochs.last().map_or(0, Epoch::head)
+        let head = self.epochs.last().map_or(0, Epoch::head);
+        self.believed.unwrap_or(head)
     }
 
     /// A turn begins.
@@ -101,7 +108,7 @@ impl Oracle {
                 cursor,
             } => {
                 let after = cursor.as_ref().map_or(0, |(_, after)| *after);
-                let pull = Subscription::new(*live, after, self.rules);
+                let pull = Subscription::new(*live, after);
                 self.pulls.insert((id, request.clone()), pull);
             }
             Meaning::Ack(request) => {
@@ -128,16 +135,31 @@ impl Oracle {
         if let Some((asker, said)) = &notes.said
             && let Meaning::Push { .. } | Meaning::PushV3 { .. } = said.meaning
         {
-            assert_eq!(notes.answers, 1, "a push of {asker:?} has its one answer");
+            assert!(
+                notes.answers == 1 || (notes.answers == 0 && notes.asker_closed),
+                "a push of {asker:?} has {} answers",
+                notes.answers
+            );
         } else {
             assert!(notes.appended.is_none(), "stored without a push");
+        }
+        if let Some((Asker::Socket(id), said)) = &notes.said
+            && let Meaning::Interrupt(request) = &said.meaning
+        {
+            let key = (*id, request.clone());
+            assert!(
+                !self.pulls.contains_key(&key),
+                "an interrupted pull goes on"
+            );
+        }
+        if let Some((Asker::Socket(id), _)) = notes.said {
+            assert!(!self.has_pull_too_many(id), "a pull too many goes on");
         }
         let head = self.head();
         for pull in self.pulls.values_mut() {
             pull.turn_ended(head);
         }
         if let Some(id) = notes.behind
-            && !notes.faulted
             && let Some(feed) = self.feeds.get_mut(&id)
         {
             feed.fell_behind();
@@ -154,19 +176,34 @@ impl Oracle {
 
     /// The host closed all sockets and broke off all answers.
     pub fn crashed(&mut self) {
-        let Self { epochs, rules, .. } = std::mem::take(self);
-        (self.epochs, self.rules) = (epochs, rules);
+        self.epochs = std::mem::take(self).epochs;
+    }
+
+    /// Another writer appended to the log.
+    pub fn intruded(&mut self, batch: &[Rc<StoredEvent>]) {
+        self.believed = Some(self.head());
+        let log = self.epochs.last_mut().expect("stored without a log");
+        log.append(batch);
+    }
+
+    /// Whether there was another writer that the room does not know of.
+    pub fn is_misled(&self) -> bool {
+        self.believed.is_some()
+    }
+
+    /// Storage has told the room where the log's head is.
+    pub fn learnt(&mut self) {
+        if self.believed.take().is_some() {
+            seen("another writer was noticed");
+            let head = self.head();
+            self.pulls.values_mut().for_each(|it| it.overtaken(head));
+        }
     }
 
     pub fn faulted(&mut self) {
         self.turn.faulted = true;
         for answer in self.answers.values_mut() {
             answer.faulted = true;
-        }
-        if let Some((Asker::Socket(id), _)) = self.turn.said
-            && let Some(feed) = self.feeds.get_mut(&id)
-        {
-            feed.faulted();
         }
     }
 
@@ -181,6 +218,7 @@ impl Oracle {
         let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
         assert!(matches!(said, Some(Meaning::AdminReset)), "I8: a reset");
         self.epochs.push(Epoch::new(backend_id));
+        self.believed = None;
         seen("a reset");
         self.feeds.values_mut().for_each(Feed::went_astray);
     }
@@ -213,204 +251,35 @@ impl Oracle {
         }
     }
 
-    /// D10: the room closes a socket only when storage fails.
+    /// I9: the room closes a socket only when storage fails, or for a live
+    /// pull too many.
     pub fn closed(&mut self, id: ConnectionId, code: u16) {
-        assert!(self.turn.faulted, "I9: closed with {code} without a fault");
-        assert_eq!(code, 1011);
-        seen("a socket closed for a storage fault");
+        if code == 1013 {
+            let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
+            assert!(matches!(said, Some(Meaning::Pull { live: true, .. })));
+            assert!(self.has_pull_too_many(id), "I9: {code} for few pulls");
+            seen("a socket closed for a pull too many");
+        } else {
+            assert!(self.turn.faulted, "I9: closed with {code} without a fault");
+            assert_eq!(code, 1011);
+            seen(if self.feeds.contains_key(&id) {
+                "a 0.3 socket closed because its catching up failed"
+            } else {
+                "a socket closed for a storage fault"
+            });
+        }
+        let asker = self.turn.said.as_ref().map(|(asker, _)| *asker);
+        self.turn.asker_closed |= asker == Some(Asker::Socket(id));
         self.forget(id);
+    }
+
+    fn has_pull_too_many(&self, id: ConnectionId) -> bool {
+        self.pulls.keys().filter(|(of, _)| *of == id).count() > PULLS_MAX
     }
 
     fn forget(&mut self, id: ConnectionId) {
         self.owners.remove(&id);
         self.feeds.remove(&id);
         self.pulls.retain(|(connection, _), _| *connection != id);
-    }
-
-    /// A frame was sent.
-    pub fn sent(&mut self, to: &[ConnectionId], frame: &Frame) {
-        let distinct: BTreeSet<_> = to.iter().collect();
-        assert_eq!(distinct.len(), to.len(), "I3: one frame twice to a socket");
-        for &id in to {
-            match self.owners.get(&id) {
-                Some(Owner::V4) => self.sent_v4(id, frame),
-                Some(Owner::V3 { .. }) => self.sent_v3(id, frame),
-                Some(Owner::Admin) | None => {}
-            }
-        }
-    }
-
-    fn sent_v4(&mut self, id: ConnectionId, frame: &Frame) {
-        match &frame.body {
-            Body::Chunk {
-                request,
-                events,
-                remaining,
-                backend_id,
-            } => {
-                let log = self.epochs.last().expect("a Chunk without a log");
-                assert_eq!(*backend_id, log.backend_id, "I8: the backend id");
-                let pull = self.pulls.get_mut(&(id, request.clone()));
-                let pull = pull.expect("I3: a Chunk for a pull that is not there");
-                pull.chunk(log, frame.bytes, events, *remaining);
-            }
-            Body::Exit { request, exit } => {
-                if let Some(pull) = self.pulls.remove(&(id, request.clone())) {
-                    self.pull_ended(id, &pull, exit);
-                } else {
-                    self.push_answered(Asker::Socket(id), request, exit);
-                }
-            }
-            Body::Pong => {}
-            other => panic!("a 0.4 client was sent {other:?}"),
-        }
-    }
-
-    fn pull_ended(&self, id: ConnectionId, pull: &Subscription, exit: &Exit) {
-        let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
-        match exit {
-            Exit::Success => pull.succeeded(),
-            Exit::Interrupted => {
-                seen("a pull was interrupted");
-                assert!(matches!(said, Some(Meaning::Interrupt)));
-            }
-            Exit::Unknown { code } => {
-                assert!(!pull.live, "D10: a live pull of {id} ended with {code}");
-                assert!(self.turn.faulted, "{code} without a fault");
-            }
-            Exit::BackendIdMismatch { expected, received } => {
-                assert_eq!(*expected, self.log().backend_id, "I8: the backend id");
-                match said {
-                    Some(Meaning::AdminReset) => seen("a live pull ended by a reset"),
-                    Some(Meaning::Pull {
-                        cursor: Some((given, _)),
-                        ..
-                    }) => assert!(given != expected && given == received, "I8: no mismatch"),
-                    other => panic!("I8: a pull ended with a mismatch by {other:?}"),
-                }
-            }
-            Exit::ServerAhead { .. } => panic!("a pull ended with a ServerAheadError"),
-        }
-    }
-
-    /// I1, I4: a push's answer is the truth.
-    fn push_answered(&mut self, asker: Asker, request: &str, exit: &Exit) {
-        self.turn.answers += 1;
-        let (by, said) = self.turn.said.clone().expect("an answer to nobody");
-        let Meaning::Push {
-            id,
-            backend_id,
-            batch,
-        } = &said.meaning
-        else {
-            panic!("{exit:?} for {request}, which is no push")
-        };
-        assert!(by == asker && id == request, "an answer to another push");
-        let stored = self.turn.appended.is_some();
-        assert_eq!(*exit == Exit::Success, stored, "I1: {exit:?}");
-        match exit {
-            Exit::Success => {
-                seen("a push was accepted");
-                assert!(self.log().holds(batch), "I1: not in the log");
-            }
-            Exit::ServerAhead { head, provided } => {
-                seen("a push was refused: ServerAheadError");
-                assert_eq!(*head, self.log().head(), "I4: the head");
-                assert_eq!(*provided, batch[0].parent_seq_num, "I4: the parent");
-                assert_ne!(
-                    head, provided,
-                    "I4: refused, although its parent is the head"
-                );
-            }
-            Exit::BackendIdMismatch { expected, received } => {
-                assert_eq!(*expected, self.log().backend_id, "I8: the backend id");
-                seen("a push was refused: BackendIdMismatchError");
-                assert!(backend_id == received && received != expected, "I8");
-            }
-            Exit::Unknown { code } => {
-                seen("a push was refused: storage");
-                assert!(self.turn.faulted && code.starts_with("STORAGE_"), "{code}");
-            }
-            Exit::Interrupted => panic!("a push was interrupted"),
-        }
-    }
-
-    fn sent_v3(&mut self, id: ConnectionId, frame: &Frame) {
-        let Some(feed) = self.feeds.get_mut(&id) else {
-            return;
-        };
-        match &frame.body {
-            Body::PullRes {
-                is_pull,
-                request,
-                events,
-                remaining,
-            } => {
-                let log = self.epochs.last().expect("a PullRes without a log");
-                feed.pull_res(log, frame.bytes, *is_pull, request, events, *remaining);
-            }
-            Body::PushAck { request } => {
-                feed.acknowledged();
-                let batch = self.answered_v3(id, request);
-                let Meaning::PushV3 { batch, .. } = &batch.meaning else {
-                    panic!("a PushAck for no push")
-                };
-                if self.turn.appended.is_none() {
-                    seen("a 0.3 push was repeated and acknowledged");
-                }
-                assert!(self.log().holds(batch), "I1: not in the log");
-            }
-            Body::Error { message, .. } if self.turn.faulted => {
-                // The push's own, or one about the pages after it.
-                assert!(!message.is_empty());
-                feed.faulted();
-                self.turn.answers = 1;
-            }
-            Body::Error { request, message } => {
-                let said = self.answered_v3(id, request);
-                let Meaning::PushV3 { batch, .. } = &said.meaning else {
-                    panic!("{message} without a fault")
-                };
-                let (head, provided) = (self.log().head(), batch[0].parent_seq_num);
-                assert_eq!(*message, v3::server_ahead_text(head, provided), "I4");
-                assert!(head != provided && self.turn.appended.is_none(), "I4");
-                if provided < head {
-                    self.turn.behind = Some(id);
-                }
-            }
-            other => panic!("a 0.3 client was sent {other:?}"),
-        }
-    }
-
-    fn answered_v3(&mut self, id: ConnectionId, request: &str) -> Rc<Said> {
-        self.turn.answers += 1;
-        let (by, said) = self.turn.said.clone().expect("an answer to nobody");
-        assert_eq!(by, Asker::Socket(id), "an answer to another client");
-        let (Meaning::PushV3 { id: asked, .. } | Meaning::PullV3 { id: asked, .. }) = &said.meaning
-        else {
-            panic!("an answer to nothing")
-        };
-        assert_eq!(asked, request, "an answer to another request");
-        said
-    }
-
-    /// A page of an HTTP answer; the frames, once it is complete.
-    pub fn page(&mut self, exchange: u32, body: &str, is_last: bool) -> Option<Vec<Frame>> {
-        let answer = self.answers.get_mut(&exchange).expect("an answer");
-        answer.page(self.epochs.last(), body);
-        if !is_last {
-            return None;
-        }
-        let answer = self.answers.remove(&exchange)?;
-        let frames = answer.frames();
-        if let Meaning::Push { .. } = answer.said.meaning {
-            assert_eq!(frames.len(), 1, "a push has one answer");
-            if let Body::Exit { request, exit } = &frames[0].body {
-                self.push_answered(Asker::Http(exchange), request, exit);
-            }
-        } else {
-            answer.check_pull(&self.epochs, &frames);
-        }
-        Some(frames)
     }
 }

@@ -32,6 +32,37 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// A log from before the run: long enough for pulls of many pages.
+    pub fn found(&mut self, count: u64) -> (String, Vec<Rc<StoredEvent>>) {
+        let (info, _) = self.open("founded");
+        (info.backend_id, self.write_elsewhere(count))
+    }
+
+    /// Another writer appends, and commits.
+    pub fn write_elsewhere(&mut self, count: u64) -> Vec<Rc<StoredEvent>> {
+        let args = format!("[\"{}\"]", "y".repeat(300));
+        let head = self.current.head();
+        let names: Vec<_> = (0..count)
+            .map(|n| format!("v1.Elsewhere{}", head + n))
+            .collect();
+        let events = names.iter().zip(head..);
+        let batch: Vec<_> = events
+            .map(|(name, parent)| Event {
+                seq_num: parent + 1,
+                parent_seq_num: parent,
+                name,
+                args: parent.is_multiple_of(2).then_some(args.as_str()),
+                client_id: "elsewhere",
+                session_id: "session",
+            })
+            .collect();
+        let stored = self
+            .append(head, &batch, "2020-01-01T00:00:00.000Z")
+            .unwrap();
+        self.commit();
+        stored
+    }
+
     /// A turn begins: [`Storage::undo_turn`] comes back to here.
     pub fn begin_turn(&mut self) {
         self.savepoint = Rc::clone(&self.current);

@@ -10,7 +10,6 @@ use syncline_guest::limits::{
 
 use super::coverage::seen;
 use super::history::Epoch;
-use super::rules::Rules;
 
 /// How far a pull is, as the rules of design D4 have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,26 +30,30 @@ pub struct Subscription {
     pub live: bool,
     cursor: u64,
     at: At,
-    rules: Rules,
     /// Sizes of the Chunks that this room instance sent and that were not
     /// acknowledged to it: what it can know. Acks answer in order.
     window: VecDeque<usize>,
-    /// Their sum, unless averages are good enough ([`Rules::exact_window`]).
-    in_flight: usize,
+    /// An Ack has come since the room woke.
+    is_heard: bool,
+    /// A Chunk was sent and no Ack has come since the room woke.
+    is_unheard: bool,
+    /// The same of an earlier instance, and still no Ack: nothing may be sent.
+    is_deaf: bool,
     fell_back: bool,
     /// Chunks that were not acknowledged, whoever sent them.
     unacknowledged: usize,
 }
 
 impl Subscription {
-    pub fn new(live: bool, cursor: u64, rules: Rules) -> Self {
+    pub fn new(live: bool, cursor: u64) -> Self {
         Self {
             live,
             cursor,
             at: At::Starting,
-            rules,
             window: VecDeque::new(),
-            in_flight: 0,
+            is_heard: false,
+            is_unheard: false,
+            is_deaf: false,
             fell_back: false,
             unacknowledged: 0,
         }
@@ -58,38 +61,43 @@ impl Subscription {
 
     /// The room has heard an Ack.
     pub fn acknowledged(&mut self) {
-        if self.window.is_empty() {
-            if self.unacknowledged > 0 {
-                seen("an Ack to a room that remembers nothing in flight");
-            }
-        } else {
-            let average = self.in_flight / self.window.len();
-            let first = self.window.pop_front().unwrap_or(0);
-            self.in_flight = match (self.window.is_empty(), self.rules.exact_window) {
-                (true, _) => 0,
-                (false, true) => self.in_flight - first,
-                (false, false) => self.in_flight - average,
-            };
+        if self.is_deaf {
+            seen("the first Ack of a pull that was unheard when the room slept");
+        } else if self.window.is_empty() && self.unacknowledged > 0 {
+            seen("an Ack to a room that remembers nothing in flight");
         }
+        self.window.pop_front();
+        self.is_heard = true;
+        (self.is_unheard, self.is_deaf) = (false, false);
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
     }
 
-    /// Another instance of the room goes on; it knows of nothing in flight.
+    /// Another instance of the room goes on. All it knows of what is in
+    /// flight is whether the one before was acknowledged anything.
     pub fn woke(&mut self) {
         self.window.clear();
-        self.in_flight = 0;
+        self.is_deaf = self.is_unheard;
+        self.is_heard = false;
     }
 
-    /// Checks a Chunk.
+    /// The room has learnt that another writer moved the log on to `head`.
+    pub fn overtaken(&mut self, head: u64) {
+        if self.at == At::Live {
+            self.at = At::Catching { until: head };
+        }
+    }
+
+    /// Checks a Chunk. `head` is the log's as far as the room can know.
     pub fn chunk(
         &mut self,
         log: &Epoch,
+        head: u64,
         bytes: usize,
         events: &[StoredEvent],
         remaining: Option<u64>,
     ) {
         if self.at == At::Starting {
-            if self.cursor >= log.head() {
+            if self.cursor >= head {
                 assert!(
                     events.is_empty() && remaining.is_none(),
                     "D4: a pull at the head begins with an empty Chunk that says NoMore"
@@ -98,7 +106,7 @@ impl Subscription {
                 self.sent(bytes, WINDOW_CHUNKS_MAX);
                 return;
             }
-            self.at = At::Catching { until: log.head() };
+            self.at = At::Catching { until: head };
         }
         check_events(log, &mut self.cursor, events);
         check_limits(bytes, events.len());
@@ -114,7 +122,7 @@ impl Subscription {
                 if self.cursor > until {
                     seen("a Chunk past the head that catching up began at");
                 }
-                if self.cursor >= log.head() {
+                if self.cursor >= head {
                     if std::mem::take(&mut self.fell_back) {
                         seen("a live pull turned live after falling back");
                     }
@@ -136,7 +144,7 @@ impl Subscription {
             At::Starting => panic!("D4: a pull was started without a Chunk: its client waits"),
             At::Live if self.cursor < head => {
                 assert!(
-                    !self.window.is_empty(),
+                    self.is_deaf || !self.window.is_empty(),
                     "I3: a live pull with nothing in flight was not shown a push"
                 );
                 seen("a live pull fell back");
@@ -165,8 +173,8 @@ impl Subscription {
     }
 
     /// I7: what is in flight is bounded, but for one frame that is larger.
-    fn sent(&mut self, bytes: usize, chunks_max: u32) {
-        let in_flight = self.in_flight;
+    fn sent(&mut self, bytes: usize, chunks_max: usize) {
+        let in_flight: usize = self.window.iter().sum();
         if in_flight > WINDOW_BYTES_MAX / 2 {
             seen("a Chunk with the window half full");
         }
@@ -175,12 +183,16 @@ impl Subscription {
             "I7: {bytes} bytes were sent to a pull with {in_flight} unacknowledged"
         );
         assert!(
-            self.window.len() < chunks_max as usize,
+            self.window.len() < chunks_max,
             "I7: a Chunk was sent to a pull with {} unacknowledged",
             self.window.len()
         );
+        assert!(
+            !self.is_deaf,
+            "I7: a Chunk was sent to a pull that has acknowledged none since the room slept"
+        );
         self.window.push_back(bytes);
-        self.in_flight += bytes;
+        self.is_unheard |= !self.is_heard;
         self.unacknowledged += 1;
     }
 }

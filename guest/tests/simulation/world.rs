@@ -29,6 +29,8 @@ pub enum Happening {
     Woke,
     /// A storage call of this turn failed.
     Faulted,
+    /// Storage told the room where the head is.
+    Learnt,
     /// The log was created.
     Created(String),
     /// A batch was appended.
@@ -66,6 +68,8 @@ pub struct World {
     pub happened: Vec<Happening>,
     /// One storage call in so many fails; 0 for none.
     pub storage_fault_one_in: u32,
+    /// The room has opened the log since it woke: it goes by what it knows.
+    pub log_is_open: bool,
     turn_began: usize,
     rng: Rng,
     now: SystemTime,
@@ -78,6 +82,7 @@ impl World {
             storage: Storage::default(),
             happened: Vec::new(),
             storage_fault_one_in: 0,
+            log_is_open: false,
             turn_began: 0,
             rng,
             now: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
@@ -114,6 +119,8 @@ impl EventLog for World {
     fn open(&mut self, new_backend_id: &str) -> Result<LogInfo, StorageError> {
         self.storage_call()?;
         let (info, is_new) = self.storage.open(new_backend_id);
+        self.log_is_open = true;
+        self.happened.push(Happening::Learnt);
         if is_new {
             self.happened
                 .push(Happening::Created(info.backend_id.clone()));
@@ -128,8 +135,13 @@ impl EventLog for World {
         created_at: &str,
     ) -> Result<(), StorageError> {
         self.storage_call()?;
-        let stored = self.storage.append(expected_head, batch, created_at)?;
-        self.happened.push(Happening::Appended(stored));
+        match self.storage.append(expected_head, batch, created_at) {
+            Ok(stored) => self.happened.push(Happening::Appended(stored)),
+            Err(error) => {
+                self.happened.push(Happening::Learnt);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 

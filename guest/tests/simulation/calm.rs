@@ -1,0 +1,52 @@
+//! How a run ends: nothing fails any more, all acknowledge, all converge.
+
+use super::Run;
+
+impl Run {
+    /// Everybody does all there is to do.
+    pub(super) fn calm_round(&mut self) {
+        let network = &mut self.world.network;
+        if self.oracle.is_misled() {
+            // Only a push shows a room that another writer was there.
+            self.v4[0].replica.draft(&mut self.rng);
+        }
+        self.rng.shuffle(&mut self.v4);
+        for client in &mut self.v4 {
+            client.act(network, &mut self.rng, true);
+        }
+        for client in &mut self.v3 {
+            client.act(network, &mut self.rng, true);
+        }
+        for client in &mut self.http {
+            client.act(network, &mut self.rng, true);
+        }
+        while let Some(turn) = self.next_turn() {
+            self.turn(turn);
+            self.commit();
+        }
+    }
+
+    /// Liveness: all clients have the whole log, and it has all their events.
+    pub(super) fn has_converged(&self) -> bool {
+        let Some(log) = self.oracle.epochs.last() else {
+            return false;
+        };
+        let v4 = self.v4.iter().map(|it| (&it.replica, it.is_settled()));
+        let v3 = self.v3.iter().map(|it| (&it.replica, it.is_settled()));
+        let http = self.http.iter().map(|it| (&it.replica, it.is_settled()));
+        v4.chain(v3).chain(http).all(|(replica, is_settled)| {
+            is_settled
+                && replica.cursor == log.head()
+                && replica
+                    .backend_id
+                    .as_ref()
+                    .is_none_or(|id| *id == log.backend_id)
+        })
+    }
+
+    /// I1: what storage holds is what the oracle saw committed.
+    pub(super) fn check_end(&self) {
+        let log = self.oracle.epochs.last().unwrap();
+        assert!(self.world.storage.durable_events() == log.events.as_slice());
+    }
+}

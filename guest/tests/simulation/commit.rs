@@ -1,0 +1,101 @@
+//! A commit: what has happened becomes real, under the oracle's eyes.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use syncline_guest::imports::ConnectionId;
+
+use super::super::coverage::seen;
+use super::super::wire::{self, Frame};
+use super::super::world::Happening;
+use super::Run;
+
+impl Run {
+    /// What has happened becomes real: storage first, then the frames.
+    pub(super) fn commit(&mut self) {
+        self.world.storage.commit();
+        let epochs = self.oracle.epochs.len();
+        let mut frames: BTreeMap<ConnectionId, Vec<Rc<Frame>>> = BTreeMap::new();
+        let happened = std::mem::take(&mut self.world.happened);
+        let some_turn = happened.iter().any(|it| matches!(it, Happening::Turn(_)));
+        let mut is_first = true;
+        for happening in happened {
+            if let Happening::Turn(_) = happening
+                && !std::mem::take(&mut is_first)
+            {
+                seen("a commit of several turns");
+                self.oracle.turn_ended();
+                self.deliver(std::mem::take(&mut frames));
+            }
+            self.make_real(happening, &mut frames);
+        }
+        if some_turn {
+            self.oracle.turn_ended();
+        }
+        self.deliver(frames);
+        if self.oracle.epochs.len() > epochs.max(1) {
+            for client in &mut self.v3 {
+                client.wipe(&mut self.world.network);
+            }
+        }
+    }
+
+    fn make_real(
+        &mut self,
+        happening: Happening,
+        frames: &mut BTreeMap<ConnectionId, Vec<Rc<Frame>>>,
+    ) {
+        let (oracle, network) = (&mut self.oracle, &mut self.world.network);
+        match happening {
+            Happening::Turn(turn) => oracle.turn(&turn),
+            Happening::Woke => oracle.woke(),
+            Happening::Faulted => oracle.faulted(),
+            Happening::Learnt => oracle.learnt(),
+            Happening::Created(backend_id) => oracle.created(backend_id),
+            Happening::Appended(batch) => oracle.appended(batch),
+            Happening::Reset(backend_id) => oracle.reset(backend_id),
+            Happening::Sent(to, text) => {
+                let frame = Rc::new(wire::read(&text));
+                oracle.sent(&to, &frame);
+                for id in to {
+                    frames.entry(id).or_default().push(Rc::clone(&frame));
+                }
+            }
+            Happening::Attached(id, attachment) => {
+                if let Some(socket) = network.sockets.get_mut(&id) {
+                    socket.attachment = Some(attachment);
+                }
+            }
+            Happening::DrainAsked(id) => {
+                oracle.drain_asked(id);
+                if let Some(socket) = network.sockets.get_mut(&id) {
+                    socket.drain_asked = true;
+                }
+            }
+            Happening::Closed(id, code) => {
+                oracle.closed(id, code);
+                self.deliver(std::mem::take(frames));
+                if let Some(socket) = self.world.network.sockets.get_mut(&id) {
+                    socket.closed = true;
+                }
+            }
+            Happening::Page(id, body, continuation) => {
+                let answer = oracle.page(id, &body, continuation.is_none());
+                let exchange = network.exchanges.get_mut(&id).unwrap();
+                exchange.continuation = continuation;
+                exchange.answer = answer.map(Ok);
+            }
+        }
+    }
+
+    fn deliver(&mut self, frames: BTreeMap<ConnectionId, Vec<Rc<Frame>>>) {
+        for (id, frames) in frames {
+            if let Some(socket) = self.world.network.sockets.get_mut(&id)
+                && !socket.closed
+                && !socket.lost
+            {
+                socket.outbound.push_back(frames);
+            }
+        }
+    }
+}
