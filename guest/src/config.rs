@@ -194,6 +194,7 @@ fn secret(
         return Ok(None);
     };
     let is_default = secret
+        .trim()
         .get(..DEFAULT_SECRET_PREFIX.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(DEFAULT_SECRET_PREFIX));
     if production && is_default {

@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         endpoints::scenarios(),
         admission::scenarios(),
     ];
-    // What the original servers get wrong (issue 2, “be right instead”;
-    // shared/wire/README.md names them, too).
+    // What the original servers get wrong (PROTOCOL.md, “Where Syncline
+    // differs from the original”).
     let faults = [
         // Stored as null, or parsed and written again.
         (Original040, "args_come_back_byte_for_byte"),

@@ -28,6 +28,7 @@ pub fn scenarios() -> Vec<Scenario> {
             v3_a_close_is_answered;
         Both Open:
             v3_i7_a_push_of_30_mb_comes_in_pages,
+            v3_i7_a_client_that_never_reads_is_closed_and_sees_no_gap,
             all_protocols_converge_on_one_log,
             a_reset_tells_every_pull_that_the_log_is_another,
     ]
@@ -289,6 +290,29 @@ fn v3_i7_a_push_of_30_mb_comes_in_pages(server: &Server) {
     }
     assert_eq!(seen, (1..=60).collect::<Vec<_>>());
     assert_eq!(numbers(&push_ok(&mut socket, "x", &events(61, 61))), [61]);
+}
+
+fn v3_i7_a_client_that_never_reads_is_closed_and_sees_no_gap(server: &Server) {
+    let store = new_store("v3-deaf");
+    let mut deaf = Socket::open(server, &v3_url(&store));
+    deaf.send(pull("p", None));
+    deaf.receive_json();
+    let mut pusher = Client::open(server, &store);
+    let text = "x".repeat(800_000);
+    // More than the outbox and the network in between hold.
+    for n in 1..=80 {
+        pusher.push_ok(&[event_with(n, json!(text))]);
+    }
+    let mut seen = Vec::new();
+    let code = loop {
+        match deaf.receive() {
+            Received::Text(frame) => seen.extend(numbers(&serde_json::from_str(&frame).unwrap())),
+            Received::Closed(code, _) => break code,
+        }
+    };
+    assert_eq!(code, 1013);
+    assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+    assert!(seen.len() < 80);
 }
 
 fn v3_a_close_is_answered(server: &Server) {

@@ -2,6 +2,7 @@
 //! directory.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ fn start(dir: &Path) -> Server {
     }
 }
 
+/// Added to the count of acknowledged pushes when the server is killed.
+const KILLED: usize = 1_000_000;
+
 /// What one pusher knows of its store.
 struct Pusher {
     store: String,
@@ -33,7 +37,7 @@ struct Pusher {
 impl Pusher {
     /// Pushes until the server is gone. What was pushed and never answered
     /// may have landed: the log has the last word.
-    fn push_until_killed(&mut self, server: &Server, round: usize) {
+    fn push_until_killed(&mut self, server: &Server, round: usize, count: &AtomicUsize) {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut client = Client::open(server, &self.store);
             for n in 0.. {
@@ -47,9 +51,12 @@ impl Pusher {
                     .collect();
                 client.push_ok(&batch);
                 self.acknowledged.extend(args);
+                count.fetch_add(1, Ordering::SeqCst);
             }
         }));
-        assert!(result.is_err(), "only the kill ends this");
+        // `push_ok` panics when the server is gone; before that, it may not.
+        let killed = count.load(Ordering::SeqCst) >= KILLED;
+        assert!(result.is_err() && killed, "a push failed before the kill");
     }
 
     /// Compares the log with what was acknowledged.
@@ -101,15 +108,19 @@ fn i1_i2_i8_sigkill_loses_nothing_that_was_acknowledged() {
         })
         .collect();
     for round in 0..ROUNDS {
+        let count = AtomicUsize::new(0);
         let mut server = start(dir.path());
         let mut process = server.process.take().unwrap();
         thread::scope(|scope| {
             for pusher in &mut pushers {
-                let server = &server;
-                scope.spawn(move || pusher.push_until_killed(server, round));
+                let (server, count) = (&server, &count);
+                scope.spawn(move || pusher.push_until_killed(server, round, count));
             }
             // Some rounds end in the first pushes, some in the middle.
-            thread::sleep(Duration::from_millis(30 + 70 * (round as u64 % 4)));
+            while count.load(Ordering::SeqCst) < 5 + 40 * round {
+                thread::yield_now();
+            }
+            count.fetch_add(KILLED, Ordering::SeqCst);
             process.kill().unwrap();
         });
         let server = start(dir.path());

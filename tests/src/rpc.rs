@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::server::Server;
-use crate::socket::{Received, Socket};
+use crate::socket::Socket;
 
 /// A store that no other scenario uses.
 #[must_use]
@@ -263,14 +262,7 @@ impl Client {
     /// # Panics
     /// When something comes.
     pub fn assert_silent(&mut self) {
-        self.socket.send("{\"_tag\":\"Ping\" }");
-        loop {
-            let frame = self.socket.receive_json();
-            if frame == json!({"_tag": "Pong"}) {
-                break;
-            }
-            self.sort(frame);
-        }
+        self.ask();
         let unread: Vec<_> = self.frames.values().flatten().collect();
         assert!(unread.is_empty(), "nothing was due, but: {unread:?}");
     }
@@ -280,13 +272,24 @@ impl Client {
         self.socket.send(ack(id));
     }
 
-    /// What has arrived of a request by now, without waiting long.
-    pub fn arrived(&mut self, id: &str, patience: Duration) -> Vec<Value> {
-        while let Some(Received::Text(text)) = self.socket.receive_within(patience) {
-            let frame = serde_json::from_str(&text).expect("JSON");
+    /// What has been sent of a request by now: all that comes before the
+    /// answer to a question asked now.
+    pub fn arrived(&mut self, id: &str) -> Vec<Value> {
+        self.ask();
+        self.frames.remove(id).unwrap_or_default()
+    }
+
+    /// Asks the room something and takes in what comes before its answer.
+    fn ask(&mut self) {
+        // Not the exact ping, which the host may answer by itself.
+        self.socket.send("{\"_tag\":\"Ping\" }");
+        loop {
+            let frame = self.socket.receive_json();
+            if frame == json!({"_tag": "Pong"}) {
+                return;
+            }
             self.sort(frame);
         }
-        self.frames.remove(id).unwrap_or_default()
     }
 
     fn take(&mut self, id: &str) -> Option<Value> {

@@ -73,14 +73,6 @@ impl Syncline {
         Ok(command)
     }
 
-    /// Starts `syncline serve` in `dir`, on a free port.
-    ///
-    /// # Errors
-    /// When it does not get ready.
-    pub fn start_in(&self, dir: &Path) -> Result<Process> {
-        Ok(self.serve(dir, "127.0.0.1:0")?.0)
-    }
-
     /// Starts `syncline serve` in `dir`, listening on `address`.
     ///
     /// # Errors

@@ -89,6 +89,11 @@ impl Socket {
             .expect("the socket is open");
     }
 
+    /// Sends a text frame; whether all of it was taken.
+    pub fn try_send(&mut self, text: String) -> bool {
+        self.socket.send(Message::text(text)).is_ok()
+    }
+
     /// Sends a binary frame.
     pub fn send_binary(&mut self, bytes: impl Into<Vec<u8>>) {
         let message = Message::binary(bytes.into());

@@ -58,6 +58,10 @@ impl Params {
                 Code::InvalidRequest,
                 "The URL parameter `storeId` is missing or empty.",
             )),
+            Some(id) if id.contains(char::REPLACEMENT_CHARACTER) => Err(Refused::new(
+                Code::InvalidRequest,
+                "`storeId` is not valid UTF-8.",
+            )),
             Some(id) if id.len() > STORE_ID_BYTES_MAX => Err(Refused::new(
                 Code::InvalidRequest,
                 format!("`storeId` has more than {STORE_ID_BYTES_MAX} bytes."),

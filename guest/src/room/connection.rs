@@ -73,15 +73,22 @@ pub struct Pull {
 impl Pull {
     /// A pull that begins.
     #[must_use]
-    pub fn new(id: &str, live: bool, at: Position, window: Window) -> Self {
+    pub fn new(id: &str, live: bool, at: Position) -> Self {
         Self {
             id: id.to_owned(),
             live,
             at,
-            window,
+            window: Window::default(),
             unheard: false,
             heard: false,
         }
+    }
+
+    /// The pull started again by its client. What is in flight is in flight
+    /// still.
+    #[must_use]
+    pub fn restarted(self, live: bool, at: Position) -> Self {
+        Self { live, at, ..self }
     }
 
     /// A frame was sent. Returns whether the attachment has to be written.

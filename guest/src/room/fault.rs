@@ -81,6 +81,12 @@ impl Fault {
         )
     }
 
+    /// Another writer is faster than this room.
+    #[must_use]
+    pub fn overtaken() -> Self {
+        StorageError::Conflict(0).into()
+    }
+
     /// The connection has too many pulls.
     #[must_use]
     pub fn too_many_pulls() -> Self {

@@ -102,7 +102,11 @@ impl Room {
         if pull.store_id != self.store_id.as_str() {
             return failed(exit_fault(id, &Fault::store_mismatch()));
         }
-        let info = match self.log.info(imports) {
+        let cursor = pull.cursor().map_or(0, v4::Cursor::after);
+        let info = self
+            .look_again(imports, cursor)
+            .and_then(|()| self.log.info(imports));
+        let info = match info {
             Ok(info) => info,
             Err(fault) => return failed(exit_fault(id, &fault)),
         };
@@ -115,7 +119,6 @@ impl Room {
                 &cursor.backend_id,
             ));
         }
-        let cursor = pull.cursor().map_or(0, v4::Cursor::after);
         if cursor >= info.head {
             let chunk = v4::chunk(id, "", PageInfo::NoMore, &info.backend_id);
             let exit = v4::exit_stream_success(id);

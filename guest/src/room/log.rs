@@ -65,6 +65,26 @@ impl Log {
         Ok(info)
     }
 
+    /// Looks again where the head is, if somebody claims to have seen events
+    /// up to `seen`: another writer's, or another server's. Returns the head
+    /// that was believed, if it was another.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub fn look_again(
+        &mut self,
+        imports: &mut impl Imports,
+        seen: u64,
+    ) -> Result<Option<u64>, Fault> {
+        let believed = self.info(imports)?.head;
+        if seen <= believed {
+            return Ok(None);
+        }
+        self.info = None;
+        let actual = self.info(imports)?.head;
+        Ok((actual != believed).then_some(believed))
+    }
+
     /// Appends a batch, if it continues the log; `None` for an empty batch.
     /// Upstream's order of checks (`src/cf-worker/do/push.ts`): an empty
     /// batch always succeeds, then the backend id, then the head.
@@ -86,19 +106,6 @@ impl Log {
                 expected: info.backend_id,
                 received: received.to_owned(),
             });
-        }
-        if first.parent_seq_num > info.head {
-            // The client knows more than this room: from another writer, or
-            // from another server.
-            self.info = None;
-            let actual = self.info(imports).map_err(PushError::Fault)?.head;
-            if actual != info.head {
-                return Err(PushError::Overtaken {
-                    believed: info.head,
-                    minimum_expected: actual,
-                    provided: first.parent_seq_num,
-                });
-            }
         }
         if first.parent_seq_num != info.head {
             return Err(PushError::ServerAhead {
@@ -160,7 +167,17 @@ impl Log {
             .iter()
             .take_while(|stored| stored.seq_num <= head)
             .map(|stored| (stored.event(), stored.created_at.as_str()));
-        Ok(chunk::pack(items, packing, after, chunks_max))
+        let mut chunks = chunk::pack(items, packing, after, chunks_max);
+        // What was read is more when it is encoded, so the last Chunk may be
+        // a stub: read with what follows it, it will be a whole one.
+        if chunks.len() > 1 && chunks.last().is_some_and(|chunk| chunk.last < head) {
+            let is_stub = |chunk: &Chunk| chunk.items.len() < CHUNK_BYTES_MAX / 2;
+            let by_bytes = events.len() < events_max;
+            if by_bytes && chunks.last().is_some_and(is_stub) {
+                chunks.pop();
+            }
+        }
+        Ok(chunks)
     }
 
     /// Whether the log holds exactly this batch already, where it says it is.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::fault::Fault;
-use super::window::Window;
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
+use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
 use crate::protocol::v4::{self, PageInfo};
@@ -45,6 +45,8 @@ impl Room {
         }
     }
 
+    /// Gives 0.3 clients that are all at `cursor` what follows: the first
+    /// page to all at once, then each a page a turn.
     fn page_all_v3(
         &mut self,
         imports: &mut impl Imports,
@@ -53,17 +55,52 @@ impl Room {
         cursor: u64,
         until: u64,
     ) {
+        if to.is_empty() {
+            return;
+        }
+        let chunks = match self
+            .log
+            .chunks(imports, cursor, Packing::V3Push, WINDOW_CHUNKS_MAX)
+        {
+            Ok(chunks) => chunks,
+            Err(fault) => {
+                for &id in to {
+                    self.close(imports, id, close_code::FAULT, fault.code);
+                }
+                return;
+            }
+        };
+        for chunk in &chunks {
+            imports.send(to, &v3::pull_res(&chunk.items, Context::Push, by, 0));
+        }
+        let cursor = chunks.last().map_or(cursor, |chunk| chunk.last);
+        if cursor >= until {
+            return;
+        }
         for &id in to {
             let paging = Paging {
                 id: by.to_owned(),
                 is_pull: false,
                 cursor,
                 until,
-                acknowledged: self.feed(id).map_or(0, Feed::acknowledged),
+                acknowledged: self.acknowledged(id),
             };
             self.set_feed(id, Feed::Paging(paging));
-            self.page_v3(imports, id);
+            imports.notify_drained(id);
         }
+    }
+
+    /// Looks again where the head is, if a client has seen events beyond it;
+    /// if it moved, those who were live get what they missed.
+    pub(super) fn look_again(
+        &mut self,
+        imports: &mut impl Imports,
+        seen: u64,
+    ) -> Result<(), Fault> {
+        if let Some(believed) = self.log.look_again(imports, seen)? {
+            self.catch_all_up(imports, believed);
+        }
+        Ok(())
     }
 
     /// Another writer has moved the log on from `before`, where this room
@@ -124,21 +161,21 @@ impl Room {
             // It was open a moment ago, for the append.
             return;
         };
-        // A frame is encoded once for all pulls of one request id (D5).
-        let mut groups: BTreeMap<String, (String, Vec<ConnectionId>)> = BTreeMap::new();
+        // A frame is encoded once for all pulls of one request id, and one
+        // frame at a time: there may be many ids (D5, I7).
+        let empty = v4::chunk("", &chunk.items, PageInfo::NoMore, &info.backend_id);
+        let bytes_without_id = empty.len();
+        drop(empty);
+        let mut groups: BTreeMap<String, Vec<ConnectionId>> = BTreeMap::new();
         for (&id, connection) in &mut self.connections {
             let Client::V4(pulls) = &mut connection.client else {
                 continue;
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
-                let (frame, to) = groups.entry(pull.id.clone()).or_insert_with(|| {
-                    let frame =
-                        v4::chunk(&pull.id, &chunk.items, PageInfo::NoMore, &info.backend_id);
-                    (frame, Vec::new())
-                });
-                if pull.window.admits_live(frame.len()) {
-                    connection.dirty |= pull.sent(frame.len());
-                    to.push(id);
+                let frame_bytes = bytes_without_id + pull.id.len();
+                if pull.window.admits_live(frame_bytes) {
+                    connection.dirty |= pull.sent(frame_bytes);
+                    groups.entry(pull.id.clone()).or_default().push(id);
                 } else {
                     // It has stopped acknowledging: it costs no memory from
                     // here on and goes on from its cursor when it does.
@@ -150,10 +187,9 @@ impl Room {
                 }
             }
         }
-        for (frame, to) in groups.values() {
-            if !to.is_empty() {
-                imports.send(to, frame);
-            }
+        for (request_id, to) in &groups {
+            let frame = v4::chunk(request_id, &chunk.items, PageInfo::NoMore, &info.backend_id);
+            imports.send(to, &frame);
         }
     }
 
@@ -246,14 +282,14 @@ impl Room {
     ) -> Result<(), Fault> {
         let info = self.log.info(imports)?;
         // Started again, what it has in flight is in flight still.
-        let window = self
-            .take_pull(id, request_id)
-            .map_or_else(Window::default, |before| before.window);
         let catching = Position::Catching {
             cursor: after,
             until: info.head,
         };
-        let mut pull = Pull::new(request_id, live, catching, window);
+        let mut pull = match self.take_pull(id, request_id) {
+            Some(before) => before.restarted(live, catching),
+            None => Pull::new(request_id, live, catching),
+        };
         if after >= info.head {
             let frame = v4::chunk(request_id, "", PageInfo::NoMore, &info.backend_id);
             pull.sent(frame.len());

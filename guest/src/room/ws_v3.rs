@@ -3,6 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::connection::{Client, Feed, Paging};
+use super::fault::Fault;
 use super::log::PushError;
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
@@ -57,7 +58,10 @@ impl Room {
         request_id: &str,
         cursor: u64,
     ) {
-        let head = match self.log.info(imports) {
+        let info = self
+            .look_again(imports, cursor)
+            .and_then(|()| self.log.info(imports));
+        let head = match info {
             Ok(info) => info.head,
             Err(fault) => {
                 imports.send(&[id], &v3::error(Some(request_id), &fault.message));
@@ -154,17 +158,10 @@ impl Room {
                 }
                 self.broadcast(imports, &batch, &created_at, request_id);
             }
-            Err(
-                PushError::ServerAhead {
-                    minimum_expected,
-                    provided,
-                }
-                | PushError::Overtaken {
-                    minimum_expected,
-                    provided,
-                    ..
-                },
-            ) => {
+            Err(PushError::ServerAhead {
+                minimum_expected,
+                provided,
+            }) => {
                 if self.is_repeated(imports, id, &batch) {
                     imports.send(&[id], &v3::push_ack(request_id));
                 } else {
@@ -176,6 +173,7 @@ impl Room {
             Err(error) => {
                 let words = match error {
                     PushError::Fault(fault) => fault.message,
+                    PushError::Overtaken { .. } => Fault::overtaken().message,
                     // 0.3 clients name no backend id.
                     _ => String::new(),
                 };
@@ -222,12 +220,11 @@ impl Room {
         }
     }
 
-    fn acknowledged(&self, id: ConnectionId) -> u64 {
+    pub(super) fn acknowledged(&self, id: ConnectionId) -> u64 {
         self.feed(id).map_or(0, Feed::acknowledged)
     }
 
-    /// A 0.3 connection's feed.
-    pub(super) fn feed(&self, id: ConnectionId) -> Option<&Feed> {
+    fn feed(&self, id: ConnectionId) -> Option<&Feed> {
         match &self.connections.get(&id)?.client {
             Client::V3(feed) => Some(feed),
             Client::V4(_) => None,

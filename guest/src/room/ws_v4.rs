@@ -112,6 +112,8 @@ impl Room {
         if pull.store_id != self.store_id.as_str() {
             return Err(Fault::store_mismatch());
         }
+        let after = pull.cursor().map_or(0, v4::Cursor::after);
+        self.look_again(imports, after)?;
         let info = self.log.info(imports)?;
         if let Some(cursor) = pull.cursor()
             && cursor.backend_id != info.backend_id
@@ -127,7 +129,6 @@ impl Room {
         if others >= PULLS_MAX {
             return Err(Fault::too_many_pulls());
         }
-        let after = pull.cursor().map_or(0, v4::Cursor::after);
         self.start_pull(imports, id, request_id, live, after)
     }
 
@@ -164,18 +165,13 @@ impl Room {
             Err(PushError::BackendIdMismatch { expected, received }) => {
                 v4::exit_backend_id_mismatch(request_id, &expected, &received)
             }
-            Err(
-                PushError::ServerAhead {
-                    minimum_expected,
-                    provided,
-                }
-                | PushError::Overtaken {
-                    minimum_expected,
-                    provided,
-                    ..
-                },
-            ) => v4::exit_server_ahead(request_id, minimum_expected, provided),
+            Err(PushError::ServerAhead {
+                minimum_expected,
+                provided,
+            }) => v4::exit_server_ahead(request_id, minimum_expected, provided),
             Err(PushError::Fault(fault)) => exit_fault(request_id, &fault),
+            // Another writer twice in a turn: as good as a failed storage.
+            Err(PushError::Overtaken { .. }) => exit_fault(request_id, &Fault::overtaken()),
         }
     }
 }
@@ -189,6 +185,10 @@ impl Room {
         batch: &[Event<'_>],
         backend_id: Option<&str>,
     ) -> Result<Option<String>, PushError> {
+        if let Some(first) = batch.first() {
+            self.look_again(imports, first.parent_seq_num)
+                .map_err(PushError::Fault)?;
+        }
         let result = self.log.push(imports, batch, backend_id);
         let Err(PushError::Overtaken {
             believed,
@@ -199,11 +199,10 @@ impl Room {
             return result;
         };
         self.catch_all_up(imports, believed);
-        if provided == minimum_expected {
-            // The client knew better than this room.
-            return self.log.push(imports, batch, backend_id);
-        }
-        result
+        Err(PushError::ServerAhead {
+            minimum_expected,
+            provided,
+        })
     }
 }
 

@@ -48,15 +48,12 @@ pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvErro
     let mut variables = BTreeMap::new();
     for name in VARIABLES {
         match env::var(name) {
-            Ok(value) => drop(variables.insert(name.to_owned(), value)),
-            Err(env::VarError::NotPresent) => {}
+            Ok(value) if !value.is_empty() => drop(variables.insert(name.to_owned(), value)),
+            Ok(_) | Err(env::VarError::NotPresent) => {}
             Err(env::VarError::NotUnicode(_)) => return Err(EnvError::NotUnicode(name)),
         }
     }
-    let in_process = variables
-        .get("ENVIRONMENT")
-        .filter(|it| !it.is_empty())
-        .cloned();
+    let in_process = variables.get("ENVIRONMENT").cloned();
     if in_process.as_deref() != Some("production") {
         for (name, value) in dev_vars(&directory.join(DEV_VARS))? {
             if name == "ENVIRONMENT" && value == "production" && in_process.is_none() {
@@ -67,10 +64,9 @@ pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvErro
             }
         }
     }
-    let environment = variables.entry("ENVIRONMENT".to_owned()).or_default();
-    if environment.is_empty() {
-        "development".clone_into(environment);
-    }
+    variables
+        .entry("ENVIRONMENT".to_owned())
+        .or_insert_with(|| "development".to_owned());
     Ok(variables)
 }
 

@@ -66,7 +66,8 @@ impl Gateway {
             Some(instance) => instance,
             None => self.runtime.instantiate(Role::Gateway)?,
         };
-        let result = call(&mut instance)?;
+        // The guest may take its time; other requests go on meanwhile.
+        let result = tokio::task::block_in_place(|| call(&mut instance))?;
         let mut pool = self.lock();
         if pool.len() < POOLED_MAX && !instance.is_bloated() {
             pool.push(instance);

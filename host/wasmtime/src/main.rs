@@ -18,8 +18,11 @@ use syncline::storage::Location;
 use syncline::token::{self, Workspace};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::warn;
+use tracing::{Level, warn};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// A sync backend for LiveStore.
 #[derive(Parser)]
@@ -78,9 +81,12 @@ struct Token {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(log_filter())
-        .with_writer(io::stderr)
+    tracing_subscriber::registry()
+        .with(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with(filter_fn(|metadata| {
+            *metadata.level() <= Level::INFO || !is_library(metadata.target())
+        }))
+        .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
         .init();
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments),
@@ -95,24 +101,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// `RUST_LOG`, or `info`. Whatever it says, libraries that would write down
-/// whole frames and compiler internals do not.
-fn log_filter() -> EnvFilter {
-    const QUIET: [&str; 8] = [
-        "tungstenite=info",
-        "tokio_tungstenite=info",
-        "hyper=info",
-        "cranelift_codegen=info",
-        "cranelift_frontend=info",
-        "regalloc2=info",
-        "wasmtime=info",
-        "wasmtime_internal_cranelift=info",
+/// Libraries that would log whole frames, or the compiler's insides: whatever
+/// `RUST_LOG` says, they do not.
+fn is_library(target: &str) -> bool {
+    const LIBRARIES: [&str; 7] = [
+        "tungstenite",
+        "tokio_tungstenite",
+        "hyper",
+        "axum",
+        "cranelift",
+        "regalloc2",
+        "wasmtime",
     ];
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    QUIET
-        .iter()
-        .filter_map(|directive| directive.parse().ok())
-        .fold(filter, EnvFilter::add_directive)
+    LIBRARIES.iter().any(|library| target.starts_with(library))
 }
 
 fn serve(arguments: &Serve) -> Result<()> {

@@ -148,6 +148,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What it brings, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Message { frame, .. } => match frame {
+                Frame::Text(text) => text.len(),
+                Frame::Binary(bytes) => bytes.len(),
+            },
+            Self::Request { body, .. } => body.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// One store's room.
 pub struct Room {
     store_id: Arc<str>,
@@ -203,7 +218,7 @@ impl Room {
         match self.try_turn(event) {
             Ok(effects) => Ok(effects),
             Err(error) => {
-                error!(store = %self.store_id, "the room's turn failed: {error:#}");
+                error!(store = &*self.store_id, "the room's turn failed: {error:#}");
                 self.instance = None;
                 Err(std::mem::take(&mut self.sockets))
             }
@@ -296,7 +311,10 @@ impl Room {
     /// Forgets the instance, as if the room had never been awake: what its
     /// last turns did is not durable.
     pub fn fail(&mut self) -> Sockets {
-        warn!(store = %self.store_id, "the room starts again from storage");
+        warn!(
+            store = &*self.store_id,
+            "the room starts again from storage"
+        );
         self.instance = None;
         std::mem::take(&mut self.sockets)
     }

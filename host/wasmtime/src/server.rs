@@ -7,25 +7,26 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
 use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
-use crate::budget::Budget;
+use crate::budget::{BodyBudget, Budget};
 use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdict};
 use crate::gateway::Gateway;
 use crate::room::Event;
 use crate::shard::Shards;
 use crate::socket;
 
-/// Cloudflare's limits on a request (limits.md), in bytes.
+/// Cloudflare's limits on a request, in bytes.
 const URL_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_BYTES_MAX: usize = 128 * 1024;
 
@@ -38,6 +39,9 @@ const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a client may take to send a body: its room in memory is taken.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a refused client may take, which anybody can be.
+const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long answers under way may take once the server stops, and sockets to
 /// close.
@@ -52,6 +56,7 @@ pub struct App {
     shards: Shards,
     budget: Budget,
     stopping: CancellationToken,
+    stopped: CancellationToken,
     sockets: TaskTracker,
 }
 
@@ -64,6 +69,7 @@ impl App {
             shards,
             budget: Budget::default(),
             stopping: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             sockets: TaskTracker::new(),
         })
     }
@@ -84,6 +90,12 @@ impl App {
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
+    }
+
+    /// Cancelled when the rooms are gone.
+    #[must_use]
+    pub fn stopped(&self) -> &CancellationToken {
+        &self.stopped
     }
 
     /// Serves until `stop` returns; then finishes the turns that wait, closes
@@ -118,6 +130,7 @@ impl App {
             info!("stopping: turns are finished, then sockets closed");
             let app = Arc::clone(&self);
             let stopped = tokio::task::spawn_blocking(move || app.shards.stop()).await;
+            self.stopped.cancel();
             self.sockets.close();
             // Answers under way end with the listener, beside this.
             if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
@@ -150,7 +163,7 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
     if parts.uri.path() == "/readyz" && app.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
-    let is_upgrade = is_upgrade(&parts.headers);
+    let is_upgrade = parts.method == Method::GET && is_upgrade(&parts.headers);
     let request = component::Request {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
@@ -165,15 +178,21 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
+    if is_upgrade {
+        // Of several protocols offered, this is the one that is spoken.
+        let websocket = HeaderValue::from_static("websocket");
+        parts.headers.insert(header::UPGRADE, websocket);
+    }
     match verdict {
         Verdict::Respond(response) => http_response(response),
         Verdict::Refuse(refusal) => {
-            let _permits = app.budget.take(REFUSED_BODY_BYTES_MAX).await;
-            let body = read_body(body, REFUSED_BODY_BYTES_MAX).await;
+            let limits = (REFUSED_BODY_BYTES_MAX, REFUSED_BODY_TIMEOUT);
+            let mut budget = app.budget.of_refused();
+            let body = read_body(body, limits, &mut budget).await;
             app.refuse(&refusal, &body.unwrap_or_default())
         }
         Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
-            app.request(admission, &parts.headers, body).await
+            app.request(admission, body).await
         }
         Verdict::Enter(admission) => {
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
@@ -188,6 +207,7 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
             let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
             accept(upgrade, |upgrade| {
                 let tracker = app.sockets.clone();
+                let upgrade = socket::limited_to_nothing(upgrade);
                 upgrade.on_upgrade(move |socket| {
                     tracker.track_future(socket::refuse(socket, close.code, close.reason))
                 })
@@ -229,28 +249,13 @@ impl App {
         }
     }
 
-    async fn request(
-        self: Arc<Self>,
-        admission: Admission,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Response {
+    async fn request(self: Arc<Self>, admission: Admission, body: Body) -> Response {
         let store: Arc<str> = admission.store_id.as_str().into();
         let response_headers = admission.response_headers.clone();
-        // Room is taken before anything is read.
-        let announced = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .unwrap_or(BODY_BYTES_MAX);
-        let body = match self.budget.take(announced.min(BODY_BYTES_MAX)).await {
-            Some(permits) => read_body(body, BODY_BYTES_MAX)
-                .await
-                .map(|body| (body, permits)),
-            None => Err(StatusCode::SERVICE_UNAVAILABLE),
-        };
-        let (body, permits) = match body {
+        let mut budget = self.budget.of_body();
+        let body = match read_body(body, (BODY_BYTES_MAX, BODY_TIMEOUT), &mut budget).await {
             Ok(body) => body,
-            Err(status) => return with_head(status.as_u16(), response_headers, Body::empty()),
+            Err(error) => return self.refuse(&error.refusal(response_headers), &[]),
         };
         let (reply, answer) = oneshot::channel();
         self.shards.deliver(
@@ -258,7 +263,7 @@ impl App {
             Event::Request {
                 admission: Box::new(admission),
                 body: body.clone(),
-                permits,
+                permits: budget.permits(),
                 reply,
             },
         );
@@ -273,7 +278,8 @@ impl App {
                     retry_after_ms: Some(RETRY_AFTER_MS),
                     headers: response_headers,
                 };
-                self.refuse(&refusal, &body)
+                let body = body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(&body);
+                self.refuse(&refusal, body)
             }
         }
     }
@@ -289,26 +295,18 @@ impl App {
         let body = if first.continuation.is_none() {
             Body::from(first.body)
         } else {
-            let pages = stream::unfold(Some(first), move |page: Option<Page>| {
+            let next = Step::Write(first);
+            let pages = stream::try_unfold(next, move |step| {
                 let app = Arc::clone(&self);
                 let store = Arc::clone(&store);
                 async move {
-                    let page = page?;
-                    let bytes = Bytes::from(page.body);
-                    let Some(continuation) = page.continuation else {
-                        return Some((Ok(bytes), None));
+                    let page = match step {
+                        Step::Write(page) => page,
+                        Step::Ask(continuation) => app.next_page(&store, continuation).await?,
+                        Step::End => return Ok::<_, RecvError>(None),
                     };
-                    let (reply, next) = oneshot::channel();
-                    let event = Event::Resume {
-                        continuation,
-                        reply,
-                    };
-                    app.shards.deliver(&store, event);
-                    match next.await {
-                        Ok(next) => Some((Ok(bytes), Some(next))),
-                        // Cut off, so that nobody takes it for the whole.
-                        Err(error) => Some((Err(error), None)),
-                    }
+                    let next = page.continuation.map_or(Step::End, Step::Ask);
+                    Ok(Some((Bytes::from(page.body), next)))
                 }
             });
             Body::from_stream(pages)
@@ -317,18 +315,89 @@ impl App {
     }
 }
 
-/// Reads a body.
-///
-/// # Errors
-/// The status that says what is wrong with it.
-async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, StatusCode> {
-    let limited = Limited::new(body, bytes_max);
-    match timeout(BODY_TIMEOUT, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
-        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+/// What is next of a paged answer.
+enum Step {
+    Write(Page),
+    Ask(String),
+    End,
+}
+
+impl App {
+    /// Asks a room for a page. If its turn fails, the answer is cut off, so
+    /// that nobody takes it for the whole.
+    async fn next_page(&self, store: &Arc<str>, continuation: String) -> Result<Page, RecvError> {
+        let (reply, page) = oneshot::channel();
+        let event = Event::Resume {
+            continuation,
+            reply,
+        };
+        self.shards.deliver(store, event);
+        page.await
     }
+}
+
+/// Why a body could not be read.
+enum BodyError {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+impl BodyError {
+    fn refusal(&self, headers: Vec<(String, String)>) -> Refusal {
+        let (status, code, message) = match self {
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "BODY_TOO_LARGE",
+                "The body has more than 32 MiB.",
+            ),
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "BODY_TIMEOUT",
+                "The body did not arrive in time.",
+            ),
+            Self::Broken => (
+                StatusCode::BAD_REQUEST,
+                "BODY_BROKEN",
+                "The body ended before its end.",
+            ),
+        };
+        Refusal {
+            status: status.as_u16(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+            retry_after_ms: None,
+            headers,
+        }
+    }
+}
+
+/// Reads a body within its limits, in bytes and time, and its budget.
+async fn read_body(
+    body: Body,
+    (bytes_max, time_max): (usize, Duration),
+    budget: &mut BodyBudget,
+) -> Result<Bytes, BodyError> {
+    let mut body = Limited::new(body, bytes_max);
+    let read = async {
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => {
+                    if let Ok(piece) = frame.into_data() {
+                        budget.take(piece.len()).await;
+                        all.extend_from_slice(&piece);
+                    }
+                }
+                Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
+                Err(_) => return Err(BodyError::Broken),
+            }
+        }
+        Ok(all.freeze())
+    };
+    timeout(time_max, read)
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
 }
 
 fn http_response(response: component::Response) -> Response {

@@ -25,9 +25,13 @@ const SHARDS: usize = 4;
 /// Turns that share a commit. Bounds how long the first of them waits.
 const TURNS_PER_COMMIT_MAX: usize = 256;
 
-/// What turns that share a commit may have to send, in bytes, before no more
-/// are taken in.
-const BYTES_PER_COMMIT_MAX: usize = 8 * 1024 * 1024;
+/// What turns that share a commit may have taken in and have to send, in
+/// bytes, before no more are taken in.
+const BYTES_PER_COMMIT_MAX: usize = 4 * 1024 * 1024;
+
+/// How long turns are gathered for a commit: those that are done wait for it.
+/// A few durable commits' time.
+const TIME_PER_COMMIT_MAX: Duration = Duration::from_millis(5);
 
 /// How often rooms are looked over for rest, unless they rest sooner.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -155,7 +159,7 @@ struct Pending {
     wrote: HashSet<Arc<str>>,
     /// Sockets of rooms whose turn trapped.
     orphans: Vec<Sockets>,
-    /// What the effects keep in memory.
+    /// What the events brought and the effects keep in memory.
     bytes: usize,
 }
 
@@ -164,13 +168,23 @@ impl Shard {
         loop {
             let mut pending = Pending::default();
             let mut stop = false;
-            match queue.recv_timeout(SWEEP) {
+            let first = queue.recv_timeout(SWEEP);
+            let begun = Instant::now();
+            match first {
                 Ok(command) => stop = self.take(command, &mut pending),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => stop = true,
             }
-            for _ in 1..TURNS_PER_COMMIT_MAX {
-                if stop || pending.bytes > BYTES_PER_COMMIT_MAX {
+            // Rooms that sleep after every turn do so after every commit.
+            let turns_max = if self.idle.is_zero() {
+                1
+            } else {
+                TURNS_PER_COMMIT_MAX
+            };
+            for _ in 1..turns_max {
+                let is_full =
+                    pending.bytes > BYTES_PER_COMMIT_MAX || begun.elapsed() > TIME_PER_COMMIT_MAX;
+                if stop || is_full {
                     break;
                 }
                 match queue.try_recv() {
@@ -198,6 +212,7 @@ impl Shard {
                 Arc::clone(&self.storage),
             )
         });
+        pending.bytes += event.bytes();
         let result = room.turn(event);
         let wrote = lock(&self.storage).end_turn(result.is_ok());
         match result {

@@ -14,7 +14,7 @@ use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
 use crate::room::Event;
 use crate::server::App;
 
-/// Cloudflare's limit on a received message, in bytes (limits.md).
+/// Cloudflare's limit on a received message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How long a close may take: a client that does not answer is dropped.
@@ -23,8 +23,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Too large a message (RFC 6455).
 const TOO_BIG: (u16, &str) = (1009, "MESSAGE_TOO_LARGE");
 
+/// Frames that no WebSocket client sends (RFC 6455).
+const PROTOCOL_ERROR: (u16, &str) = (1002, "PROTOCOL_ERROR");
+
 /// A text message that is not UTF-8 (RFC 6455).
 const NOT_UTF8: (u16, &str) = (1007, "NOT_UTF8");
+
+/// Stands for a close without a code (RFC 6455).
+const NO_STATUS: u16 = 1005;
 
 /// The close of a client whose room is not there: the server is stopping.
 const STOPPING: (u16, &str) = (1012, "RESTART");
@@ -41,6 +47,14 @@ pub fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
+}
+
+/// Limits for a socket that is only told why it is refused.
+pub fn limited_to_nothing(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    const BYTES_MAX: usize = 4096;
+    upgrade
+        .max_message_size(BYTES_MAX)
+        .max_frame_size(BYTES_MAX)
 }
 
 /// Serves an admitted socket until it ends.
@@ -67,7 +81,12 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
         tokio::select! {
             () = read(&app, &store, connection, &mut stream, &outbox, auto_response) => {}
             // The turns under way are finished; nothing new begins.
-            () = app.stopping().cancelled() => std::future::pending().await,
+            () = app.stopping().cancelled() => {
+                app.stopped().cancelled().await;
+                // In case its room was never there to say so.
+                outbox.close(STOPPING.0, STOPPING.1.to_owned());
+                std::future::pending().await
+            }
         }
     };
     let drained = async {
@@ -127,7 +146,11 @@ async fn read(
             }
             Ok(Message::Binary(bytes)) => Frame::Binary(bytes.into()),
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            Ok(Message::Close(_)) => return,
+            Ok(Message::Close(frame)) => {
+                // Its answer does not wait for the room.
+                outbox.close(frame.map_or(NO_STATUS, |frame| frame.code), String::new());
+                return;
+            }
             Err(error) => {
                 if let Some((code, reason)) = close_for(&error) {
                     outbox.close(code, reason.to_owned());
@@ -159,6 +182,7 @@ fn close_for(error: &axum::Error) -> Option<(u16, &'static str)> {
     match error.source()?.downcast_ref()? {
         tungstenite::Error::Capacity(_) => Some(TOO_BIG),
         tungstenite::Error::Utf8(_) => Some(NOT_UTF8),
+        tungstenite::Error::Protocol(_) => Some(PROTOCOL_ERROR),
         _ => None,
     }
 }

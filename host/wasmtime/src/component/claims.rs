@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -13,6 +14,10 @@ use super::bindings::syncline::backend::claims::Host;
 
 /// The prefix of the keys, as Workers KV has them.
 const KEY_PREFIX: &str = "workspace-claims-version:";
+
+/// The file is read again after this at the latest, as the contract has it:
+/// two changes within a tick of the file system's clock look like one.
+const AGE_MAX: Duration = Duration::from_secs(60);
 
 /// The file of `--claims-versions`: a JSON object of versions, by
 /// `workspace-claims-version:<user-id>` or the bare user id. Read again when
@@ -24,6 +29,7 @@ pub struct ClaimsFile {
 
 struct Read {
     version: FileVersion,
+    at: Instant,
     versions: HashMap<String, u64>,
 }
 
@@ -75,7 +81,9 @@ impl ClaimsFile {
         let metadata = fs::metadata(path).map_err(|error| named(&error))?;
         let version = FileVersion::of(&metadata);
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let unchanged = read.as_ref().is_some_and(|read| read.version == version);
+        let unchanged = read
+            .as_ref()
+            .is_some_and(|read| read.version == version && read.at.elapsed() < AGE_MAX);
         if !unchanged {
             let text = fs::read_to_string(path).map_err(|error| named(&error))?;
             let versions: HashMap<String, Version> =
@@ -93,7 +101,11 @@ impl ClaimsFile {
                     version.map(|version| (key, version))
                 })
                 .collect::<Result<_, _>>()?;
-            *read = Some(Read { version, versions });
+            *read = Some(Read {
+                version,
+                at: Instant::now(),
+                versions,
+            });
         }
         Ok(read.as_ref().and_then(|read| {
             read.versions

@@ -5,7 +5,7 @@ use super::State;
 use super::bindings::syncline::backend::connections::{AttachError, Host};
 use crate::room::Effect;
 
-/// What Cloudflare keeps of a hibernating socket, in bytes (limits.md).
+/// What Cloudflare keeps of a hibernating socket, in bytes.
 const ATTACHMENT_BYTES_MAX: usize = 16_384;
 
 /// RFC 6455: a close frame's payload is 125 bytes, two of them the code.

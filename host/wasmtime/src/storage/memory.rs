@@ -61,6 +61,9 @@ impl Storage for Memory {
         batch: &[Event],
         created_at: &str,
     ) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let log = self.log(store)?;
         if head(log) != expected_head {
             return Err(StorageError::Conflict(head(log)));

@@ -166,8 +166,10 @@ impl Sqlite {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
             .collect();
+        // Also beside tables that somebody else has put into the file.
         let mut taken = self.connection.prepare_cached(
-            r#"SELECT EXISTS (SELECT 1 FROM "syncline_stores" WHERE "tableName" = ?1)"#,
+            r#"SELECT EXISTS (SELECT 1 FROM "syncline_stores" WHERE "tableName" = ?1)
+               OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)"#,
         )?;
         let mut name = format!("eventlog_7_{plain}");
         // The number of stores is a number that is hardly ever taken.

@@ -80,6 +80,7 @@ fn i4_an_append_on_another_head_is_a_conflict() {
         storage.append("s", 0, &batch(1..=2), "t").unwrap();
         let error = storage.append("s", 1, &batch(2..=2), "t").unwrap_err();
         assert!(matches!(error, StorageError::Conflict(2)));
+        storage.append("s", 1, &[], "t").unwrap();
         assert_eq!(numbers(storage, "s"), [1, 2]);
     });
 }
