@@ -12,14 +12,15 @@ use syncline_tests::socket::Socket;
 use crate::client::{Client, todos};
 use crate::fleet::{self, Fleet};
 use crate::store::Store;
-use crate::{Scenario, scenarios};
+use crate::{Matrix, Scenario, scenarios};
 
-const CELLS: &[Cell] = &[WasmtimeSqlite, WasmtimeDrowsy];
+const CELLS: &[Cell] = &[WasmtimeSqlite];
 
 pub fn scenarios() -> Vec<Scenario> {
     scenarios![
-        CELLS, fleet::ALL => a_killed_server_loses_and_doubles_nothing;
-        CELLS, &[fleet::WS_040] => a_restart_is_announced_and_clients_go_on
+        SERVERS => a_killed_server_loses_and_doubles_nothing;
+        &[WasmtimeDrowsy], &[fleet::MIXED] => a_killed_server_loses_and_doubles_nothing;
+        &[(WasmtimeSqlite, &[fleet::WS_040])] => a_restart_is_announced_and_clients_go_on
     ]
 }
 
@@ -46,10 +47,11 @@ impl OwnServer {
         process.kill().expect("it dies");
     }
 
-    /// Asks it to stop, and waits until it has.
-    fn stop(&mut self) {
+    /// Asks it to stop, and waits until it has. This socket is closed first.
+    fn stop(&mut self, witness: &mut Socket) {
         let mut process = self.server.process.take().expect("it runs");
         process.signal("TERM");
+        assert_eq!(witness.receive_close().0, 1012);
         let status = process.wait(Duration::from_secs(20)).expect("it stops");
         assert!(status.success(), "{status}");
     }
@@ -114,8 +116,7 @@ fn a_restart_is_announced_and_clients_go_on(cell: Cell, fleet: Fleet) {
         assert_eq!(witness.receive_json(), json!({"_tag": "Pong"}));
         a.commit_all(todos(&format!("a-{outage}"), 20));
         b.commit_all(todos(&format!("b-{outage}"), 20));
-        server.stop();
-        assert_eq!(witness.receive_close().0, 1012);
+        server.stop(&mut witness);
         a.commit(&format!("a-{outage}-meanwhile"));
         b.commit(&format!("b-{outage}-meanwhile"));
         server.start_again();
