@@ -10,7 +10,7 @@ use crate::store::Store;
 use crate::{Scenario, scenarios};
 
 pub fn scenarios() -> Vec<Scenario> {
-    scenarios![&[WasmtimeMemory], fleet::UNMIXED =>
+    scenarios![&[(WasmtimeMemory, fleet::UNMIXED)] =>
         clients_with_a_token_sync,
         a_refused_client_keeps_its_commits_until_it_is_admitted,
     ]

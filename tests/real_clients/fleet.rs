@@ -1,8 +1,5 @@
 //! The clients that a scenario is run with.
 
-use syncline_tests::cell::Cell;
-use syncline_tests::server::LiveStore;
-
 use crate::client::Kind::{self, Http040, Ws031, Ws040};
 
 /// Which kind each of a store's clients is, in the order they are opened.
@@ -39,15 +36,5 @@ impl Fleet {
     /// The kind of the client that is opened as number `number`.
     pub fn kind(self, number: usize) -> Kind {
         self.kinds[number % self.kinds.len()]
-    }
-
-    /// Whether a cell serves all of its clients.
-    pub fn is_served_by(self, cell: Cell) -> bool {
-        let only = match cell {
-            Cell::Original040 => LiveStore::V040,
-            Cell::Original031 => LiveStore::V031,
-            _ => return true,
-        };
-        self.kinds.iter().all(|kind| kind.version() == only)
     }
 }

@@ -18,27 +18,27 @@ use syncline_tests::cell::{self, Cell};
 
 use crate::fleet::Fleet;
 
-/// A test for every fleet on every cell.
+/// Servers, each with the fleets that a scenario is run with there.
+pub type Matrix = &'static [(Cell, &'static [Fleet])];
+
+/// A test for everything in its matrix.
 pub struct Scenario {
     /// Behaviour.
     name: &'static str,
-    /// The servers it is run against.
-    cells: &'static [Cell],
-    /// The clients it is run with.
-    fleets: &'static [Fleet],
+    /// What it is run with.
+    matrix: Matrix,
     /// The test: panics when the server is wrong.
     run: fn(Cell, Fleet),
 }
 
 /// A list of scenarios, each named after its function:
-/// `scenarios![CELLS, FLEETS => a, b; …]`.
+/// `scenarios![MATRIX => a, b; …]`.
 #[macro_export]
 macro_rules! scenarios {
-    ($($cells:expr, $fleets:expr => $($name:ident),+ $(,)?);+ $(;)?) => {
+    ($($matrix:expr => $($name:ident),+ $(,)?);+ $(;)?) => {
         vec![$($($crate::Scenario {
             name: stringify!($name),
-            cells: $cells,
-            fleets: $fleets,
+            matrix: $matrix,
             run: $name,
         }),+),+]
     };
@@ -61,16 +61,15 @@ fn main() -> ExitCode {
     ];
     let mut trials = Vec::new();
     for scenario in scenarios.into_iter().flatten() {
-        for &cell in scenario.cells.iter().filter(|cell| cells.contains(cell)) {
-            for &fleet in scenario.fleets {
-                if fleet.is_served_by(cell) {
-                    let name = format!("{}::{}::{}", cell.name(), fleet.name, scenario.name);
-                    let run = scenario.run;
-                    trials.push(Trial::test(name, move || {
-                        run(cell, fleet);
-                        Ok(())
-                    }));
-                }
+        let selected = scenario.matrix.iter();
+        for &(cell, fleets) in selected.filter(|(cell, _)| cells.contains(cell)) {
+            for &fleet in fleets {
+                let name = format!("{}::{}::{}", cell.name(), fleet.name, scenario.name);
+                let run = scenario.run;
+                trials.push(Trial::test(name, move || {
+                    run(cell, fleet);
+                    Ok(())
+                }));
             }
         }
     }
