@@ -119,7 +119,19 @@ impl Store {
         let todos = expected.iter().filter(|(name, _)| name == "v1.TodoCreated");
         let todos = todos.count();
         for client in clients {
-            assert_eq!(client.state().todos, todos, "{}", client.settings.id);
+            // What is shown to the app follows the log, a moment later.
+            loop {
+                let shown = client.state().todos;
+                if shown == todos {
+                    break;
+                }
+                assert!(
+                    Instant::now() < deadline,
+                    "{} shows {shown} of {todos} todos",
+                    client.settings.id
+                );
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
         // A raw client has no payload, and speaks 0.4 only.
         if self.payload.is_none() && !self.server.is_original {
