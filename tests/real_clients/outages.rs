@@ -108,7 +108,7 @@ fn a_killed_server_loses_and_doubles_nothing(cell: Cell, fleet: Fleet) {
 
 /// Waits until the server has acknowledged something.
 fn wait_for_head_over(clients: &mut [&mut Client], head: u64) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while clients.iter_mut().all(|it| it.state().head <= head) {
         assert!(Instant::now() < deadline, "no push is acknowledged");
     }

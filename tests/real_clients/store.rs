@@ -14,7 +14,7 @@ use crate::fleet::Fleet;
 
 /// How long clients may take to come to rest. Reconnecting takes 0.4.0 some
 /// seconds; the rest is for slow machines.
-const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A store that no other scenario uses.
 pub struct Store {

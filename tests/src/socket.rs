@@ -13,7 +13,7 @@ use crate::server::Server;
 
 /// How long an answer may take before the test fails. Generous: it is there
 /// so that a missing answer is a failure and not a hang.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An open socket.
 pub struct Socket {
