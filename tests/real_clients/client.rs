@@ -118,11 +118,11 @@ impl Client {
 
     /// Commits events, in one commit. They are pushed in the background.
     ///
-    /// 0.4.0 may double events of its own: when its leader takes in others'
-    /// events while its session goes on committing, a later commit overtakes
-    /// an earlier one (livestorejs/livestore#1530, against the original
-    /// server, too). So scenarios have a client commit once, and then wait, as
-    /// long as others commit.
+    /// 0.4.0 may double its own events, or interrupt its pull for good: when
+    /// its leader takes in others' events while its session goes on
+    /// committing, a later commit overtakes an earlier one
+    /// (livestorejs/livestore#1530; against the original server, too). So, as
+    /// long as others commit, scenarios have a client commit once and wait.
     pub fn commit_all(&mut self, events: Vec<Value>) {
         for event in &events {
             self.remember(&event["name"], &event["id"]);
