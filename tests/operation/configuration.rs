@@ -91,13 +91,7 @@ fn what_makes_no_sense_is_refused_by_name() {
 }
 
 fn start(syncline: &Syncline, dir: &Path) -> Server {
-    let (process, url) = syncline.serve(dir, "127.0.0.1:0").unwrap();
-    Server {
-        url,
-        process: Some(process),
-        dir: None,
-        is_original: false,
-    }
+    syncline.start_in(dir).unwrap()
 }
 
 fn requires_auth(server: &Server) -> bool {

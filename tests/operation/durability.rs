@@ -14,13 +14,7 @@ use syncline_tests::socket::{Received, Socket};
 
 fn start(dir: &Path) -> Server {
     let syncline = Syncline::new("sqlite:data", Profile::Open);
-    let (process, url) = syncline.serve(dir, "127.0.0.1:0").unwrap();
-    Server {
-        url,
-        process: Some(process),
-        dir: None,
-        is_original: false,
-    }
+    syncline.start_in(dir).unwrap()
 }
 
 /// Added to the count of acknowledged pushes when the server is killed.

@@ -93,18 +93,30 @@ impl Syncline {
         Ok((process, url))
     }
 
+    /// Starts it in `dir`, which is somebody else's to keep.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_in(&self, dir: &Path) -> Result<Server> {
+        let (process, url) = self.serve(dir, "127.0.0.1:0")?;
+        Ok(Server {
+            url,
+            process: Some(process),
+            dir: None,
+            is_original: false,
+        })
+    }
+
     /// Starts it in a directory of its own.
     ///
     /// # Errors
     /// When it does not get ready.
     pub fn start(&self) -> Result<Server> {
         let dir = tempfile::tempdir()?;
-        let (process, url) = self.serve(dir.path(), "127.0.0.1:0")?;
+        let server = self.start_in(dir.path())?;
         Ok(Server {
-            url,
-            process: Some(process),
             dir: Some(dir),
-            is_original: false,
+            ..server
         })
     }
 
@@ -122,12 +134,10 @@ impl Syncline {
         )?;
         self.arguments
             .extend(["--claims-versions".to_owned(), "claims.json".to_owned()]);
-        let (process, url) = self.serve(dir.path(), "127.0.0.1:0")?;
+        let server = self.start_in(dir.path())?;
         Ok(Server {
-            url,
-            process: Some(process),
             dir: Some(dir),
-            is_original: false,
+            ..server
         })
     }
 }

@@ -281,7 +281,6 @@ impl Room {
         after: u64,
     ) -> Result<(), Fault> {
         let info = self.log.info(imports)?;
-        // Started again, what it has in flight is in flight still.
         let catching = Position::Catching {
             cursor: after,
             until: info.head,
