@@ -23,7 +23,7 @@ use crate::admission::{self, Admission, Request, Verdict};
 use crate::config::{Config, ConfigError};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    StorageError, StoredEvent, System,
+    StorageError, StoredEvent, SubscribeError, System,
 };
 use crate::protocol::Transport;
 use crate::room::{Frame, Page, Room};
@@ -115,6 +115,18 @@ impl Connections for Host {
 
     fn attached(&mut self) -> Vec<(ConnectionId, String)> {
         wit_connections::attached()
+    }
+
+    fn subscribe(
+        &mut self,
+        binding: &str,
+        object_id: &str,
+    ) -> Result<ConnectionId, SubscribeError> {
+        wit_connections::subscribe(binding, object_id).map_err(|error| match error {
+            wit_connections::SubscribeError::UnknownBinding => SubscribeError::UnknownBinding,
+            wit_connections::SubscribeError::UnknownObject => SubscribeError::UnknownObject,
+            wit_connections::SubscribeError::Unsupported => SubscribeError::Unsupported,
+        })
     }
 
     fn notify_drained(&mut self, connection: ConnectionId) {
@@ -222,6 +234,10 @@ impl wit_gateway::Guest for Component {
         }
     }
 
+    fn admit_call(body: Vec<u8>) -> Result<wit_gateway::Admission, String> {
+        with_config(|config| admission::admit_call(&mut Host, config, &body)).map(Into::into)
+    }
+
     fn refuse(refusal: wit_gateway::Refusal, body: Vec<u8>) -> wit_gateway::Response {
         admission::refuse(
             refusal.status,
@@ -253,6 +269,7 @@ impl From<Admission> for wit_gateway::Admission {
                 Transport::WsV4 => wit_gateway::Transport::WsV4,
                 Transport::HttpV4 => wit_gateway::Transport::HttpV4,
                 Transport::WsV3 => wit_gateway::Transport::WsV3,
+                Transport::DoRpc => wit_gateway::Transport::DoRpc,
             },
             principal: admission.principal,
             response_headers: admission.response_headers,
@@ -269,6 +286,7 @@ impl From<wit_gateway::Admission> for Admission {
                 wit_gateway::Transport::WsV4 => Transport::WsV4,
                 wit_gateway::Transport::HttpV4 => Transport::HttpV4,
                 wit_gateway::Transport::WsV3 => Transport::WsV3,
+                wit_gateway::Transport::DoRpc => Transport::DoRpc,
             },
             principal: admission.principal,
             response_headers: admission.response_headers,
@@ -307,6 +325,10 @@ impl wit_room::Guest for Component {
 
     fn drained(connection: ConnectionId) {
         with_room(|| (), |room| room.drained(&mut Host, connection));
+    }
+
+    fn delivered(connection: ConnectionId) {
+        with_room(|| (), |room| room.delivered(&mut Host, connection));
     }
 
     fn closed(connection: ConnectionId) {

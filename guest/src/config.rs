@@ -25,9 +25,6 @@ const GRACE_PERIOD_SECONDS_MAX: u64 = 315_360_000;
 /// holds the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    /// `ENVIRONMENT` is neither of the two.
-    #[error("ENVIRONMENT is `{0}`: set it to `development` or `production`")]
-    Environment(String),
     /// A variable that is not a truth value.
     #[error("{name} is `{value}`: set it to `true` or `false`")]
     Boolean {
@@ -92,6 +89,9 @@ pub struct Config {
     pub server_bypass_token: Option<String>,
     /// `ADMIN_SECRET`; `None` means no administration.
     pub admin_secret: Option<String>,
+    /// `DO_RPC_CLIENTS`: Durable Object bindings whose objects may subscribe,
+    /// comma-separated.
+    pub do_rpc_clients: Vec<String>,
     /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
     pub allowed_origins: Vec<String>,
 }
@@ -104,8 +104,8 @@ impl Config {
     pub fn read(system: &mut impl System) -> Result<Self, ConfigError> {
         let environment = match system.env("ENVIRONMENT").as_deref() {
             Some("development") => Environment::Development,
-            Some("production") | None => Environment::Production,
-            Some(other) => return Err(ConfigError::Environment(other.to_owned())),
+            // Unknown ones too: a typing error must not open the door.
+            _ => Environment::Production,
         };
         let production = environment == Environment::Production;
         let auth_required = boolean(system, "REQUIRE_AUTH")? || production;
@@ -131,12 +131,10 @@ impl Config {
             grace_period_seconds,
             server_bypass_token: secret(system, "SERVER_BYPASS_TOKEN", production)?,
             admin_secret: secret(system, "ADMIN_SECRET", production)?,
-            allowed_origins: system
-                .env("ALLOWED_ORIGINS")
-                .unwrap_or_default()
-                .split(',')
-                .map(|origin| origin.trim().trim_end_matches('/').to_ascii_lowercase())
-                .filter(|origin| !origin.is_empty())
+            do_rpc_clients: list(system, "DO_RPC_CLIENTS"),
+            allowed_origins: list(system, "ALLOWED_ORIGINS")
+                .iter()
+                .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
                 .collect(),
         })
     }
@@ -183,6 +181,16 @@ fn boolean(system: &mut impl System, name: &'static str) -> Result<bool, ConfigE
             value: value.to_owned(),
         }),
     }
+}
+
+/// The items of a comma-separated list.
+fn list(system: &mut impl System, name: &str) -> Vec<String> {
+    let text = system.env(name).unwrap_or_default();
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn secret(

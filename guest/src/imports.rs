@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
-/// A WebSocket of the room, as the host numbers it (`wit/connections.wit`).
+/// A WebSocket of the room or a subscriber, as the host numbers it (`wit/connections.wit`).
 pub type ConnectionId = u32;
 
 /// One event of the global log, borrowed from the frame or row it came from
@@ -90,12 +90,26 @@ pub enum StorageError {
 /// An attachment could not be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AttachError {
-    /// Over 16,384 bytes: its size in bytes.
-    #[error("the attachment has {0} bytes; at most 16,384 can be kept")]
+    /// Over 16,000 bytes: its size in bytes.
+    #[error("the attachment has {0} bytes; at most 16,000 can be kept")]
     TooLarge(u32),
     /// No such connection.
     #[error("the connection is gone")]
     Gone,
+}
+
+/// An object could not be subscribed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SubscribeError {
+    /// The host has no such binding, or it leads to no objects.
+    #[error("no such binding")]
+    UnknownBinding,
+    /// The id is none of that binding's.
+    #[error("no such object")]
+    UnknownObject,
+    /// This host has no objects.
+    #[error("this host has no objects")]
+    Unsupported,
 }
 
 /// How much a log line matters.
@@ -158,6 +172,13 @@ pub trait Connections {
     fn attach(&mut self, connection: ConnectionId, attachment: &str) -> Result<(), AttachError>;
     /// Every open connection that has an attachment.
     fn attached(&mut self) -> Vec<(ConnectionId, String)>;
+    /// A connection to another Durable Object, which is called with its
+    /// frames. It outlives the room's memory.
+    ///
+    /// # Errors
+    /// When there is no such object.
+    fn subscribe(&mut self, binding: &str, object_id: &str)
+    -> Result<ConnectionId, SubscribeError>;
     /// Asks for one `drained` turn when the outbox has room.
     fn notify_drained(&mut self, connection: ConnectionId);
 }

@@ -44,6 +44,9 @@ pub const WINDOW_BYTES_MAX: usize = 1_000_000;
 /// flight has to fit the host's outbox, and what they are the attachment.
 pub const PULLS_MAX: usize = 8;
 
+/// Requests in one call by another Durable Object. Real clients send one.
+pub const CALL_MESSAGES_MAX: usize = 100;
+
 /// Digits of a request id. Clients count them up from 0 as a BigInt.
 pub const REQUEST_ID_BYTES_MAX: usize = 32;
 

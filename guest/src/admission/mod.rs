@@ -17,7 +17,7 @@ use self::refusal::{Code, Refused, json_body};
 use crate::config::{Config, ConfigError};
 use crate::imports::{Imports, Level};
 use crate::limits::PRINCIPAL_BYTES_MAX;
-use crate::protocol::{Transport, v3, v4};
+use crate::protocol::{Transport, do_rpc, v3, v4};
 
 /// An HTTP request, as far as admission looks at it.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +82,8 @@ enum Principal {
     Server,
     /// Where no authentication is required.
     Anonymous,
+    /// Another Durable Object, which holds a binding.
+    Object,
 }
 
 /// What becomes of a request.
@@ -127,10 +129,7 @@ pub fn admit(
         Ok(config) => config,
         Err(error) => {
             imports.log(Level::Error, &format!("configuration: {error}"));
-            let refused = Refused::new(
-                Code::AuthServiceError,
-                "The server is not configured correctly. Its log says more.",
-            );
+            let refused = Refused::new(Code::AuthServiceError, MISCONFIGURED);
             return refusal_verdict(request, refused, Vec::new());
         }
     };
@@ -158,6 +157,42 @@ pub fn admit(
         Err(refused) => refusal_verdict(request, refused, cors),
     }
 }
+
+/// Decides on a call by another Durable Object. It carries no token: it holds
+/// a binding that an operator gave it.
+///
+/// # Errors
+/// What to answer.
+pub fn admit_call(
+    imports: &mut impl Imports,
+    config: &Result<Config, ConfigError>,
+    body: &[u8],
+) -> Result<Admission, String> {
+    let refused = |code: Code, message: &str| {
+        refusal::call_body(code.as_str(), message, code.retry_after_ms(), body)
+    };
+    if let Err(error) = config {
+        imports.log(Level::Error, &format!("configuration: {error}"));
+        return Err(refused(Code::AuthServiceError, MISCONFIGURED));
+    }
+    let store_id = do_rpc::store_id(body).filter(|id| params::is_store_id(id));
+    let Some(store_id) = store_id else {
+        return Err(refused(
+            Code::InvalidRequest,
+            "The call's first request names no usable `storeId`.",
+        ));
+    };
+    Ok(Admission {
+        store_id,
+        transport: Transport::DoRpc,
+        principal: serde_json::to_string(&Principal::Object).unwrap_or_default(),
+        response_headers: Vec::new(),
+        auto_response: None,
+    })
+}
+
+/// What clients are told of a configuration that cannot be used.
+const MISCONFIGURED: &str = "The server is not configured correctly. Its log says more.";
 
 /// The answer to a refused HTTP request.
 #[must_use]
@@ -244,7 +279,7 @@ fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Resu
         auto_response: match transport {
             Transport::WsV4 => Some((v4::PING.to_owned(), v4::PONG.to_owned())),
             Transport::WsV3 => Some((v3::PING.to_owned(), v3::PONG.to_owned())),
-            Transport::HttpV4 => None,
+            Transport::HttpV4 | Transport::DoRpc => None,
         },
     }))
 }

@@ -9,6 +9,12 @@ use serde_json::Value;
 use super::refusal::{Code, Refused};
 use crate::limits::STORE_ID_BYTES_MAX;
 
+/// Whether a text can be a store's id: 1 to 512 bytes of UTF-8.
+#[must_use]
+pub fn is_store_id(text: &str) -> bool {
+    (1..=STORE_ID_BYTES_MAX).contains(&text.len()) && !text.contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// What the query says, before anyone believes it.
 #[derive(Debug, Default)]
 pub struct Params {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::limits::RETRY_AFTER_MS;
-use crate::protocol::v4;
+use crate::protocol::{do_rpc, v4};
 
 /// Why a request is refused. The codes are part of the protocol
 /// (PROTOCOL.md, "Refusals").
@@ -135,6 +135,25 @@ pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request
             "[{}]",
             v4::exit_unknown_error(&id, code, message, retry_after_ms)
         ),
+        // Another Durable Object's call.
+        None if request.starts_with(b"[") => call_body(code, message, retry_after_ms, request),
         None => json_body(code, message, retry_after_ms),
+    }
+}
+
+/// The RPC array that refuses a call by another Durable Object: an Exit for
+/// each of its requests that can be named, or else a Defect.
+#[must_use]
+pub fn call_body(code: &str, message: &str, retry_after_ms: Option<u64>, call: &[u8]) -> String {
+    let exits: Vec<String> = do_rpc::messages(call)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|request| v4::readable_id(request.get().as_bytes()))
+        .map(|id| v4::exit_unknown_error(&id, code, message, retry_after_ms))
+        .collect();
+    if exits.is_empty() {
+        format!("[{}]", v4::defect(&format!("{code}: {message}")))
+    } else {
+        format!("[{}]", exits.join(","))
     }
 }

@@ -2,6 +2,7 @@
 //! functions over bytes; what to answer is the room's business.
 
 pub mod chunk;
+pub mod do_rpc;
 pub mod event;
 pub mod strict;
 pub mod v3;
@@ -16,6 +17,8 @@ pub enum Transport {
     HttpV4,
     /// LiveStore 0.3 messages over WebSocket.
     WsV3,
+    /// LiveStore 0.4, Effect RPC between Durable Objects.
+    DoRpc,
 }
 
 /// A frame that could not be understood, in words for its sender.

@@ -44,7 +44,7 @@ pub enum Call<'a> {
     Pull(Pull<'a>),
     /// `SyncWsRpc.Push`, `SyncHttpRpc.Push`.
     Push(Push<'a>),
-    /// `SyncHttpRpc.Ping`.
+    /// `SyncHttpRpc.Ping`, `SyncDoRpc.Ping`.
     Ping(Ping<'a>),
 }
 
@@ -67,8 +67,29 @@ pub struct Pull<'a> {
     live: Option<Flag>,
     #[serde(borrow)]
     cursor: Object<OptionEncoded<'a>>,
+    #[serde(rename = "rpcContext", borrow, default)]
+    rpc_context: Option<Object<RpcContext<'a>>>,
     #[serde(skip)]
     start: Option<Cursor>,
+}
+
+/// Who wants to be called when more is pushed: present in a live pull by
+/// another Durable Object (`src/common/do-rpc-schema.ts`).
+#[derive(Debug, Deserialize)]
+struct RpcContext<'a> {
+    #[serde(rename = "callerContext", borrow)]
+    caller: Object<Caller<'a>>,
+}
+
+/// A Durable Object that can be called back.
+#[derive(Debug, Deserialize)]
+pub struct Caller<'a> {
+    /// The binding through which it is reached.
+    #[serde(rename = "bindingName", borrow)]
+    pub binding: Cow<'a, str>,
+    /// Its id: 64 hexadecimal digits.
+    #[serde(rename = "durableObjectId", borrow)]
+    pub object_id: Cow<'a, str>,
 }
 
 impl Pull<'_> {
@@ -76,6 +97,13 @@ impl Pull<'_> {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live.is_some_and(|live| live.0)
+    }
+
+    /// Who is to be called with what is pushed later. Over sockets nobody is.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller<'_>> {
+        let Object(context) = self.rpc_context.as_ref()?;
+        Some(&context.caller.0)
     }
 
     /// Where the client is; `None` starts from the beginning.
@@ -120,7 +148,7 @@ pub struct Push<'a> {
     pub backend_id: Option<String>,
 }
 
-/// The payload of a Ping over HTTP.
+/// The payload of a Ping over HTTP, or by another Durable Object.
 #[derive(Debug, Deserialize)]
 pub struct Ping<'a> {
     /// The store meant.
@@ -163,6 +191,8 @@ pub enum Group {
     Ws,
     /// `SyncHttpRpc`.
     Http,
+    /// `SyncDoRpc`.
+    Object,
 }
 
 #[derive(Deserialize)]
@@ -239,7 +269,9 @@ fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError
     let undecodable = |error: serde_json::Error| CallError::Undecodable(strict::words(&error));
     let name = envelope.procedure.as_deref().unwrap_or_default();
     match (group, name) {
-        (Group::Ws, "SyncWsRpc.Pull") | (Group::Http, "SyncHttpRpc.Pull") => {
+        (Group::Ws, "SyncWsRpc.Pull")
+        | (Group::Http, "SyncHttpRpc.Pull")
+        | (Group::Object, "SyncDoRpc.Pull") => {
             let mut pull: Pull<'_> = strict::object(payload).map_err(undecodable)?;
             if group == Group::Ws && pull.live.is_none() {
                 return Err(CallError::Undecodable("`live` is missing.".to_owned()));
@@ -252,7 +284,9 @@ fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError
                 .map(|cursor| cursor.0);
             Ok(Call::Pull(pull))
         }
-        (Group::Ws, "SyncWsRpc.Push") | (Group::Http, "SyncHttpRpc.Push") => {
+        (Group::Ws, "SyncWsRpc.Push")
+        | (Group::Http, "SyncHttpRpc.Push")
+        | (Group::Object, "SyncDoRpc.Push") => {
             let mut push: Push<'_> = strict::object(payload).map_err(undecodable)?;
             push.backend_id = push
                 .backend_id_encoded
@@ -261,7 +295,7 @@ fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError
                 .map_err(CallError::Undecodable)?;
             Ok(Call::Push(push))
         }
-        (Group::Http, "SyncHttpRpc.Ping") => {
+        (Group::Http, "SyncHttpRpc.Ping") | (Group::Object, "SyncDoRpc.Ping") => {
             strict::object(payload).map(Call::Ping).map_err(undecodable)
         }
         _ => Err(CallError::UnknownRpc(shortened(name).to_owned())),
@@ -321,7 +355,21 @@ pub fn chunk(request_id: &str, items: &str, page_info: PageInfo, backend_id: &st
     frame
 }
 
-/// The Exit of a stream that ended well.
+/// A Chunk in the answer to another Durable Object's Pull, which repeats the
+/// request's id beside the batch (`src/common/do-rpc-schema.ts`).
+#[must_use]
+pub fn chunk_do_rpc(
+    request_id: &str,
+    items: &str,
+    page_info: PageInfo,
+    backend_id: &str,
+) -> String {
+    let frame = chunk(request_id, items, page_info, backend_id);
+    let named = format!(r#""values":[{{"rpcRequestId":"{request_id}","batch":["#);
+    frame.replacen(r#""values":[{"batch":["#, &named, 1)
+}
+
+/// The Exit of a stream that ended well, or of a call without an answer.
 #[must_use]
 pub fn exit_stream_success(request_id: &str) -> String {
     format!(r#"{{"_tag":"Exit","requestId":"{request_id}","exit":{{"_tag":"Success"}}}}"#)

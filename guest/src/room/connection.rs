@@ -1,6 +1,8 @@
 //! What a room knows of one connection, and how it survives the room's
 //! memory: the attachment (design D3).
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -68,6 +70,14 @@ pub struct Pull {
     /// Whether it has acknowledged a Chunk since the room woke.
     #[serde(skip)]
     heard: bool,
+    /// A subscriber's last event that it is known to have. Its connection
+    /// outlives a crash, unlike a socket: so this is kept with each delivery,
+    /// and a room that wakes goes on from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    taken: Option<u64>,
+    /// A subscriber's Chunks in flight, by their last event.
+    #[serde(skip)]
+    in_flight: VecDeque<u64>,
 }
 
 impl Pull {
@@ -81,6 +91,21 @@ impl Pull {
             window: Window::default(),
             unheard: false,
             heard: false,
+            taken: None,
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    /// The pull of a subscriber, which has everything up to `cursor`.
+    #[must_use]
+    pub fn of_subscriber(id: &str, cursor: u64) -> Self {
+        let at = Position::Catching {
+            cursor,
+            until: cursor,
+        };
+        Self {
+            taken: Some(cursor),
+            ..Self::new(id, true, at)
         }
     }
 
@@ -91,9 +116,20 @@ impl Pull {
         Self { live, at, ..self }
     }
 
-    /// A frame was sent. Returns whether the attachment has to be written.
-    pub fn sent(&mut self, frame_bytes: usize) -> bool {
+    /// Whether this is a subscriber's, and its connection's only one.
+    #[must_use]
+    pub fn is_subscribers(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// A frame was sent, a Chunk up to `last`. Returns whether the attachment
+    /// has to be written.
+    pub fn sent(&mut self, frame_bytes: usize, last: u64) -> bool {
         self.window.sent(frame_bytes);
+        if self.taken.is_some() {
+            self.in_flight.push_back(last);
+            return false;
+        }
         let changed = !self.heard && !self.unheard;
         self.unheard |= changed;
         changed
@@ -104,6 +140,11 @@ impl Pull {
     pub fn acknowledged(&mut self) -> bool {
         self.window.acknowledged();
         self.heard = true;
+        if self.taken.is_some() {
+            let taken = self.in_flight.pop_front();
+            self.taken = taken.or(self.taken);
+            return taken.is_some();
+        }
         std::mem::take(&mut self.unheard)
     }
 }
@@ -180,10 +221,26 @@ impl Connection {
             principal: RawValue::from_string(principal.to_owned()).unwrap_or_default(),
             client: match transport {
                 Transport::WsV3 => Client::V3(Feed::Unknown),
-                Transport::WsV4 | Transport::HttpV4 => Client::V4(Vec::new()),
+                Transport::WsV4 | Transport::HttpV4 | Transport::DoRpc => Client::V4(Vec::new()),
             },
             dirty: true,
         }
+    }
+
+    /// A subscriber: a connection with one pull, that lives as long.
+    #[must_use]
+    pub fn of_subscriber(principal: &str, pull: Pull) -> Self {
+        Self {
+            client: Client::V4(vec![pull]),
+            ..Self::new(Transport::DoRpc, principal)
+        }
+    }
+
+    /// Whether this is a subscriber's.
+    #[must_use]
+    pub fn is_subscriber(&self) -> bool {
+        matches!(&self.client, Client::V4(pulls)
+            if pulls.iter().any(Pull::is_subscribers))
     }
 
     /// What the host has to keep.
@@ -211,8 +268,16 @@ impl Connection {
             principal: restored.principal,
             client: match (restored.v4, restored.v3) {
                 (Some(mut pulls), _) => {
-                    for pull in pulls.iter_mut().filter(|pull| pull.unheard) {
-                        pull.window = Window::full();
+                    for pull in &mut pulls {
+                        if pull.unheard {
+                            pull.window = Window::full();
+                        }
+                        if let Some(taken) = pull.taken {
+                            pull.at = Position::Catching {
+                                cursor: taken,
+                                until: taken,
+                            };
+                        }
                     }
                     Client::V4(pulls)
                 }

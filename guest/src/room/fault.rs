@@ -87,6 +87,24 @@ impl Fault {
         StorageError::Conflict(0).into()
     }
 
+    /// The calling object's binding is not on the operator's list.
+    #[must_use]
+    pub fn not_a_client() -> Self {
+        Self::new(
+            "FORBIDDEN",
+            "The `bindingName` is not among DO_RPC_CLIENTS: name it there to let its objects subscribe.",
+        )
+    }
+
+    /// The calling object cannot be called back.
+    #[must_use]
+    pub fn no_such_object() -> Self {
+        Self::new(
+            "INVALID_REQUEST",
+            "There is no Durable Object binding of this `bindingName` with this `durableObjectId`.",
+        )
+    }
+
     /// The connection has too many pulls.
     #[must_use]
     pub fn too_many_pulls() -> Self {

@@ -2,9 +2,11 @@
 //! `wit/room.wit`; every public method is a turn.
 
 pub mod connection;
+mod do_rpc;
 pub mod fault;
 mod http_v4;
 pub mod log;
+mod paged;
 mod subscriptions;
 pub mod window;
 mod ws_v3;
@@ -19,7 +21,7 @@ use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::protocol::Transport;
 
-pub use self::http_v4::{Answer, Page};
+pub use self::paged::{Answer, Page};
 
 /// A WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +56,14 @@ mod close_code {
 pub struct Room {
     store_id: String,
     admin_secret: Option<String>,
+    /// `DO_RPC_CLIENTS`: the bindings whose objects may subscribe.
+    do_rpc_clients: Vec<String>,
+    /// Who calls in this turn.
+    caller_principal: String,
     log: Log,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Subscribers that were here when the room woke.
+    woken: Vec<ConnectionId>,
 }
 
 impl Room {
@@ -64,13 +72,18 @@ impl Room {
     pub fn start(imports: &mut impl Imports, store_id: String) -> Self {
         // A configuration that cannot be read admits nobody (gateway), and
         // means no administration here.
-        let admin_secret = Config::read(imports)
-            .ok()
-            .and_then(|config| config.admin_secret);
+        let (admin_secret, do_rpc_clients) = match Config::read(imports) {
+            Ok(config) => (config.admin_secret, config.do_rpc_clients),
+            Err(_) => (None, Vec::new()),
+        };
+        let mut woken = Vec::new();
         let mut connections = BTreeMap::new();
         for (id, attachment) in imports.attached() {
             match Connection::restore(&attachment) {
                 Ok(connection) => {
+                    if connection.is_subscriber() {
+                        woken.push(id);
+                    }
                     connections.insert(id, connection);
                 }
                 Err(error) => {
@@ -84,13 +97,17 @@ impl Room {
         Self {
             store_id,
             admin_secret,
+            do_rpc_clients,
+            caller_principal: String::new(),
             log: Log::default(),
             connections,
+            woken,
         }
     }
 
     /// A WebSocket was admitted and accepted.
     pub fn open(&mut self, imports: &mut impl Imports, id: ConnectionId, admission: &Admission) {
+        self.wake_subscribers(imports);
         let connection = Connection::new(admission.transport, &admission.principal);
         self.connections.insert(id, connection);
         if admission.transport == Transport::WsV3 {
@@ -101,6 +118,7 @@ impl Room {
 
     /// A frame arrived.
     pub fn message(&mut self, imports: &mut impl Imports, id: ConnectionId, frame: &Frame) {
+        self.wake_subscribers(imports);
         match self
             .connections
             .get(&id)

@@ -111,7 +111,9 @@ impl Room {
             Err(fault) => {
                 // Nobody would tell them later what they have missed.
                 for id in self.live() {
-                    self.close(imports, id, close_code::FAULT, fault.code);
+                    if !self.wait_at(id, before) {
+                        self.close(imports, id, close_code::FAULT, fault.code);
+                    }
                 }
                 return;
             }
@@ -134,6 +136,20 @@ impl Room {
         }
         let v3 = self.live_v3();
         self.page_all_v3(imports, &v3, "", before, info.head);
+    }
+
+    /// Leaves a subscriber where it is, to go on later; `false` for a socket.
+    fn wait_at(&mut self, id: ConnectionId, cursor: u64) -> bool {
+        let pull = self.pulls(id).and_then(|pulls| pulls.first_mut());
+        let Some(pull) = pull.filter(|pull| pull.is_subscribers()) else {
+            return false;
+        };
+        pull.at = Position::Catching {
+            cursor,
+            until: cursor,
+        };
+        self.woken.push(id);
+        true
     }
 
     /// The connections that are at the head.
@@ -174,7 +190,7 @@ impl Room {
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 let frame_bytes = bytes_without_id + pull.id.len();
                 if pull.window.admits_live(frame_bytes) {
-                    connection.dirty |= pull.sent(frame_bytes);
+                    connection.dirty |= pull.sent(frame_bytes, chunk.last);
                     groups.entry(pull.id.clone()).or_default().push(id);
                 } else {
                     // It has stopped acknowledging: it costs no memory from
@@ -201,6 +217,11 @@ impl Room {
         match self.pump_taken(imports, id, &mut pull) {
             Ok(true) => self.put_pull(id, pull),
             Ok(false) => self.mark_dirty(id),
+            // Nobody would tell it to pull again: it goes on later.
+            Err(_) if pull.is_subscribers() => {
+                self.woken.push(id);
+                self.put_pull(id, pull);
+            }
             Err(fault) if pull.live => {
                 // An Exit would silence the client for ever; a close makes it
                 // reconnect and pull again (design D10).
@@ -251,7 +272,7 @@ impl Room {
                 if !pull.window.admits(frame.len()) {
                     return Ok(true);
                 }
-                pull.sent(frame.len());
+                pull.sent(frame.len(), chunk.last);
                 imports.send(&[id], &frame);
                 pull.at = if chunk.last >= info.head {
                     at_head(pull.live)
@@ -291,7 +312,7 @@ impl Room {
         };
         if after >= info.head {
             let frame = v4::chunk(request_id, "", PageInfo::NoMore, &info.backend_id);
-            pull.sent(frame.len());
+            pull.sent(frame.len(), after);
             imports.send(&[id], &frame);
             pull.at = at_head(live);
         }
@@ -303,6 +324,15 @@ impl Room {
     /// Tells every pull that the log is another one now, and ends it: the one
     /// Exit Failure that a live pull may get, since clients act on it.
     pub(super) fn end_pulls_of(&mut self, imports: &mut impl Imports, old: &str, new: &str) {
+        // A subscriber learns of it from its next call.
+        let connections = self.connections.iter();
+        let subscribers: Vec<ConnectionId> = connections
+            .filter(|(_, connection)| connection.is_subscriber())
+            .map(|(&id, _)| id)
+            .collect();
+        for id in subscribers {
+            self.close(imports, id, close_code::FAULT, "RESET");
+        }
         for (&id, connection) in &mut self.connections {
             connection.dirty = true;
             match &mut connection.client {

@@ -37,7 +37,7 @@ impl Room {
         }
     }
 
-    fn ack(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
+    pub(super) fn ack(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
         let Some(pull) = self
             .pulls(id)
             .and_then(|pulls| pulls.iter_mut().find(|pull| pull.id == request_id))

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    StorageError, StoredEvent, System,
+    StorageError, StoredEvent, SubscribeError, System,
 };
 
 use super::network::{Network, Owner, Said};
@@ -165,6 +165,10 @@ impl EventLog for World {
 }
 
 impl Connections for World {
+    fn subscribe(&mut self, _: &str, _: &str) -> Result<ConnectionId, SubscribeError> {
+        Err(SubscribeError::Unsupported)
+    }
+
     fn send(&mut self, to: &[ConnectionId], frame: &str) {
         self.happened
             .push(Happening::Sent(to.to_vec(), frame.to_owned()));

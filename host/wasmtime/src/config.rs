@@ -33,7 +33,7 @@ pub enum EnvError {
     DevVars,
     /// `.dev.vars` asks for production.
     #[error(
-        "{DEV_VARS} sets ENVIRONMENT=production, but production ignores {DEV_VARS}: set it in the process environment, with the secrets"
+        "{DEV_VARS} sets ENVIRONMENT to something else than `development`, which means production; but production ignores {DEV_VARS}: set it in the process environment, with the secrets"
     )]
     ProductionInDevVars,
 }
@@ -54,9 +54,10 @@ pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvErro
         }
     }
     let in_process = variables.get("ENVIRONMENT").cloned();
-    if in_process.as_deref() != Some("production") {
+    // The guest takes whatever is not `development` for production.
+    if matches!(in_process.as_deref(), None | Some("development")) {
         for (name, value) in dev_vars(&directory.join(DEV_VARS))? {
-            if name == "ENVIRONMENT" && value == "production" && in_process.is_none() {
+            if name == "ENVIRONMENT" && value != "development" && in_process.is_none() {
                 return Err(EnvError::ProductionInDevVars);
             }
             if VARIABLES.contains(&name.as_str()) {

@@ -2,11 +2,12 @@
 //! noted here and happens when the turn is durable (design D2).
 
 use super::State;
-use super::bindings::syncline::backend::connections::{AttachError, Host};
+use super::bindings::syncline::backend::connections::{AttachError, Host, SubscribeError};
 use crate::room::Effect;
 
-/// What Cloudflare keeps of a hibernating socket, in bytes.
-const ATTACHMENT_BYTES_MAX: usize = 16_384;
+/// What Cloudflare keeps of a hibernating socket, less its own framing, in
+/// bytes.
+const ATTACHMENT_BYTES_MAX: usize = 16_000;
 
 /// RFC 6455: a close frame's payload is 125 bytes, two of them the code.
 const REASON_BYTES_MAX: usize = 123;
@@ -60,6 +61,10 @@ impl Host for State {
                 .filter_map(|(&id, socket)| Some((id, socket.attachment.clone()?)))
                 .collect()
         })
+    }
+
+    fn subscribe(&mut self, _: String, _: String) -> Result<u32, SubscribeError> {
+        Err(SubscribeError::Unsupported)
     }
 
     fn notify_drained(&mut self, connection: u32) {

@@ -1,0 +1,131 @@
+//! Turns of 0.4 clients in other Durable Objects: `SyncDoRpc` of
+//! `@livestore/sync-cf` 0.4.0 (`src/cf-worker/do/transport/do-rpc-server.ts`).
+//!
+//! A call is an array of requests. A pull's answer has many pages and ends at
+//! the head; what is pushed later reaches a live one by calls to the object
+//! that pulled. Such a subscriber is a connection: the host keeps it while
+//! the room sleeps, and its deliveries are its Acks.
+
+use super::Room;
+use super::connection::{Connection, Position, Pull};
+use super::fault::Fault;
+use super::paged::{Form, Page, Subscriber};
+use super::ws_v4::{call_fault, exit_fault};
+use crate::admission::Admission;
+use crate::imports::{ConnectionId, Imports, SubscribeError};
+use crate::protocol::do_rpc;
+use crate::protocol::v4::{self, Call, Group, Message};
+
+impl Room {
+    /// A call by another Durable Object.
+    pub(super) fn call(
+        &mut self,
+        imports: &mut impl Imports,
+        admission: &Admission,
+        body: &[u8],
+    ) -> Page {
+        let messages = match do_rpc::messages(body) {
+            Ok(messages) => messages,
+            Err(words) => return Page::last(format!("[{}]", v4::defect(&words))),
+        };
+        self.caller_principal.clone_from(&admission.principal);
+        if let [message] = messages.as_slice()
+            && let Ok(Message::Request(id, Ok(Call::Pull(pull)))) =
+                v4::decode(message.get().as_bytes(), Group::Object)
+        {
+            let subscriber = pull.caller().map(|caller| Subscriber {
+                binding: caller.binding.clone().into_owned(),
+                object_id: caller.object_id.clone().into_owned(),
+            });
+            if let Some(subscriber) = &subscriber
+                && !self.may_subscribe(&subscriber.binding)
+            {
+                return Page::last(format!("[{}]", exit_fault(&id, &Fault::not_a_client())));
+            }
+            return self.pull_paged(imports, &id, &pull, Form::Object(subscriber));
+        }
+        let answers: Vec<String> = messages
+            .iter()
+            .filter_map(|message| self.answer_call(imports, message.get().as_bytes()))
+            .collect();
+        Page::last(format!("[{}]", answers.join(",")))
+    }
+
+    fn answer_call(&mut self, imports: &mut impl Imports, message: &[u8]) -> Option<String> {
+        match v4::decode(message, Group::Object) {
+            Ok(Message::Request(id, Ok(Call::Push(push)))) => {
+                Some(self.push_and_broadcast(imports, &id, &push))
+            }
+            Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
+                Some(if ping.store_id == self.store_id.as_str() {
+                    v4::exit_stream_success(&id)
+                } else {
+                    exit_fault(&id, &Fault::store_mismatch())
+                })
+            }
+            Ok(Message::Request(id, Ok(Call::Pull(_)))) => {
+                let fault = Fault::invalid_request("A Pull has to be a call's only request.");
+                Some(exit_fault(&id, &fault))
+            }
+            Ok(Message::Request(id, Err(error))) => Some(exit_fault(&id, &call_fault(error))),
+            // Upstream passes over them too.
+            Ok(Message::Ping | Message::Ack(_) | Message::Interrupt(_) | Message::Eof) => None,
+            Err(words) => Some(v4::defect(&words)),
+        }
+    }
+
+    /// `DO_RPC_CLIENTS`: who can be named by a caller is the operator's to say.
+    fn may_subscribe(&self, binding: &str) -> bool {
+        self.do_rpc_clients.iter().any(|client| client == binding)
+    }
+
+    /// Subscribes an object from `cursor` on, instead of what it had.
+    pub(super) fn subscribe(
+        &mut self,
+        imports: &mut impl Imports,
+        subscriber: &Subscriber,
+        request_id: &str,
+        cursor: u64,
+    ) -> Result<(), Fault> {
+        let id = imports
+            .subscribe(&subscriber.binding, &subscriber.object_id)
+            .map_err(|error| match error {
+                SubscribeError::UnknownBinding | SubscribeError::UnknownObject => {
+                    Fault::no_such_object()
+                }
+                SubscribeError::Unsupported => Fault::unknown_rpc("SyncDoRpc.Pull"),
+            })?;
+        let pull = Pull::of_subscriber(request_id, cursor);
+        let connection = Connection::of_subscriber(&self.caller_principal, pull);
+        self.connections.insert(id, connection);
+        self.pump(imports, id, request_id);
+        Ok(())
+    }
+
+    /// A subscriber took a frame.
+    pub fn delivered(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+        self.wake_subscribers(imports);
+        let request_id = self
+            .pulls(id)
+            .and_then(|pulls| pulls.first().map(|pull| pull.id.clone()));
+        if let Some(request_id) = request_id {
+            self.ack(imports, id, &request_id);
+        }
+        self.write_attachments(imports);
+    }
+
+    /// Goes on with subscribers that a room which wakes found behind the
+    /// head: nobody else would. What they had in flight was told by nobody,
+    /// so they start from the last event that they are known to have.
+    pub(super) fn wake_subscribers(&mut self, imports: &mut impl Imports) {
+        for id in std::mem::take(&mut self.woken) {
+            let request_id = self.pulls(id).and_then(|pulls| {
+                let pull = pulls.first()?;
+                matches!(pull.at, Position::Catching { .. }).then(|| pull.id.clone())
+            });
+            if let Some(request_id) = request_id {
+                self.pump(imports, id, &request_id);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+// The `connections` import: what a turn does to its room's connections. It is
+// noted here and happens when the turn has ended well (design D2); the
+// Durable Object's output gate then holds it back until all is durable.
+
+import type * as Connections from '../../generated/plain/interfaces/syncline-backend-connections.js'
+
+/**
+ * What is kept with a connection, in bytes: Cloudflare keeps 16,384 with its
+ * own framing (wit/connections.wit).
+ */
+const ATTACHMENT_BYTES_MAX = 16_000
+
+/** RFC 6455: a close frame's payload is 125 bytes, two of them the code. */
+const REASON_BYTES_MAX = 123
+
+/** The room's connections, as effects reach them. */
+export interface Peers {
+  send(connection: number, frame: string): void
+  close(connection: number, code: number, reason: string): void
+  attach(connection: number, attachment: string): void
+  notifyDrained(connection: number): void
+  has(connection: number): boolean
+  attached(): Array<[number, string]>
+  /** A subscriber's connection, for the call that the turn belongs to. */
+  subscribe(binding: string, objectId: string): number | Connections.SubscribeError
+}
+
+/** One turn's effects. */
+export class Effects {
+  private list: Array<() => void> = []
+
+  constructor(private readonly peers: Peers) {}
+
+  /** The import, for the turn under way. */
+  readonly imports: typeof Connections = {
+    send: (to, frame) => {
+      // A Uint32Array by its lifetime: the guest's memory is not kept.
+      const connections = Array.from(to)
+      this.list.push(() => {
+        for (const connection of connections) this.peers.send(connection, frame)
+      })
+    },
+    close: (connection, code, reason) => {
+      const cut = cutToBytes(reason, REASON_BYTES_MAX)
+      this.list.push(() => this.peers.close(connection, code, cut))
+    },
+    attach: (connection, attachment) => {
+      const bytes = utf8Bytes(attachment)
+      if (bytes > ATTACHMENT_BYTES_MAX) throw { payload: { tag: 'too-large', val: bytes } }
+      if (!this.peers.has(connection)) throw { payload: { tag: 'gone' } }
+      this.list.push(() => this.peers.attach(connection, attachment))
+    },
+    attached: () => this.peers.attached(),
+    subscribe: (binding, objectId) => {
+      const result = this.peers.subscribe(binding, objectId)
+      if (typeof result === 'number') return result
+      throw { payload: result }
+    },
+    notifyDrained: (connection) => {
+      this.list.push(() => this.peers.notifyDrained(connection))
+    },
+  }
+
+  /** The turn has ended well. */
+  release(): void {
+    const list = this.list
+    this.list = []
+    for (const effect of list) effect()
+  }
+
+  /** The turn never happened. */
+  drop(): void {
+    this.list = []
+  }
+}
+
+/** UTF-8 bytes, without encoding what is surely small enough. */
+function utf8Bytes(text: string): number {
+  return text.length * 3 <= ATTACHMENT_BYTES_MAX ? text.length : new TextEncoder().encode(text).length
+}
+
+/** As much of a text as fits, by whole characters. */
+function cutToBytes(text: string, bytesMax: number): string {
+  if (text.length * 3 <= bytesMax) return text
+  const room = new Uint8Array(bytesMax)
+  const { read } = new TextEncoder().encodeInto(text, room)
+  return text.slice(0, read)
+}

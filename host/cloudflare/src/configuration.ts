@@ -1,0 +1,74 @@
+// The Worker's bindings: what the guest sees as its environment, and what the
+// shim itself needs. Names as in the worker that Syncline replaces.
+
+import type { WebSocketServer } from './room.js'
+
+/** The bindings of wrangler.toml. */
+export interface Env {
+  /** The rooms. */
+  WEBSOCKET_SERVER: DurableObjectNamespace<WebSocketServer>
+  /** Where the logs are: `do-sqlite` (also when unset) or `d1`. */
+  STORAGE?: string
+  /** The database of `STORAGE=d1`. */
+  DB?: D1Database
+  /** Users' current workspace claims versions. */
+  WORKSPACE_CLAIMS_VERSION?: KVNamespace
+  /** Variables and secrets, and bindings of the operator's own. */
+  [binding: string]: unknown
+}
+
+/** Where a deployment keeps its logs. */
+export type StorageKind = 'do-sqlite' | 'd1'
+
+/** A configuration that cannot be worked with: what to do about it. */
+export class ConfigurationError extends Error {}
+
+/** Variables and secrets, as the guest's environment. */
+export function variables(env: Env): Array<[string, string]> {
+  const found: Array<[string, string]> = []
+  for (const [name, value] of Object.entries(env)) {
+    // TOML has numbers and truth values too.
+    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
+      found.push([name, String(value)])
+    }
+  }
+  return found
+}
+
+/** What `STORAGE` asks for. */
+export function storageKind(env: Env): StorageKind {
+  switch (env.STORAGE ?? '') {
+    case '':
+    case 'do-sqlite':
+      return 'do-sqlite'
+    case 'd1':
+      return 'd1'
+    default:
+      throw new ConfigurationError('STORAGE is neither `do-sqlite` nor `d1`: set it to one of the two in wrangler.toml')
+  }
+}
+
+/** The database of `STORAGE=d1`. */
+export function database(env: Env): D1Database {
+  if (!env.DB) {
+    throw new ConfigurationError(
+      'STORAGE is `d1`, but the D1 binding DB is missing: create a database (`npx wrangler d1 create syncline`) and name it in wrangler.toml',
+    )
+  }
+  return env.DB
+}
+
+/** Checks the bindings that the shim needs, by name. */
+export function checkBindings(env: Env, authRequired: boolean): void {
+  if (!env.WEBSOCKET_SERVER) {
+    throw new ConfigurationError(
+      'the Durable Object binding WEBSOCKET_SERVER is missing: name it in wrangler.toml, with class WebSocketServer',
+    )
+  }
+  if (storageKind(env) === 'd1') database(env)
+  if (authRequired && !env.WORKSPACE_CLAIMS_VERSION) {
+    throw new ConfigurationError(
+      'the KV binding WORKSPACE_CLAIMS_VERSION is missing: create a namespace (`npx wrangler kv namespace create WORKSPACE_CLAIMS_VERSION`) and name it in wrangler.toml',
+    )
+  }
+}

@@ -1,0 +1,96 @@
+// The gateway on Workers: a small pool of instances that admit requests,
+// before any Durable Object is touched (I6). KV makes admission wait, and a
+// guest that waits must not be entered again: hence a pool.
+
+import type { Admission, Refusal, Request as GuestRequest, Response as GuestResponse, Verdict } from '../generated/plain/interfaces/syncline-backend-gateway.js'
+import { claims } from './component/claims.js'
+import { type Imports, Instance } from './component/instance.js'
+import { checkBindings, ConfigurationError, type Env, variables } from './configuration.js'
+import { StorageFailure } from './storage/event-log.js'
+
+export type { Admission, Refusal, GuestResponse, Verdict }
+
+/** Instances kept for the next request: more are made when they are needed. */
+const POOLED_MAX = 8
+
+/** Admission. */
+export class Gateway {
+  /** The headers that admission looks at. */
+  readonly headersRead: string[]
+  /** Why nobody can be served, for the log; it names the variable or binding. */
+  readonly misconfigured: string | undefined
+  private readonly pool: Instance[] = []
+
+  constructor(private readonly env: Env) {
+    const instance = this.instantiate()
+    this.headersRead = instance.gateway.headersRead()
+    this.misconfigured = this.check(instance)
+    this.pool.push(instance)
+  }
+
+  private check({ gateway }: Instance): string | undefined {
+    try {
+      const summary = gateway.check()
+      checkBindings(this.env, summary.authRequired)
+      for (const warning of summary.warnings) console.warn(warning)
+      return undefined
+    } catch (error) {
+      // The guest's error is a text; traps and the like are thrown on.
+      if (typeof error === 'string') return error
+      if (error instanceof ConfigurationError) return error.message
+      throw error
+    }
+  }
+
+  /** Decides on a request. */
+  admit(request: GuestRequest): Promise<Verdict> {
+    return this.with(async ({ gateway }) => await gateway.admit(request))
+  }
+
+  /** Decides on a call by another Durable Object; throws what to answer. */
+  admitCall(body: Uint8Array): Admission {
+    const instance = this.pool[0] ?? this.instantiate()
+    return instance.gateway.admitCall(body)
+  }
+
+  /** The answer to a refused HTTP request. */
+  refuse(refusal: Refusal, body: Uint8Array): Promise<GuestResponse> {
+    return this.with(async ({ gateway }) => gateway.refuse(refusal, body))
+  }
+
+  /** Borrows an instance. One that traps is not put back. */
+  private async with<T>(call: (instance: Instance) => Promise<T>): Promise<T> {
+    const instance = this.pool.pop() ?? this.instantiate()
+    const result = await call(instance)
+    if (this.pool.length < POOLED_MAX && !instance.isBloated) this.pool.push(instance)
+    return result
+  }
+
+  private instantiate(): Instance {
+    return new Instance('waiting', variables(this.env), {
+      ...NO_ROOM,
+      claims: claims(this.env.WORKSPACE_CLAIMS_VERSION),
+    })
+  }
+}
+
+const unavailable = () => {
+  throw new StorageFailure({ tag: 'unavailable', val: 'the event log is for rooms only' })
+}
+
+/** What a gateway has no use for. */
+const NO_ROOM: Pick<Imports, 'connections' | 'eventLog'> = {
+  connections: {
+    send() {},
+    close() {},
+    attach() {
+      throw { payload: { tag: 'gone' } }
+    },
+    attached: () => [],
+    subscribe() {
+      throw { payload: 'unsupported' }
+    },
+    notifyDrained() {},
+  },
+  eventLog: { open: unavailable, append: unavailable, read: unavailable, reset: unavailable },
+}

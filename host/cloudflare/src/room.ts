@@ -1,0 +1,247 @@
+// The Durable Object: one store's room. It turns what the runtime tells it
+// into the guest's events, and knows nothing of what they mean.
+
+import { DurableObject } from 'cloudflare:workers'
+
+import type { Admission, Answer, Page } from '../generated/plain/interfaces/syncline-backend-room.js'
+import { admissionOf } from './admission.js'
+import { fromJson, toJson } from './calls.js'
+import type { Env } from './configuration.js'
+import type { Peers } from './component/connections.js'
+import { Gateway } from './gateway.js'
+import { Sockets } from './sockets.js'
+import { Subscribers } from './subscribers.js'
+import { Overloaded, Turns } from './turns.js'
+
+/** Where the object remembers which store it is: it cannot know by itself. */
+const STORE_ID = 'syncline:store'
+
+/** Closes of the room's own making (PROTOCOL.md, “Close codes”). */
+const FAULT = { code: 1011, reason: 'INTERNAL' }
+const OVERLOADED = { code: 1013, reason: 'OVERLOADED' }
+const TOO_MANY = { code: 1013, reason: 'TOO_MANY_CONNECTIONS' }
+
+/** A room. */
+export class WebSocketServer extends DurableObject<Env> implements Peers {
+  /** Upstream's mark of a sync backend's class. */
+  declare readonly __DURABLE_OBJECT_BRAND: never
+  private readonly sockets: Sockets
+  private readonly subscribers: Subscribers
+  private turns: Turns | undefined
+  private isAutoResponding = false
+  /** Over when the call under way has taken its answer. */
+  private callTaken: Promise<void> = Promise.resolve()
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env)
+    this.sockets = new Sockets(ctx)
+    this.subscribers = new Subscribers(ctx.storage, env, {
+      delivered: (connection) => this.tell((room) => room.delivered(connection)),
+      closed: (connection) => this.tell((room) => room.closed(connection)),
+    })
+  }
+
+  /** An admitted request, from the Worker. */
+  override async fetch(request: Request): Promise<Response> {
+    const admission = admissionOf(request)
+    if (!admission) return new Response('Only its Worker may call this object.\n', { status: 403 })
+    const turns = this.enter(admission.storeId)
+    if (request.headers.get('upgrade') === 'websocket') return this.open(turns, admission)
+    const body = await request.bytes()
+    const answer = await turns.run(body.length, (room) => room.request(admission, body))
+    return new Response(this.stream(turns, answer, (page) => new TextEncoder().encode(page)), {
+      status: answer.status,
+      headers: answer.headers,
+    })
+  }
+
+  /** A call by another Durable Object (`SyncDoRpc`). */
+  async rpc(payload: Uint8Array): Promise<Uint8Array | ReadableStream<Uint8Array>> {
+    const body = toJson(payload) ?? new TextEncoder().encode('[]')
+    // Whatever an instance is for, it can answer for the gateway.
+    const gateway = new Gateway(this.env)
+    let admission: Admission
+    try {
+      admission = gateway.admitCall(body)
+    } catch (error) {
+      if (typeof error !== 'string') throw error
+      return fromJson(error)
+    }
+    if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
+      const refused = { status: 403, code: 'STORE_MISMATCH', message: 'The `storeId` is not the one of the object that was called.', headers: [] }
+      const { body: answer } = await gateway.refuse(refused, body)
+      return fromJson(answer)
+    }
+    const turns = this.enter(admission.storeId)
+    let taken = () => {}
+    const hold = new Promise<void>((resolve) => {
+      taken = resolve
+    })
+    const answer = await turns.run(body.length, (room) => {
+      this.callTaken = hold
+      return room.request(admission, body)
+    })
+    if (answer.first.continuation === undefined && !isPull(answer.first)) {
+      taken()
+      return fromJson(answer.first.body)
+    }
+    return this.stream(turns, answer, fromJson, hold, taken)
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    const id = this.sockets.id(socket)
+    const turns = this.known()
+    if (id === undefined || !turns) return socket.close(FAULT.code, FAULT.reason)
+    this.sockets.heard(id)
+    const isText = typeof message === 'string'
+    try {
+      await turns.run(isText ? message.length : message.byteLength, (room) =>
+        room.message(id, isText ? { tag: 'text', val: message } : { tag: 'binary', val: new Uint8Array(message) }),
+      )
+    } catch (error) {
+      // A turn that failed has closed every socket.
+      if (error instanceof Overloaded) this.sockets.close(id, OVERLOADED.code, OVERLOADED.reason)
+    }
+  }
+
+  override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
+    this.sockets.answerClose(socket, code)
+    this.closed(socket)
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    this.closed(socket)
+  }
+
+  // What a turn does to the room's connections: sockets, or subscribers.
+
+  send(connection: number, frame: string): void {
+    if (this.subscribers.has(connection)) this.subscribers.send(connection, frame)
+    else this.sockets.send(connection, frame)
+  }
+
+  close(connection: number, code: number, reason: string): void {
+    if (this.subscribers.has(connection)) this.subscribers.close(connection)
+    else this.sockets.close(connection, code, reason)
+  }
+
+  attach(connection: number, attachment: string): void {
+    if (this.subscribers.has(connection)) this.subscribers.attach(connection, attachment)
+    else this.sockets.attach(connection, attachment)
+  }
+
+  attached(): Array<[number, string]> {
+    return [...this.sockets.attached(), ...this.subscribers.attached()]
+  }
+
+  has(connection: number): boolean {
+    return this.sockets.has(connection) || this.subscribers.has(connection)
+  }
+
+  subscribe(binding: string, objectId: string) {
+    return this.subscribers.subscribe(binding, objectId, this.callTaken)
+  }
+
+  notifyDrained(connection: number): void {
+    // Nothing tells when a socket's outbox has room; other turns come first.
+    void scheduler.wait(0).then(() => this.tell((room) => room.drained(connection)))
+  }
+
+  private open(turns: Turns, admission: Admission): Response {
+    const { 0: client, 1: server } = new WebSocketPair()
+    const connection = this.sockets.accept(server)
+    if (connection === undefined) {
+      server.accept()
+      server.close(TOO_MANY.code, TOO_MANY.reason)
+      return new Response(null, { status: 101, webSocket: client })
+    }
+    this.autoRespond(admission)
+    // A turn that fails closes the socket like every other.
+    this.tell((room) => room.open(connection, admission), turns)
+    return new Response(null, { status: 101, webSocket: client })
+  }
+
+  /** An object answers one keep-alive by itself: 0.4's, whose clients ping every 10 s. */
+  private autoRespond({ transport, autoResponse }: Admission): void {
+    if (!autoResponse || (this.isAutoResponding && transport !== 'ws-v4')) return
+    this.isAutoResponding = true
+    this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(...autoResponse))
+  }
+
+  private closed(socket: WebSocket): void {
+    const id = this.sockets.id(socket)
+    if (id === undefined) return
+    this.sockets.gone(id)
+    this.tell((room) => room.closed(id))
+  }
+
+  /** Runs a turn that nobody waits for. */
+  private tell(event: Parameters<Turns['run']>[1], turns = this.known()): void {
+    const failed = () => undefined
+    try {
+      // What went wrong was logged, and told to whoever is connected.
+      void Promise.resolve(turns?.run(0, event)).catch(failed)
+    } catch {
+      failed()
+    }
+  }
+
+  /** An answer, page by page: the next is asked for when one was taken. */
+  private stream(
+    turns: Turns,
+    { first }: Answer,
+    encode: (page: string) => Uint8Array,
+    hold = this.callTaken,
+    taken = () => {},
+  ): ReadableStream<Uint8Array> {
+    let page: Page | undefined = first
+    return new ReadableStream<Uint8Array>(
+      {
+        pull: async (controller) => {
+          if (!page) {
+            controller.close()
+            return taken()
+          }
+          controller.enqueue(encode(page.body))
+          const { continuation } = page
+          page = undefined
+          if (continuation === undefined) return
+          page = await turns.run(continuation.length, (room) => {
+            this.callTaken = hold
+            return room.resume(continuation)
+          })
+        },
+        cancel: taken,
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  /** The turns of the room that a request was admitted to. */
+  private enter(storeId: string): Turns {
+    const known = this.ctx.storage.kv.get<string>(STORE_ID)
+    if (known === undefined) this.ctx.storage.kv.put(STORE_ID, storeId)
+    else if (known !== storeId) throw new Error('this object is another store\'s')
+    return this.known() ?? this.start(storeId)
+  }
+
+  /** The turns of a room that was entered before; perhaps it woke. */
+  private known(): Turns | undefined {
+    if (this.turns) return this.turns
+    const storeId = this.ctx.storage.kv.get<string>(STORE_ID)
+    return storeId === undefined ? undefined : this.start(storeId)
+  }
+
+  private start(storeId: string): Turns {
+    this.turns ??= new Turns(this.env, this.ctx.storage, storeId, this, () => {
+      this.sockets.closeAll(FAULT.code, FAULT.reason)
+      this.subscribers.dropWaiting()
+    })
+    return this.turns
+  }
+}
+
+/** Whether an answer is a stream's, which its client reads as one. */
+function isPull({ body }: Page): boolean {
+  return body.startsWith('[{"_tag":"Chunk"')
+}

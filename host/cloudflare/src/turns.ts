@@ -1,0 +1,114 @@
+// A room's turns (design D2): one event at a time enters the guest; what it
+// sent leaves when the turn has ended well. A turn that traps never happened,
+// and the room starts again from storage at the next event (I9).
+
+import { Effects, type Peers } from './component/connections.js'
+import { noClaims } from './component/claims.js'
+import { Instance, type RoomExports } from './component/instance.js'
+import { database, type Env, storageKind, variables } from './configuration.js'
+import { D1Log } from './storage/d1.js'
+import { ObjectLog } from './storage/object.js'
+
+/**
+ * Events that wait while D1 answers, in bytes of their frames: part of an
+ * isolate's 128 MB.
+ */
+const WAITING_BYTES_MAX = 48 * 1024 * 1024
+
+/** Too much waits for the room: try again later. */
+export class Overloaded extends Error {}
+
+/** The turns of one room. */
+export class Turns {
+  private readonly effects: Effects
+  private readonly log: ObjectLog | D1Log
+  private readonly waits: boolean
+  private instance: Instance | undefined
+  /** The last turn of those that wait for one another. */
+  private last: Promise<unknown> = Promise.resolve()
+  private waitingBytes = 0
+
+  constructor(
+    private readonly env: Env,
+    storage: DurableObjectStorage,
+    private readonly storeId: string,
+    peers: Peers,
+    /** Called when a turn failed: whoever is connected has to know. */
+    private readonly failed: () => void,
+  ) {
+    this.effects = new Effects(peers)
+    this.waits = storageKind(env) === 'd1'
+    this.log = this.waits ? new D1Log(database(env), storage, storeId) : new ObjectLog(storage, storeId)
+  }
+
+  /**
+   * Runs a turn: at once where storage answers at once, else after those
+   * that wait. `bytes` is what the event keeps in memory meanwhile.
+   */
+  run<T>(bytes: number, event: (room: RoomExports) => T | Promise<T>): T | Promise<T> {
+    if (!this.waits) return this.runNow(event as (room: RoomExports) => T)
+    if (this.waitingBytes + bytes > WAITING_BYTES_MAX && this.waitingBytes > 0) throw new Overloaded()
+    this.waitingBytes += bytes
+    const turn = this.last.then(() => this.runWaiting(event))
+    this.last = turn.catch(() => undefined).finally(() => {
+      this.waitingBytes -= bytes
+    })
+    return turn
+  }
+
+  private runNow<T>(event: (room: RoomExports) => T): T {
+    let result: T
+    try {
+      result = this.log.turn(() => {
+        const { room, isFresh } = this.awake()
+        if (isFresh) void room.start(this.storeId)
+        return event(room)
+      })
+    } catch (error) {
+      throw this.fail(error)
+    }
+    this.end()
+    return result
+  }
+
+  private async runWaiting<T>(event: (room: RoomExports) => T | Promise<T>): Promise<T> {
+    let result: T
+    try {
+      const { room, isFresh } = this.awake()
+      if (isFresh) await room.start(this.storeId)
+      result = await event(room)
+    } catch (error) {
+      throw this.fail(error)
+    }
+    this.end()
+    return result
+  }
+
+  private awake(): { room: RoomExports; isFresh: boolean } {
+    const isFresh = this.instance === undefined
+    this.instance ??= new Instance(this.waits ? 'waiting' : 'plain', variables(this.env), {
+      claims: noClaims,
+      connections: this.effects.imports,
+      eventLog: {
+        open: (newBackendId) => this.log.open(newBackendId),
+        append: (expectedHead, batch, createdAt) => this.log.append(expectedHead, batch, createdAt),
+        read: (after, eventsMax, bytesMax) => this.log.read(after, eventsMax, bytesMax),
+        reset: (newBackendId) => this.log.reset(newBackendId),
+      },
+    })
+    return { room: this.instance.room, isFresh }
+  }
+
+  private end(): void {
+    this.effects.release()
+    if (this.instance?.isBloated) this.instance = undefined
+  }
+
+  private fail(error: unknown): Error {
+    console.error(`a turn failed and never happened, the room starts again from storage: ${String(error)}`)
+    this.effects.drop()
+    this.instance = undefined
+    this.failed()
+    return error instanceof Error ? error : new Error(String(error))
+  }
+}

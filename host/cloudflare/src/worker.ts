@@ -1,0 +1,137 @@
+// The Worker: every request is put to the gateway; what it admits goes to its
+// store's room. Nothing here knows the protocol.
+
+import type { Refusal } from '../generated/plain/interfaces/syncline-backend-gateway.js'
+import { toRoom } from './admission.js'
+import type { Env } from './configuration.js'
+import { Gateway, type GuestResponse } from './gateway.js'
+
+export { WebSocketServer } from './room.js'
+
+/** Workers' limits on a request, in bytes; `wrangler dev` has none. */
+const URL_BYTES_MAX = 16 * 1024
+const HEADERS_BYTES_MAX = 128 * 1024
+
+/** A request's body: as much as a WebSocket message, in bytes. */
+const BODY_BYTES_MAX = 32 * 1024 * 1024
+
+/** What is read of a refused request's body, in bytes: enough for any real
+ * client's, to name its request id in the answer. */
+const REFUSED_BODY_BYTES_MAX = 4 * 1024 * 1024
+
+/** How long a client is told to wait after a room's fault. */
+const RETRY_AFTER_MS = 1_000n
+
+let gateway: Gateway | undefined
+
+export default {
+  async fetch(request, env) {
+    gateway ??= new Gateway(env)
+    if (gateway.misconfigured !== undefined) {
+      // Each time: whoever looks at the log now has to see it.
+      console.error(`Syncline is not configured correctly: ${gateway.misconfigured}`)
+    }
+    return oversized(request) ?? (await serve(gateway, request, env))
+  },
+} satisfies ExportedHandler<Env>
+
+async function serve(gateway: Gateway, request: Request, env: Env): Promise<Response> {
+  const url = new URL(request.url)
+  const upgrade = request.headers.get('upgrade')?.toLowerCase() === 'websocket'
+  const verdict = await gateway.admit({
+    method: request.method,
+    path: url.pathname,
+    ...(url.search.length > 1 ? { query: url.search.slice(1) } : {}),
+    headers: gateway.headersRead.flatMap((name): Array<[string, string]> => {
+      const value = request.headers.get(name)
+      return value === null ? [] : [[name, value]]
+    }),
+    upgrade,
+  })
+  switch (verdict.tag) {
+    case 'respond':
+      return respond(verdict.val)
+    case 'close':
+      return closed(verdict.val.code, verdict.val.reason)
+    case 'refuse':
+      return respond(await gateway.refuse(verdict.val, (await read(request, REFUSED_BODY_BYTES_MAX)) ?? new Uint8Array()))
+    case 'enter': {
+      const admission = verdict.val
+      const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) =>
+        respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
+      if (gateway.misconfigured !== undefined) {
+        return upgrade ? closed(1013, 'AUTH_SERVICE_ERROR') : refuse(MISCONFIGURED, await readOrNothing(request))
+      }
+      const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(admission.storeId))
+      if (upgrade) return await room.fetch(toRoom(admission, undefined))
+      const body = await read(request, BODY_BYTES_MAX)
+      if (!body) return refuse(TOO_LARGE, new Uint8Array())
+      try {
+        return await room.fetch(toRoom(admission, body))
+      } catch (error) {
+        console.error(`a room failed at a request: ${String(error)}`)
+        return refuse(UNAVAILABLE, body.subarray(0, REFUSED_BODY_BYTES_MAX))
+      }
+    }
+  }
+}
+
+const UNAVAILABLE = {
+  status: 503,
+  code: 'UNAVAILABLE',
+  message: 'The server failed at this request; nothing was stored. Try again.',
+  retryAfterMs: RETRY_AFTER_MS,
+}
+
+const MISCONFIGURED = {
+  status: 503,
+  code: 'AUTH_SERVICE_ERROR',
+  message: 'The server is not configured correctly. Its log says more.',
+  retryAfterMs: RETRY_AFTER_MS,
+}
+
+const TOO_LARGE = { status: 413, code: 'BODY_TOO_LARGE', message: 'The body has more than 32 MiB.' }
+
+function respond({ status, headers, body }: GuestResponse): Response {
+  const hasBody = status !== 204 && status !== 304
+  return new Response(hasBody ? body : null, { status, headers })
+}
+
+/** Accepts a socket only to tell why it is refused: no room is touched. */
+function closed(code: number, reason: string): Response {
+  const { 0: client, 1: server } = new WebSocketPair()
+  server.accept()
+  server.close(code, reason)
+  return new Response(null, { status: 101, webSocket: client })
+}
+
+async function readOrNothing(request: Request): Promise<Uint8Array> {
+  return (await read(request, REFUSED_BODY_BYTES_MAX)) ?? new Uint8Array()
+}
+
+/** A body within a limit; `undefined` beyond it. */
+async function read(request: Request, bytesMax: number): Promise<Uint8Array | undefined> {
+  if (!request.body) return new Uint8Array()
+  const pieces: Uint8Array[] = []
+  let bytes = 0
+  for await (const piece of request.body as ReadableStream<Uint8Array>) {
+    bytes += piece.length
+    if (bytes > bytesMax) return undefined
+    pieces.push(piece)
+  }
+  if (pieces.length === 1 && pieces[0]) return pieces[0]
+  const all = new Uint8Array(bytes)
+  let at = 0
+  for (const piece of pieces) {
+    all.set(piece, at)
+    at += piece.length
+  }
+  return all
+}
+
+function oversized({ url, headers }: Request): Response | undefined {
+  if (url.length > URL_BYTES_MAX) return new Response(null, { status: 414 })
+  let bytes = 0
+  for (const [name, value] of headers) bytes += name.length + value.length + 4
+  return bytes > HEADERS_BYTES_MAX ? new Response(null, { status: 431 }) : undefined
+}
