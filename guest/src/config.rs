@@ -40,7 +40,7 @@ pub enum ConfigError {
     GracePeriod(String),
     /// A secret that is needed is absent.
     #[error(
-        "JWT_SECRET is not set, but tokens are required: set it to the secret of the service that issues them"
+        "JWT_SECRET is not set, but tokens are required (REQUIRE_AUTH is true, or ENVIRONMENT is not `development`): set it to the secret of the service that issues them"
     )]
     SecretMissing,
     /// A secret that the JWT library does not take.

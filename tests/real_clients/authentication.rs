@@ -1,7 +1,7 @@
 //! Clients on a production server: admission by token.
 
 use serde_json::{Value, json};
-use syncline_tests::cell::Cell::{self, WasmtimeMemory};
+use syncline_tests::cell::Cell::{self, CloudflareSqlite, WasmtimeMemory};
 use syncline_tests::profile::{JWT_SECRET, Profile};
 use syncline_tests::server::Syncline;
 
@@ -10,7 +10,7 @@ use crate::store::Store;
 use crate::{Scenario, scenarios};
 
 pub fn scenarios() -> Vec<Scenario> {
-    scenarios![&[(WasmtimeMemory, fleet::UNMIXED)] =>
+    scenarios![&[(WasmtimeMemory, fleet::UNMIXED), (CloudflareSqlite, fleet::UNMIXED)] =>
         clients_with_a_token_sync,
         a_refused_client_keeps_its_commits_until_it_is_admitted,
     ]

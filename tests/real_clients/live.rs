@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use syncline_tests::cell::Cell::{
-    self, Original031, Original040, Url, WasmtimeDrowsy, WasmtimeMemory,
+    self, CloudflareD1, CloudflareSqlite, Original031, Original040, Url, WasmtimeDrowsy,
+    WasmtimeMemory,
 };
 use syncline_tests::profile::Profile;
 
@@ -18,6 +19,8 @@ const SERVERS: Matrix = &[
     (WasmtimeMemory, fleet::UNMIXED),
     // Rooms that fall asleep after every turn.
     (WasmtimeDrowsy, &[fleet::MIXED]),
+    (CloudflareSqlite, fleet::UNMIXED),
+    (CloudflareD1, &[fleet::MIXED]),
     (Url, fleet::ALL),
 ];
 
@@ -25,13 +28,20 @@ const SERVERS: Matrix = &[
 const WITH_ORIGINALS: Matrix = &[
     (WasmtimeMemory, fleet::UNMIXED),
     (WasmtimeDrowsy, &[fleet::MIXED]),
+    (CloudflareSqlite, fleet::UNMIXED),
+    (CloudflareD1, fleet::UNMIXED),
     (Url, fleet::ALL),
     (Original040, &[fleet::WS_040, fleet::HTTP_040]),
     (Original031, &[fleet::WS_031]),
 ];
 
 /// For scenarios that tell their clients apart.
-const ONE_OF_EACH: Matrix = &[(WasmtimeDrowsy, &[fleet::MIXED]), (Url, &[fleet::MIXED])];
+const ONE_OF_EACH: Matrix = &[
+    (WasmtimeDrowsy, &[fleet::MIXED]),
+    (CloudflareSqlite, &[fleet::MIXED]),
+    (CloudflareD1, &[fleet::MIXED]),
+    (Url, &[fleet::MIXED]),
+];
 
 pub fn scenarios() -> Vec<Scenario> {
     scenarios![

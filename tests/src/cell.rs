@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::profile::Profile;
 use crate::server::{LiveStore, Server, Syncline};
+use crate::workerd::{Storage, Worker};
 
 /// A server that the suites run against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,10 @@ pub enum Cell {
     /// The same, with rooms that fall asleep after every turn: whatever a
     /// room keeps in memory only is lost (design D3).
     WasmtimeDrowsy,
+    /// Syncline on workerd, logs in its Durable Objects.
+    CloudflareSqlite,
+    /// Syncline on workerd, logs in D1.
+    CloudflareD1,
     /// The original server, 0.4.0.
     Original040,
     /// The original server, 0.3.1.
@@ -30,10 +35,12 @@ pub enum Cell {
 
 impl Cell {
     /// Every cell that runs without being asked for.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::WasmtimeMemory,
         Self::WasmtimeSqlite,
         Self::WasmtimeDrowsy,
+        Self::CloudflareSqlite,
+        Self::CloudflareD1,
         Self::Original040,
         Self::Original031,
     ];
@@ -45,6 +52,8 @@ impl Cell {
             Self::WasmtimeMemory => "wasmtime-memory",
             Self::WasmtimeSqlite => "wasmtime-sqlite",
             Self::WasmtimeDrowsy => "wasmtime-drowsy",
+            Self::CloudflareSqlite => "cloudflare-sqlite",
+            Self::CloudflareD1 => "cloudflare-d1",
             Self::Original040 => "original-0.4.0",
             Self::Original031 => "original-0.3.1",
             Self::Url => "url",
@@ -90,14 +99,18 @@ impl Cell {
         }
     }
 
-    /// How the cell runs Syncline; `None` when it does not.
+    /// How the cell runs Syncline on wasmtime; `None` when it does not.
     #[must_use]
     pub fn syncline(self, profile: Profile) -> Option<Syncline> {
         let (storage, arguments): (_, &[&str]) = match self {
             Self::WasmtimeMemory => ("memory", &[]),
             Self::WasmtimeSqlite => ("sqlite:data", &[]),
             Self::WasmtimeDrowsy => ("sqlite:data", &["--room-idle", "0s"]),
-            Self::Original040 | Self::Original031 | Self::Url => return None,
+            Self::CloudflareSqlite
+            | Self::CloudflareD1
+            | Self::Original040
+            | Self::Original031
+            | Self::Url => return None,
         };
         let mut syncline = Syncline::new(storage, profile);
         syncline.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
@@ -113,8 +126,10 @@ impl Cell {
                     Profile::Auth => syncline.start_with_claims(),
                 }
             }
-            Self::Original040 => LiveStore::V040.start_original(),
-            Self::Original031 => LiveStore::V031.start_original(),
+            Self::CloudflareSqlite => start_worker(Storage::ObjectSqlite, profile),
+            Self::CloudflareD1 => start_worker(Storage::D1, profile),
+            Self::Original040 => start_original(LiveStore::V040),
+            Self::Original031 => start_original(LiveStore::V031),
             Self::Url => Ok(Server {
                 url: std::env::var("SYNCLINE_URL")?
                     .trim_end_matches('/')
@@ -125,6 +140,21 @@ impl Cell {
             }),
         }
     }
+}
+
+fn start_worker(storage: Storage, profile: Profile) -> Result<Server> {
+    let worker = Worker::syncline(storage, profile)?;
+    match profile {
+        Profile::Open => worker.start(),
+        Profile::Auth => worker.start_with_claims(),
+    }
+}
+
+fn start_original(version: LiveStore) -> Result<Server> {
+    Ok(Server {
+        is_original: true,
+        ..Worker::original(version)?.start()?
+    })
 }
 
 type Slot = Arc<Mutex<Option<Arc<Server>>>>;

@@ -5,6 +5,7 @@
 
 pub mod cell;
 pub mod http;
+pub mod npm;
 pub mod process;
 pub mod profile;
 pub mod replay;
@@ -12,3 +13,4 @@ pub mod rpc;
 pub mod server;
 pub mod socket;
 pub mod suite;
+pub mod workerd;

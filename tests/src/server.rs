@@ -1,7 +1,6 @@
 //! Servers under test: Syncline's binary, and the original workers.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::npm;
 use crate::process::Process;
 use crate::profile::{Profile, REVOKED_USER, REVOKED_VERSION};
 
@@ -169,75 +169,9 @@ impl LiveStore {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("node")
             .join(name);
-        install(&dir)?;
+        npm::install(&dir)?;
         Ok(slot.get_or_init(|| dir))
     }
-
-    /// Starts the original server of this version under `wrangler dev`.
-    ///
-    /// # Errors
-    /// When it does not get ready.
-    pub fn start_original(self) -> Result<Server> {
-        let package = self.package()?;
-        let dir = tempfile::tempdir()?;
-        let port = free_port()?;
-        let mut command = Command::new("node_modules/.bin/wrangler");
-        command
-            .current_dir(package)
-            .args([
-                "dev",
-                "--local",
-                "--ip",
-                "127.0.0.1",
-                "--inspector-port",
-                "0",
-            ])
-            .args(["--port", &port.to_string()])
-            .arg("--persist-to")
-            .arg(dir.path())
-            .arg("--show-interactive-dev-session=false")
-            .env("CI", "1")
-            .env("WRANGLER_SEND_METRICS", "false")
-            .env("WRANGLER_HIDE_BANNER", "true")
-            .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
-            .env("WRANGLER_LOG_PATH", dir.path().join("logs"))
-            .env("WRANGLER_REGISTRY_PATH", dir.path().join("registry"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null());
-        let mut process = Process::start(command)?;
-        process.wait_for(READY_TIMEOUT, |line| {
-            line.contains("Ready on").then_some(())
-        })?;
-        Ok(Server {
-            url: format!("http://127.0.0.1:{port}"),
-            process: Some(process),
-            dir: Some(dir),
-            is_original: true,
-        })
-    }
-}
-
-/// `npm ci`, unless what is installed is what the lock file says.
-fn install(dir: &Path) -> Result<()> {
-    let lock = fs::read(dir.join("package-lock.json"))?;
-    let stamp = dir.join("node_modules/.syncline-installed");
-    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
-        return Ok(());
-    }
-    let output = Command::new("npm")
-        .arg("ci")
-        .current_dir(dir)
-        .output()
-        .context("npm is needed for these tests: install Node 20 or later")?;
-    if !output.status.success() {
-        bail!(
-            "npm ci failed in {}:\n{}",
-            dir.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    fs::write(stamp, lock)?;
-    Ok(())
 }
 
 /// The binary under test, built if it is not up to date.
@@ -266,9 +200,4 @@ pub fn binary() -> Result<&'static Path> {
     }
     let binary = profile_dir.join("syncline");
     Ok(BINARY.get_or_init(|| binary))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

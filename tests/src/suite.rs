@@ -44,7 +44,11 @@ impl Scenario {
             Cell::Original040 => self.profile == Profile::Open && self.speaks == Speaks::V4,
             Cell::Original031 => self.profile == Profile::Open && self.speaks == Speaks::V3,
             Cell::Url => self.profile == Profile::Open,
-            Cell::WasmtimeMemory | Cell::WasmtimeSqlite | Cell::WasmtimeDrowsy => true,
+            Cell::WasmtimeMemory
+            | Cell::WasmtimeSqlite
+            | Cell::WasmtimeDrowsy
+            | Cell::CloudflareSqlite
+            | Cell::CloudflareD1 => true,
         }
     }
 }

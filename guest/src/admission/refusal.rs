@@ -130,13 +130,12 @@ pub fn json_body(code: &str, message: &str, retry_after_ms: Option<u64>) -> Stri
 /// (`@effect/rpc`, `RpcClient.layerProtocolHttp`); `{code, message}` otherwise.
 #[must_use]
 pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request: &[u8]) -> String {
-    match v4::readable_id(request) {
+    let id = v4::readable_id(request).or_else(|| call_ids(request).next());
+    match id {
         Some(id) => format!(
             "[{}]",
             v4::exit_unknown_error(&id, code, message, retry_after_ms)
         ),
-        // Another Durable Object's call.
-        None if request.starts_with(b"[") => call_body(code, message, retry_after_ms, request),
         None => json_body(code, message, retry_after_ms),
     }
 }
@@ -145,10 +144,7 @@ pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request
 /// each of its requests that can be named, or else a Defect.
 #[must_use]
 pub fn call_body(code: &str, message: &str, retry_after_ms: Option<u64>, call: &[u8]) -> String {
-    let exits: Vec<String> = do_rpc::messages(call)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|request| v4::readable_id(request.get().as_bytes()))
+    let exits: Vec<String> = call_ids(call)
         .map(|id| v4::exit_unknown_error(&id, code, message, retry_after_ms))
         .collect();
     if exits.is_empty() {
@@ -156,4 +152,12 @@ pub fn call_body(code: &str, message: &str, retry_after_ms: Option<u64>, call: &
     } else {
         format!("[{}]", exits.join(","))
     }
+}
+
+/// The ids of a call's requests, as far as they can be read.
+fn call_ids(call: &[u8]) -> impl Iterator<Item = v4::RequestId> {
+    do_rpc::messages(call)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|request| v4::readable_id(request.get().as_bytes()))
 }
