@@ -8,6 +8,7 @@
 // with JSPI for what has to wait (D1, KV). See ARCHITECTURE.md, D1.
 
 import { execFileSync, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -82,7 +83,16 @@ async function transpileInto(component, folder, options) {
   return files
 }
 
+/** Transpiles, unless what is there was made of the same. */
 async function generate(component) {
+  const stamp = join(generated, '.made-of')
+  const hash = createHash('sha256')
+  for (const file of [component, fileURLToPath(import.meta.url), join(here, 'package-lock.json')]) {
+    hash.update(readFileSync(file))
+  }
+  const madeOf = hash.digest('hex')
+  // Bundlers that watch these files, of other `wrangler dev`, do not wake.
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === madeOf) return
   rmSync(generated, { recursive: true, force: true })
   const plain = await transpileInto(component, 'plain', {})
   const waiting = await transpileInto(component, 'waiting', {
@@ -112,6 +122,7 @@ async function generate(component) {
     join(generated, 'cores.ts'),
     `${imports.join('\n')}\n\nexport const cores: Record<string, WebAssembly.Module> = {\n${entries.join('\n')}\n}\n`,
   )
+  write(stamp, madeOf)
 }
 
 function write(file, contents) {

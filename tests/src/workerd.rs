@@ -1,14 +1,16 @@
 //! Servers in workerd, under `wrangler dev`: Syncline's Worker, and the
 //! original ones.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::npm;
@@ -54,12 +56,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Syncline's, from the repository's root.
+    /// Syncline's: what `npx wrangler deploy` would deploy.
     ///
     /// # Errors
-    /// When its packages cannot be installed.
+    /// When it cannot be built.
     pub fn syncline(storage: Storage, profile: Profile) -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut variables: Vec<(String, String)> = profile
             .variables()
             .into_iter()
@@ -67,8 +68,8 @@ impl Worker {
             .collect();
         variables.push(("STORAGE".to_owned(), storage.name().to_owned()));
         Ok(Self {
-            package: built()?.to_owned(),
-            directory: root,
+            directory: bundled()?.to_owned(),
+            package: package(),
             configs: Vec::new(),
             variables,
         })
@@ -178,42 +179,112 @@ impl Worker {
         Ok(())
     }
 
-    /// A wrangler that talks to nobody.
     fn wrangler(&self, state: &Path) -> Command {
-        let mut command = Command::new(self.package.join("node_modules/.bin/wrangler"));
-        command
-            .current_dir(&self.directory)
-            .env("CI", "1")
-            .env("WRANGLER_SEND_METRICS", "false")
-            .env("WRANGLER_HIDE_BANNER", "true")
-            .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
-            .env("WRANGLER_LOG_PATH", state.join("logs"))
-            .env("WRANGLER_REGISTRY_PATH", state.join("registry"))
-            .stdin(Stdio::null());
-        if std::env::var_os("SYNCLINE_TEST_VERBOSE").is_none() {
-            command.stderr(Stdio::null());
-        }
+        let mut command = wrangler(&self.package, state);
+        command.current_dir(&self.directory);
         command
     }
 }
 
-/// The package of Syncline's Worker, built once: later builds, wrangler's
-/// own, then find everything up to date, and wake no bundler that watches.
-fn built() -> Result<&'static Path> {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(package) = BUILT.get() {
-        return Ok(package);
+/// Syncline's Worker, built and bundled once: the folder of a `wrangler.toml`
+/// that runs the bundle. `wrangler dev` on the repository itself would build
+/// again whenever a source file is touched, and drop every socket.
+fn bundled() -> Result<&'static Path> {
+    static BUNDLED: Mutex<Option<&'static Path>> = Mutex::new(None);
+    // Whoever comes second waits for the first.
+    let mut bundled = BUNDLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(folder) = *bundled {
+        return Ok(folder);
     }
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/cloudflare");
-    npm::install(&package)?;
-    let status = Command::new("node")
-        .arg(package.join("build.mjs"))
-        .stdout(Stdio::null())
-        .status()?;
-    if !status.success() {
-        bail!("Syncline's Worker does not build");
+    npm::install(&package())?;
+    let scratch = tempfile::tempdir()?;
+    let out = scratch.path().join("out");
+    let mut bundle = wrangler(&package(), scratch.path());
+    bundle
+        .current_dir(root())
+        .args(["deploy", "--dry-run", "--outdir"])
+        .arg(&out);
+    let output = bundle
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()?;
+    if !output.status.success() {
+        bail!(
+            "`npx wrangler deploy --dry-run` fails:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    Ok(BUILT.get_or_init(|| package))
+    // Named by what it holds, and never written again: other test processes
+    // may be watching it.
+    let mut hasher = DefaultHasher::new();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&out)? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    for file in &files {
+        fs::read(file)?.hash(&mut hasher);
+    }
+    let config = bundle_config(&fs::read_to_string(root().join("wrangler.toml"))?);
+    config.hash(&mut hasher);
+    let folder = std::env::current_exe()?
+        .parent()
+        .context("the test binary is not where cargo puts it")?
+        .join(format!("../worker/{:016x}", hasher.finish()));
+    if !folder.join("wrangler.toml").exists() {
+        fs::create_dir_all(folder.join("out"))?;
+        for file in &files {
+            let name = file.file_name().context("a file has a name")?;
+            fs::copy(file, folder.join("out").join(name))?;
+        }
+        fs::write(folder.join("wrangler.toml"), config)?;
+    }
+    Ok(bundled.insert(Box::leak(folder.into_boxed_path())))
+}
+
+/// The repository's configuration, for a bundle that is made.
+fn bundle_config(config: &str) -> String {
+    let mut is_build = false;
+    let mut text = "no_bundle = true\n".to_owned();
+    for line in config.lines() {
+        if line.starts_with('[') {
+            is_build = line == "[build]";
+        }
+        if line.starts_with("main = ") {
+            text.push_str("main = \"out/worker.js\"");
+        } else if !is_build {
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The package of Syncline's Worker.
+fn package() -> PathBuf {
+    root().join("host/cloudflare")
+}
+
+/// A wrangler that talks to nobody.
+fn wrangler(package: &Path, state: &Path) -> Command {
+    let mut command = Command::new(package.join("node_modules/.bin/wrangler"));
+    command
+        .env("CI", "1")
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("WRANGLER_HIDE_BANNER", "true")
+        .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
+        .env("WRANGLER_LOG_PATH", state.join("logs"))
+        .env("WRANGLER_REGISTRY_PATH", state.join("registry"))
+        .stdin(Stdio::null());
+    if std::env::var_os("SYNCLINE_TEST_VERBOSE").is_none() {
+        command.stderr(Stdio::null());
+    }
+    command
 }
 
 fn keeping(server: Server, dir: TempDir) -> Server {

@@ -30,6 +30,12 @@ pub fn messages(body: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
 }
 
 fn list(json: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
+    // Upstream takes one request without its array, too.
+    if json.starts_with(b"{")
+        && let Ok(only) = serde_json::from_slice(json)
+    {
+        return Ok(vec![only]);
+    }
     serde_json::from_slice::<List<&RawValue>>(json)
         .map(|list| list.0)
         .map_err(|error| {

@@ -8,7 +8,7 @@
 // is taken over only if the context names this store and the log ends at its
 // head: two stores' logs can share a name in one D1 database.
 
-import { type LogInfo, unavailable } from './event-log.js'
+import { type LogInfo, type StorageFailure, unavailable } from './event-log.js'
 
 /** 0.3.1's key for the head (`src/cf-worker/durable-object.ts`). */
 const LEGACY_HEAD = 'currentHead'
@@ -59,21 +59,17 @@ export class Context {
         throw this.refusal(`${found.place} is this store's log, but the object has no context that holds its backend id`,
           'bring back the Durable Objects that it was written with (the same Worker and class), or delete the table and its row in "syncline_stores" to begin anew')
       }
-      if (row.currentHead !== head) this.write(head, row.backendId)
-      return { head: BigInt(head), backendId: row.backendId }
-    }
-    const before = this.names
-    if (!before && head !== 0) {
-      throw this.refusal(`${found.place} has events, but the object has no context for this store`, 'move or rename that table')
-    }
-    if (before && before.head !== head) {
-      throw this.refusal(
-        `the object's context says that the log ends at ${before.head}, but ${found.place} ${found.head === undefined ? 'is not there' : `ends at ${head}`}`,
-        'check STORAGE; if the log is right, set "currentHead" in the object\'s "context_7" (dashboard, Data Studio) to where it ends; if the context is right, delete the events after it',
-      )
+      // A commit comes first, then the context; one that is ahead is another log's.
+      if (row.currentHead > head) throw this.difference(found, row.currentHead, row)
+    } else {
+      const before = this.names
+      if (!before && head !== 0) {
+        throw this.refusal(`${found.place} has events, but the object has no context for this store`, 'move or rename that table')
+      }
+      if (before && before.head !== head) throw this.difference(found, before.head, row)
     }
     const backendId = row?.backendId ?? newBackendId
-    if (!row) this.write(head, backendId)
+    if (row?.currentHead !== head || (this.legacyHead ?? head) !== head) this.write(head, backendId)
     return { head: BigInt(head), backendId }
   }
 
@@ -115,7 +111,21 @@ export class Context {
     return typeof head === 'number' ? head : undefined
   }
 
-  private refusal(what: string, how: string) {
+  /** The log does not end where the context says. */
+  private difference(found: Found, before: number, row: Row | undefined): StorageFailure {
+    const head = found.head ?? 0
+    const isShort = head < before
+    const values = row ? `set "currentHead" to ${head}${isShort ? ' and "backendId" to a new id (clients then begin anew)' : ''}` : `insert the store's id, ${head} and a new backend id`
+    const mend = `${values} in the object's "context_7" (dashboard, Data Studio)`
+    return this.refusal(
+      `the object's context says that the log ends at ${before}, but ${found.place} ${found.head === undefined ? 'is not there' : `ends at ${head}`}`,
+      isShort
+        ? `check STORAGE; if that is right, bring back the events after ${head} (D1: Time Travel), or, to go on without them, ${mend}`
+        : `look at the events after ${before}: if they are this store's, ${mend}; if a push that failed has left them, delete them; if they are another store's, open that one first`,
+    )
+  }
+
+  private refusal(what: string, how: string): StorageFailure {
     return unavailable(`store ${JSON.stringify(this.storeId)} is not served, to lose nothing: ${what}. To resolve it, ${how}.`)
   }
 }
