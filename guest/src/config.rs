@@ -77,8 +77,11 @@ impl Environment {
 /// The configuration, checked.
 #[derive(Clone)]
 pub struct Config {
-    /// `ENVIRONMENT`; unset means production, so that forgetting it is safe.
+    /// `ENVIRONMENT`; unset or unknown means production, so that forgetting
+    /// it is safe.
     pub environment: Environment,
+    /// What `ENVIRONMENT` holds, if it is neither of the two.
+    pub environment_unknown: Option<String>,
     /// Whether a token is required: `REQUIRE_AUTH`, and production always.
     pub auth_required: bool,
     /// `JWT_SECRET`: present whenever tokens are required.
@@ -102,11 +105,14 @@ impl Config {
     /// # Errors
     /// The first variable that cannot be worked with.
     pub fn read(system: &mut impl System) -> Result<Self, ConfigError> {
-        let environment = match system.env("ENVIRONMENT").as_deref() {
+        let named = system.env("ENVIRONMENT");
+        let environment = match named.as_deref() {
             Some("development") => Environment::Development,
             // Unknown ones too: a typing error must not open the door.
             _ => Environment::Production,
         };
+        let environment_unknown =
+            named.filter(|name| !matches!(name.as_str(), "development" | "production"));
         let production = environment == Environment::Production;
         let auth_required = boolean(system, "REQUIRE_AUTH")? || production;
         let grace_period_seconds = match system.env("GRACE_PERIOD_SECONDS") {
@@ -126,6 +132,7 @@ impl Config {
         }
         Ok(Self {
             environment,
+            environment_unknown,
             auth_required,
             jwt_secret,
             grace_period_seconds,
@@ -157,6 +164,11 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        if let Some(name) = &self.environment_unknown {
+            warnings.push(format!(
+                "ENVIRONMENT is `{name}`, which is neither `development` nor `production`: taken for `production`."
+            ));
+        }
         if self.environment == Environment::Development {
             warnings.push(
                 "ENVIRONMENT is `development`: do not serve real users with it. Set ENVIRONMENT=production and JWT_SECRET for that."

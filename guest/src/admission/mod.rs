@@ -122,7 +122,7 @@ pub fn admit(
     request: &Request,
 ) -> Verdict {
     let origin = request.header("origin");
-    if let Some(response) = reserved(request) {
+    if let Some(response) = reserved(request, config.is_ok()) {
         return Verdict::Respond(response);
     }
     let config = match config {
@@ -381,13 +381,17 @@ fn secrets_equal(given: &Value, expected: &str) -> bool {
         .is_some_and(|given| given.as_bytes().ct_eq(expected.as_bytes()).into())
 }
 
-fn reserved(request: &Request) -> Option<Response> {
+fn reserved(request: &Request, is_configured: bool) -> Option<Response> {
     let first = request.path.trim_start_matches('/').split('/').next()?;
     let first = percent_decode_str(first).decode_utf8_lossy();
     if !RESERVED.contains(&first.as_ref()) {
         return None;
     }
     let answer = match (request.path.as_str(), request.method.as_str()) {
+        ("/readyz", "GET" | "HEAD") if !is_configured => refusal_response(
+            &Refused::new(Code::AuthServiceError, MISCONFIGURED),
+            Vec::new(),
+        ),
         ("/healthz" | "/readyz", "GET" | "HEAD") => text(200, Vec::new(), "ok\n".to_owned()),
         ("/healthz" | "/readyz", _) => refusal_response(
             &Refused::new(Code::MethodNotAllowed, "Only GET is answered here."),
