@@ -54,13 +54,9 @@ export class Subscribers {
     private readonly env: Env,
     private readonly told: Told,
   ) {
-    storage.sql.exec(`CREATE TABLE IF NOT EXISTS "syncline_subscribers" (
-      "id" integer primary key,
-      "binding" text not null,
-      "objectId" text not null,
-      "attachment" text not null,
-      UNIQUE ("binding", "objectId")
-    ) STRICT`)
+    // Only looked for: a call that is refused stores nothing (I6).
+    const tables = storage.sql.exec(`SELECT 1 FROM sqlite_master WHERE name = 'syncline_subscribers'`).toArray()
+    if (tables.length === 0) return
     for (const row of storage.sql.exec(`SELECT "id", "binding", "objectId", "attachment" FROM "syncline_subscribers"`)) {
       this.add(Number(row.id), String(row.binding), String(row.objectId), String(row.attachment))
     }
@@ -72,8 +68,10 @@ export class Subscribers {
     if (typeof stub === 'string') return stub
     const known = [...this.all.values()].find((it) => it.binding === binding && it.objectId === objectId)
     if (known) {
-      Object.assign(known, { waiting: [], waitingBytes: 0, hold, failures: 0 })
+      // Beside a call that may hang: nobody waits for what it would take.
       known.generation++
+      known.waiting = []
+      this.add(known.id, binding, objectId, known.attachment).hold = hold
       return known.id
     }
     if (this.all.size >= SUBSCRIBERS_MAX) return 'unsupported'
@@ -91,6 +89,13 @@ export class Subscribers {
     const subscriber = this.all.get(id)
     if (!subscriber) return
     subscriber.attachment = attachment
+    this.storage.sql.exec(`CREATE TABLE IF NOT EXISTS "syncline_subscribers" (
+      "id" integer primary key,
+      "binding" text not null,
+      "objectId" text not null,
+      "attachment" text not null,
+      UNIQUE ("binding", "objectId")
+    ) STRICT`)
     this.storage.sql.exec(
       `INSERT OR REPLACE INTO "syncline_subscribers" ("id", "binding", "objectId", "attachment") VALUES (?, ?, ?, ?)`,
       id,
@@ -120,6 +125,7 @@ export class Subscribers {
     subscriber.generation++
     subscriber.waiting = []
     this.all.delete(id)
+    if (subscriber.attachment === '') return
     this.storage.sql.exec(`DELETE FROM "syncline_subscribers" WHERE "id" = ?`, id)
   }
 
@@ -136,9 +142,8 @@ export class Subscribers {
   private async call(subscriber: Subscriber): Promise<void> {
     subscriber.isCalling = true
     for (;;) {
-      const { generation, hold } = subscriber
-      await hold
-      const [frame] = subscriber.waiting
+      await subscriber.hold
+      const { generation, waiting: [frame] } = subscriber
       if (frame === undefined) break
       try {
         const stub = this.stub(subscriber.binding, subscriber.objectId)

@@ -48,6 +48,12 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
     }),
     upgrade,
   })
+  // Before all that a token could say (PROTOCOL.md, “Admission”).
+  if (gateway.misconfigured !== undefined && (verdict.tag !== 'respond' || isReady(url, verdict.val))) {
+    if (upgrade) return closed(1013, 'AUTH_SERVICE_ERROR')
+    const headers = verdict.tag === 'enter' ? verdict.val.responseHeaders : verdict.tag === 'refuse' ? verdict.val.headers : []
+    return respond(await gateway.refuse({ ...MISCONFIGURED, headers }, await readOrNothing(request)))
+  }
   switch (verdict.tag) {
     case 'respond':
       return respond(verdict.val)
@@ -59,9 +65,6 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
       const admission = verdict.val
       const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) =>
         respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
-      if (gateway.misconfigured !== undefined) {
-        return upgrade ? closed(1013, 'AUTH_SERVICE_ERROR') : refuse(MISCONFIGURED, await readOrNothing(request))
-      }
       const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(admission.storeId))
       if (upgrade) return await room.fetch(toRoom(admission, undefined))
       const body = await read(request, BODY_BYTES_MAX)
@@ -74,6 +77,10 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
       }
     }
   }
+}
+
+function isReady({ pathname }: URL, { status }: GuestResponse): boolean {
+  return pathname === '/readyz' && status === 200
 }
 
 const UNAVAILABLE = {

@@ -3,10 +3,12 @@
 // (`context_7`, `@livestore/sync-cf` 0.4.0, `src/cf-worker/do/layer.ts`), also
 // when the log itself is in D1; 0.3.1 keeps `currentHead` as a key instead.
 //
-// The log is what counts: the context follows each commit and is repaired
-// when a room wakes. But a log that Syncline has not made or taken over yet
-// is taken over only if the context names this store and the log ends at its
-// head: two stores' logs can share a name in one D1 database.
+// The log is what counts: the context follows each commit, and one that is
+// behind is repaired when a room wakes. One that is ahead followed another
+// log: STORAGE was switched, or events are gone. And a log that Syncline has
+// not made or taken over yet is taken over only if the context names this
+// store and the log ends at its head: two stores' logs can share a name in
+// one D1 database.
 
 import { type LogInfo, type StorageFailure, unavailable } from './event-log.js'
 
@@ -59,7 +61,6 @@ export class Context {
         throw this.refusal(`${found.place} is this store's log, but the object has no context that holds its backend id`,
           'bring back the Durable Objects that it was written with (the same Worker and class), or delete the table and its row in "syncline_stores" to begin anew')
       }
-      // A commit comes first, then the context; one that is ahead is another log's.
       if (row.currentHead > head) throw this.difference(found, row.currentHead, row)
     } else {
       const before = this.names

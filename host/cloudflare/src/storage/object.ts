@@ -1,5 +1,5 @@
 // A log in its Durable Object's own SQLite (`STORAGE=do-sqlite`). It answers
-// at once, so the guest runs without waiting; each turn is one transaction.
+// at once, so the guest runs without waiting.
 
 import { Context } from './context.js'
 import {
@@ -27,6 +27,8 @@ import {
 export class ObjectLog {
   /** The log once it is open. Forgotten when a turn is undone. */
   private log: { table: string; context: Context } | undefined
+  /** The head before the turn under way appended, if it has. */
+  private headBefore: number | undefined
 
   constructor(
     private readonly storage: DurableObjectStorage,
@@ -43,6 +45,7 @@ export class ObjectLog {
       const { table, context } = this.opened
       const head = this.head(table)
       if (head !== Number(expectedHead)) throw new StorageFailure({ tag: 'conflict', val: BigInt(head) })
+      this.headBefore ??= head
       // Whole or not at all, whatever becomes of the turn (I2).
       this.storage.transactionSync(() => {
         for (let at = 0; at < batch.length; at += ROWS_PER_STATEMENT) {
@@ -90,13 +93,33 @@ export class ObjectLog {
     })
   }
 
-  /** A turn's transaction: what it stored is undone when it fails. */
+  /**
+   * A turn: what it appended is undone when it fails. By hand, since most
+   * turns store nothing, and would pay for a transaction all the same. A
+   * reset stays: it was asked for.
+   */
   turn<T>(turn: () => T): T {
+    this.headBefore = undefined
     try {
-      return this.storage.transactionSync(turn)
+      return turn()
     } catch (error) {
-      this.log = undefined
+      this.undo()
       throw error
+    }
+  }
+
+  private undo(): void {
+    const { log, headBefore } = this
+    this.log = undefined
+    if (!log || headBefore === undefined) return
+    try {
+      this.storage.transactionSync(() => {
+        this.storage.sql.exec(`DELETE FROM ${log.table} WHERE "seqNum" > ?`, headBefore)
+        log.context.follow(headBefore)
+      })
+    } catch (error) {
+      // Then it is stored and was never acknowledged, as after a crash.
+      console.error(`a failed turn's events cannot be taken back: ${String(error)}`)
     }
   }
 
