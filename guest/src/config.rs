@@ -21,10 +21,17 @@ const GRACE_PERIOD_SECONDS_DEFAULT: u64 = 86_400;
 /// The longest grace: ten years. Beyond it, a typing error is likelier.
 const GRACE_PERIOD_SECONDS_MAX: u64 = 315_360_000;
 
+/// Set by a host that cannot work with its own configuration (a binding that
+/// is missing): then nobody is served, in the forms that clients understand.
+const HOST_MISCONFIGURED: &str = "HOST_MISCONFIGURED";
+
 /// A variable that cannot be worked with. The text says what to do and never
 /// holds the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
+    /// What the host found wrong with its own configuration, in its words.
+    #[error("{0}")]
+    Host(String),
     /// A variable that is not a truth value.
     #[error("{name} is `{value}`: set it to `true` or `false`")]
     Boolean {
@@ -105,6 +112,9 @@ impl Config {
     /// # Errors
     /// The first variable that cannot be worked with.
     pub fn read(system: &mut impl System) -> Result<Self, ConfigError> {
+        if let Some(words) = system.env(HOST_MISCONFIGURED) {
+            return Err(ConfigError::Host(words));
+        }
         let named = system.env("ENVIRONMENT");
         let environment = match named.as_deref() {
             Some("development") => Environment::Development,

@@ -13,21 +13,34 @@ export type { Admission, Refusal, GuestResponse, Verdict }
 /** Instances kept for the next request: more are made when they are needed. */
 const POOLED_MAX = 8
 
+/** Tells the guest what the shim itself cannot work with (guest/src/config.rs). */
+const HOST_MISCONFIGURED = 'HOST_MISCONFIGURED'
+
 /** Admission. */
 export class Gateway {
   /** The headers that admission looks at. */
   readonly headersRead: string[]
-  /** Why nobody can be served, for the log; it names the variable or binding. */
-  readonly misconfigured: string | undefined
+  private readonly variables: Array<[string, string]>
   private readonly pool: Instance[] = []
+  private static shared: Gateway | undefined
 
-  constructor(private readonly env: Env) {
-    const instance = this.instantiate()
-    this.headersRead = instance.gateway.headersRead()
-    this.misconfigured = this.check(instance)
-    this.pool.push(instance)
+  /** The isolate's gateway. Its bindings are the same for all that it runs. */
+  static of(env: Env): Gateway {
+    Gateway.shared ??= new Gateway(env)
+    return Gateway.shared
   }
 
+  private constructor(private readonly env: Env) {
+    this.variables = variables(env)
+    const instance = this.instantiate()
+    this.headersRead = instance.gateway.headersRead()
+    const fault = this.check(instance)
+    if (fault === undefined) this.pool.push(instance)
+    // Whoever asks is told by the guest, which logs what is wrong each time.
+    else this.variables.push([HOST_MISCONFIGURED, fault])
+  }
+
+  /** What is wrong with the configuration: it names the variable or binding. */
   private check({ gateway }: Instance): string | undefined {
     try {
       const summary = gateway.check()
@@ -67,7 +80,7 @@ export class Gateway {
   }
 
   private instantiate(): Instance {
-    return new Instance('waiting', variables(this.env), {
+    return new Instance('waiting', this.variables, {
       ...NO_ROOM,
       claims: claims(this.env.WORKSPACE_CLAIMS_VERSION),
     })

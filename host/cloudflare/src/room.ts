@@ -8,7 +8,7 @@ import { admissionOf } from './admission.js'
 import { fromJson, toJson } from './calls.js'
 import type { Env } from './configuration.js'
 import type { Peers } from './component/connections.js'
-import { Gateway } from './gateway.js'
+import { Gateway, type Refusal } from './gateway.js'
 import { Sockets } from './sockets.js'
 import { Subscribers } from './subscribers.js'
 import { Overloaded, Turns } from './turns.js'
@@ -28,6 +28,13 @@ const SETTLING_MS = 200
 const FAULT = { code: 1011, reason: 'INTERNAL' }
 const OVERLOADED = { code: 1013, reason: 'OVERLOADED' }
 const TOO_MANY = { code: 1013, reason: 'TOO_MANY_CONNECTIONS' }
+
+/** What a call is told that means another store (PROTOCOL.md, “Error codes”). */
+const STORE_MISMATCH = {
+  status: 403,
+  code: 'STORE_MISMATCH',
+  message: 'The `storeId` is not the one of the object that was called.',
+}
 
 /** A room. */
 export class WebSocketServer extends DurableObject<Env> implements Peers {
@@ -65,8 +72,9 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   /** A call by another Durable Object (`SyncDoRpc`). */
   async rpc(payload: Uint8Array): Promise<Uint8Array | ReadableStream<Uint8Array>> {
     const body = toJson(payload) ?? new TextEncoder().encode('[]')
-    // Whatever an instance is for, it can answer for the gateway.
-    const gateway = new Gateway(this.env)
+    const gateway = Gateway.of(this.env)
+    const refuse = async (refusal: Omit<Refusal, 'headers'>) =>
+      fromJson((await gateway.refuse({ ...refusal, headers: [] }, body)).body)
     let admission: Admission
     try {
       admission = gateway.admitCall(body)
@@ -75,9 +83,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
       return fromJson(error)
     }
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
-      const refused = { status: 403, code: 'STORE_MISMATCH', message: 'The `storeId` is not the one of the object that was called.', headers: [] }
-      const { body: answer } = await gateway.refuse(refused, body)
-      return fromJson(answer)
+      return refuse(STORE_MISMATCH)
     }
     const turns = this.enter(admission.storeId)
     let taken = () => {}

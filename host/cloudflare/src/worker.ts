@@ -22,15 +22,9 @@ const REFUSED_BODY_BYTES_MAX = 4 * 1024 * 1024
 /** How long a client is told to wait after a room's fault. */
 const RETRY_AFTER_MS = 1_000n
 
-let gateway: Gateway | undefined
-
 export default {
   async fetch(request, env) {
-    gateway ??= new Gateway(env)
-    if (gateway.misconfigured !== undefined) {
-      // Each time: whoever looks at the log now has to see it.
-      console.error(`Syncline is not configured correctly: ${gateway.misconfigured}`)
-    }
+    const gateway = Gateway.of(env)
     return oversized(request) ?? (await serve(gateway, request, env))
   },
 } satisfies ExportedHandler<Env>
@@ -48,12 +42,6 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
     }),
     upgrade,
   })
-  // Before all that a token could say (PROTOCOL.md, “Admission”).
-  if (gateway.misconfigured !== undefined && (verdict.tag !== 'respond' || isReady(url, verdict.val))) {
-    if (upgrade) return closed(1013, 'AUTH_SERVICE_ERROR')
-    const headers = verdict.tag === 'enter' ? verdict.val.responseHeaders : verdict.tag === 'refuse' ? verdict.val.headers : []
-    return respond(await gateway.refuse({ ...MISCONFIGURED, headers }, await readOrNothing(request)))
-  }
   switch (verdict.tag) {
     case 'respond':
       return respond(verdict.val)
@@ -79,21 +67,10 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
   }
 }
 
-function isReady({ pathname }: URL, { status }: GuestResponse): boolean {
-  return pathname === '/readyz' && status === 200
-}
-
 const UNAVAILABLE = {
   status: 503,
   code: 'UNAVAILABLE',
   message: 'The server failed at this request; nothing was stored. Try again.',
-  retryAfterMs: RETRY_AFTER_MS,
-}
-
-const MISCONFIGURED = {
-  status: 503,
-  code: 'AUTH_SERVICE_ERROR',
-  message: 'The server is not configured correctly. Its log says more.',
   retryAfterMs: RETRY_AFTER_MS,
 }
 
@@ -110,10 +87,6 @@ function closed(code: number, reason: string): Response {
   server.accept()
   server.close(code, reason)
   return new Response(null, { status: 101, webSocket: client })
-}
-
-async function readOrNothing(request: Request): Promise<Uint8Array> {
-  return (await read(request, REFUSED_BODY_BYTES_MAX)) ?? new Uint8Array()
 }
 
 /** A body within a limit; `undefined` beyond it. */

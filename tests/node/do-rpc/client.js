@@ -19,6 +19,8 @@ export class ClientObject extends DurableObject {
   born = Date.now()
   updates = []
   callback = 'ok'
+  /** Callbacks that hang, until the mode is another. */
+  released = []
   raw = false
 
   /** The store is opened by the first command that needs it, as an app would. */
@@ -44,7 +46,7 @@ export class ClientObject extends DurableObject {
     put({ kind: 'callback', object: this.name, mode: this.callback, json: payload })
     this.updates.push(payload)
     if (this.callback === 'throw') throw new Error('this callback throws')
-    if (this.callback === 'hang') await new Promise(() => {})
+    while (this.callback === 'hang') await new Promise((resolve) => this.released.push(resolve))
     // LiveStore's mailboxes are found by request id alone, in the whole isolate:
     // the made-up ids of raw requests would reach other objects' stores.
     if (!this.raw) await handleSyncUpdateRpc(payload)
@@ -114,13 +116,15 @@ export class ClientObject extends DurableObject {
       const bytes = hex === undefined ? pack(send, { records }) : Uint8Array.from(Buffer.from(hex, 'hex'))
       return callRaw(recorded(this.sync(storeId), this.name), bytes)
     },
-    object: async () => ({
+    object: async (_body, _client, storeId) => ({
       born: this.born,
+      sync: this.sync(storeId).id.toString(),
       callerContext: { bindingName: BINDING_NAME, durableObjectId: this.ctx.id.toString() },
     }),
     updates: async () => ({ updates: this.updates }),
     callback: async ({ mode }) => {
       this.callback = mode
+      for (const release of this.released.splice(0)) release()
       return {}
     },
   }

@@ -1,0 +1,74 @@
+// The product's Worker, with a way to look at its rooms and to break them
+// (`tests/hibernation`). All that is under test is the product's; what is
+// here watches from outside, or fails in the place of what is below it.
+//
+//   /__probe?storeId=S            which instance serves S (this wakes it)
+//   /__probe/id?storeId=S         the object's id (this does not)
+//   /__probe/arm?storeId=S&fault=F  one fault to come, of faults.ts
+
+import { WebSocketServer as Room } from '../../../host/cloudflare/src/room.js'
+import type { Env } from '../../../host/cloudflare/src/configuration.js'
+import product from '../../../host/cloudflare/src/worker.js'
+import { arm, breakDatabase, breakSql, type Fault } from './faults.js'
+
+/** What is kept of each event, in characters, and of how many. */
+const HEARD_CHARS = 200
+const HEARD_EVENTS_MAX = 50
+
+/** A room that says which incarnation it is, and what has woken it. */
+export class WebSocketServer extends Room {
+  private readonly instance = crypto.randomUUID()
+  /** What the runtime told this instance, oldest first. */
+  private readonly heard: string[] = []
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    const storeId = () => ctx.storage.kv.get<string>('syncline:store') ?? ''
+    super(ctx, env.DB ? { ...env, DB: breakDatabase(env.DB, storeId) } : env)
+    breakSql(ctx.storage.sql, storeId)
+  }
+
+  /** Not an event of the room's, but it wakes the object like one. */
+  probe() {
+    return { instance: this.instance, heard: this.heard }
+  }
+
+  /** The next fault of this store. */
+  arm(storeId: string, fault: Fault): void {
+    arm(storeId, fault)
+  }
+
+  override async fetch(request: Request): Promise<Response> {
+    this.hear('fetch')
+    return await super.fetch(request)
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    this.hear(typeof message === 'string' ? message : 'binary')
+    await super.webSocketMessage(socket, message)
+  }
+
+  override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
+    this.hear(`close ${code}`)
+    await super.webSocketClose(socket, code)
+  }
+
+  private hear(event: string): void {
+    if (this.heard.length < HEARD_EVENTS_MAX) this.heard.push(event.slice(0, HEARD_CHARS))
+  }
+}
+
+export default {
+  async fetch(request, env) {
+    const { pathname, searchParams } = new URL(request.url)
+    if (!pathname.startsWith('/__probe')) return await product.fetch(request, env)
+    const storeId = searchParams.get('storeId') ?? ''
+    const id = env.WEBSOCKET_SERVER.idFromName(storeId)
+    if (pathname === '/__probe/id') return new Response(id.toString())
+    const room = env.WEBSOCKET_SERVER.get(id) as unknown as DurableObjectStub<WebSocketServer>
+    if (pathname === '/__probe/arm') {
+      await room.arm(storeId, JSON.parse(searchParams.get('fault') ?? '') as Fault)
+      return new Response('armed')
+    }
+    return Response.json(await room.probe())
+  },
+} satisfies ExportedHandler<Env>

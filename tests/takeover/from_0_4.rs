@@ -1,0 +1,93 @@
+//! From the original server, 0.4.0, to Syncline and back, on both storages.
+
+use serde_json::{Value, json};
+use syncline_tests::rpc::{event, events};
+use syncline_tests::server::Server;
+use syncline_tests::workerd::Storage;
+
+use crate::app::App;
+use crate::deployment::{Deployment, Program};
+use crate::log::{Log, assert_head, many_shapes, push};
+
+/// The app's store, and one that raw clients fill with what apps could.
+const APP: &str = "an-app";
+const RAW: &str = "raw_Store";
+
+#[test]
+fn i8_a_0_4_deployment_on_object_sqlite_becomes_synclines_and_goes_back() {
+    there_and_back(Storage::ObjectSqlite);
+}
+
+#[test]
+fn i8_a_0_4_deployment_on_d1_becomes_synclines_and_goes_back() {
+    there_and_back(Storage::D1);
+}
+
+fn there_and_back(storage: Storage) {
+    let deployment = Deployment::new();
+    let original = Program::Original040(storage);
+    let syncline = Program::Syncline(storage);
+    let app = App::of(APP);
+
+    let (of_app, raw) = deployment.run(original, |server| {
+        push(server, APP, &events(1, 30));
+        let mut running = app.start(server);
+        running.wait_until_at(30);
+        running.commit("first");
+        running.wait_until_at(31);
+        assert!(running.tap.has_heard("\"todo 1\""));
+        running.stop();
+        let batch = many_shapes(1);
+        let raw = push(server, RAW, &batch);
+        assert_eq!(raw.events(), batch);
+        (Log::pull(server, APP), raw)
+    });
+    let (of_app, raw) = deployment.run(syncline, |server| {
+        takes_over(server, &app, "second", &of_app, &raw)
+    });
+    let (of_app, raw) = deployment.run(original, |server| {
+        takes_over(server, &app, "third", &of_app, &raw)
+    });
+    deployment.run(syncline, |server| {
+        takes_over(server, &app, "fourth", &of_app, &raw)
+    });
+    assert_eq!(deployment.context(APP), (34, of_app.backend_id));
+}
+
+/// Sees a server take over: nothing has changed, and what comes next lands.
+fn takes_over(server: &Server, app: &App, todo: &str, of_app: &Log, raw: &Log) -> (Log, Log) {
+    // The app goes on from its cursor.
+    let mut running = app.start(server);
+    assert_eq!(running.head(), of_app.head());
+    running.commit(todo);
+    running.wait_until_at(of_app.head() + 1);
+    assert!(running.tap.has_heard(&format!("todo {todo}")));
+    for item in &of_app.items {
+        let title = item["eventEncoded"]["args"]["title"].as_str().unwrap();
+        let pulled_twice = running.tap.has_heard(&format!("\"{title}\""));
+        assert!(!pulled_twice, "the app had {title}");
+    }
+    let of_client = running.log();
+    running.stop();
+    let now = Log::pull(server, APP);
+    let session = now.events().last().unwrap()["sessionId"].clone();
+    let mut committed = event(of_app.head() + 1);
+    committed["args"] = json!({"id": todo, "title": format!("todo {todo}")});
+    committed["clientId"] = json!("app");
+    committed["sessionId"] = session;
+    now.assert_continues(of_app, &[committed]);
+    let without_session = |mut event: Value| {
+        event.as_object_mut().unwrap().shift_remove("sessionId");
+        event
+    };
+    let on_server: Vec<_> = now.events().into_iter().map(without_session).collect();
+    assert_eq!(of_client, on_server);
+
+    // So do clients of every store.
+    Log::pull(server, RAW).assert_continues(raw, &[]);
+    assert_head(server, RAW, raw.head());
+    let batch = many_shapes(raw.head() + 1);
+    let longer = push(server, RAW, &batch);
+    longer.assert_continues(raw, &batch);
+    (now, longer)
+}
