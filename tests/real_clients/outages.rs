@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use syncline_tests::cell::Cell::{self, WasmtimeDrowsy, WasmtimeSqlite};
+use syncline_tests::cell::Cell::{
+    self, CloudflareD1, CloudflareSqlite, WasmtimeDrowsy, WasmtimeSqlite,
+};
 use syncline_tests::profile::Profile;
 use syncline_tests::rpc::ws_url;
 use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::Socket;
+use syncline_tests::workerd::Worker;
 
 use crate::client::{Client, todos};
 use crate::fleet::{self, Fleet};
@@ -18,6 +21,8 @@ use crate::{Matrix, Scenario, scenarios};
 const SERVERS: Matrix = &[
     (WasmtimeSqlite, fleet::UNMIXED),
     (WasmtimeDrowsy, &[fleet::MIXED]),
+    (CloudflareSqlite, &[fleet::WS_040]),
+    (CloudflareD1, &[fleet::WS_040]),
 ];
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -33,21 +38,38 @@ const OUTAGES: usize = 2;
 
 /// A server of this scenario alone.
 struct OwnServer {
-    syncline: Syncline,
+    host: Host,
     server: Server,
+}
+
+/// What runs it.
+enum Host {
+    Wasmtime(Syncline),
+    Workerd(Box<Worker>),
 }
 
 impl OwnServer {
     fn start(cell: Cell) -> Self {
-        let syncline = cell.syncline(Profile::Open).expect("a Syncline");
-        let server = syncline.start().expect("the server starts");
-        Self { syncline, server }
+        let worker = cell.worker(Profile::Open).expect("it builds");
+        let (host, server) = match worker {
+            Some(worker) => {
+                let server = worker.start();
+                (Host::Workerd(Box::new(worker)), server)
+            }
+            None => {
+                let syncline = cell.syncline(Profile::Open).expect("a Syncline");
+                let server = syncline.start();
+                (Host::Wasmtime(syncline), server)
+            }
+        };
+        let server = server.expect("the server starts");
+        Self { host, server }
     }
 
-    /// Kills it as a power cut would.
+    /// Kills it as a power cut would, with all that it has started.
     fn kill(&mut self) {
         let mut process = self.server.process.take().expect("it runs");
-        process.kill().expect("it dies");
+        process.kill_group().expect("it dies");
     }
 
     /// Asks it to stop, and waits until it has. This socket is closed first.
@@ -63,10 +85,15 @@ impl OwnServer {
     fn start_again(&mut self) {
         let dir = self.server.dir.as_ref().expect("its directory").path();
         let address = self.server.url.trim_start_matches("http://");
-        let (process, url) = self
-            .syncline
-            .serve(dir, address)
-            .expect("the server starts again");
+        let (process, url) = match &self.host {
+            Host::Wasmtime(syncline) => syncline.serve(dir, address).expect("it starts again"),
+            Host::Workerd(worker) => {
+                let (_, port) = address.rsplit_once(':').expect("an address with a port");
+                let server = worker.start_on(port.parse().expect("a port"), dir);
+                let server = server.expect("it starts again");
+                (server.process.expect("it runs"), server.url)
+            }
+        };
         assert_eq!(url, self.server.url);
         self.server.process = Some(process);
     }

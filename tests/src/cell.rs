@@ -117,6 +117,19 @@ impl Cell {
         Some(syncline)
     }
 
+    /// How the cell runs Syncline on workerd; `None` when it does not.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn worker(self, profile: Profile) -> Result<Option<Worker>> {
+        let storage = match self {
+            Self::CloudflareSqlite => Storage::ObjectSqlite,
+            Self::CloudflareD1 => Storage::D1,
+            _ => return Ok(None),
+        };
+        Worker::syncline(storage, profile).map(Some)
+    }
+
     fn start(self, profile: Profile) -> Result<Server> {
         match self {
             Self::WasmtimeMemory | Self::WasmtimeSqlite | Self::WasmtimeDrowsy => {
@@ -126,8 +139,13 @@ impl Cell {
                     Profile::Auth => syncline.start_with_claims(),
                 }
             }
-            Self::CloudflareSqlite => start_worker(Storage::ObjectSqlite, profile),
-            Self::CloudflareD1 => start_worker(Storage::D1, profile),
+            Self::CloudflareSqlite | Self::CloudflareD1 => {
+                let worker = self.worker(profile)?.context("a Worker")?;
+                match profile {
+                    Profile::Open => worker.start(),
+                    Profile::Auth => worker.start_with_claims(),
+                }
+            }
             Self::Original040 => start_original(LiveStore::V040),
             Self::Original031 => start_original(LiveStore::V031),
             Self::Url => Ok(Server {
@@ -139,14 +157,6 @@ impl Cell {
                 is_original: false,
             }),
         }
-    }
-}
-
-fn start_worker(storage: Storage, profile: Profile) -> Result<Server> {
-    let worker = Worker::syncline(storage, profile)?;
-    match profile {
-        Profile::Open => worker.start(),
-        Profile::Auth => worker.start_with_claims(),
     }
 }
 

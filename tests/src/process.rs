@@ -98,6 +98,19 @@ impl Process {
     /// When it does not go.
     pub fn kill(&mut self) -> Result<()> {
         self.signal("KILL");
+        self.killed()
+    }
+
+    /// The same with all that it has started.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn kill_group(&mut self) -> Result<()> {
+        signal("KILL", &format!("-{}", self.child.id()));
+        self.killed()
+    }
+
+    fn killed(&mut self) -> Result<()> {
         let status = self.wait(Duration::from_secs(10))?;
         assert!(status.signal().is_some(), "it was killed: {status}");
         Ok(())

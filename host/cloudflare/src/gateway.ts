@@ -48,10 +48,10 @@ export class Gateway {
       for (const warning of summary.warnings) console.warn(warning)
       return undefined
     } catch (error) {
-      // The guest's error is a text; traps and the like are thrown on.
-      if (typeof error === 'string') return error
-      if (error instanceof ConfigurationError) return error.message
-      throw error
+      const words = error instanceof ConfigurationError ? error.message : guestError(error)
+      // Traps and the like.
+      if (words === undefined) throw error
+      return words
     }
   }
 
@@ -60,10 +60,16 @@ export class Gateway {
     return this.with(async ({ gateway }) => await gateway.admit(request))
   }
 
-  /** Decides on a call by another Durable Object; throws what to answer. */
-  admitCall(body: Uint8Array): Admission {
+  /** Decides on a call by another Durable Object: lets it in, or answers. */
+  admitCall(body: Uint8Array): { admission: Admission } | { answer: string } {
     const instance = this.pool[0] ?? this.instantiate()
-    return instance.gateway.admitCall(body)
+    try {
+      return { admission: instance.gateway.admitCall(body) }
+    } catch (error) {
+      const answer = guestError(error)
+      if (answer === undefined) throw error
+      return { answer }
+    }
   }
 
   /** The answer to a refused HTTP request. */
@@ -85,6 +91,12 @@ export class Gateway {
       claims: claims(this.env.WORKSPACE_CLAIMS_VERSION),
     })
   }
+}
+
+/** The text that a guest's function failed with; `undefined` for a trap. */
+function guestError(error: unknown): string | undefined {
+  const { payload } = Object(error) as { payload?: unknown }
+  return typeof payload === 'string' ? payload : undefined
 }
 
 const unavailable = () => {

@@ -75,13 +75,9 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const gateway = Gateway.of(this.env)
     const refuse = async (refusal: Omit<Refusal, 'headers'>) =>
       fromJson((await gateway.refuse({ ...refusal, headers: [] }, body)).body)
-    let admission: Admission
-    try {
-      admission = gateway.admitCall(body)
-    } catch (error) {
-      if (typeof error !== 'string') throw error
-      return fromJson(error)
-    }
+    const verdict = gateway.admitCall(body)
+    if ('answer' in verdict) return fromJson(verdict.answer)
+    const { admission } = verdict
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
       return refuse(STORE_MISMATCH)
     }

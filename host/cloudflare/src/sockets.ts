@@ -38,16 +38,16 @@ export class Sockets {
     for (const socket of ctx.getWebSockets()) {
       const id = Number(ctx.getTags(socket)[0])
       this.add(id, socket)
-      this.next = Math.max(this.next, id + 1)
+      this.next = Math.max(this.next, id)
     }
   }
 
   /** Takes a socket in; `undefined` when there are too many. */
   accept(socket: WebSocket): number | undefined {
     if (this.open.size >= SOCKETS_MAX) return undefined
+    while (this.open.has(this.next)) this.next = successor(this.next)
     const id = this.next
-    // Four billion connections of one object: begin anew, among few.
-    this.next = id >= 0x7fff_ffff ? 1 : id + 1
+    this.next = successor(id)
     this.ctx.acceptWebSocket(socket, [String(id)])
     this.add(id, socket)
     return id
@@ -138,4 +138,9 @@ export class Sockets {
     this.open.set(id, { socket, unheardBytes: 0, answered: 0 })
     this.ids.set(socket, id)
   }
+}
+
+/** Ids of sockets end where those of subscribers begin, and come round. */
+function successor(id: number): number {
+  return id >= 0x7fff_ffff ? 1 : id + 1
 }

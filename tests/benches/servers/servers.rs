@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use syncline_tests::npm;
 use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
 use syncline_tests::server::{LiveStore, Syncline};
@@ -69,13 +70,17 @@ impl Known {
                 }
                 .start()
             }
-            Self::CloudflareSqlite => Worker {
-                node_modules: root.join("host/cloudflare/node_modules"),
-                dir: root,
-                // Production, its default, would want tokens.
-                variables: &[("ENVIRONMENT", "development")],
+            Self::CloudflareSqlite => {
+                let package = root.join("host/cloudflare");
+                npm::install(&package)?;
+                Worker {
+                    dir: root,
+                    node_modules: package.join("node_modules"),
+                    // Production, its default, would want tokens.
+                    variables: &[("ENVIRONMENT", "development")],
+                }
+                .start()
             }
-            .start(),
             Self::WasmtimeSqlite => syncline("sqlite:data"),
             Self::WasmtimeMemory => syncline("memory"),
         }

@@ -47,11 +47,7 @@ impl Worker {
 
     fn bundle(&self, out: &Path, state: &Path) -> Result<()> {
         let wrangler = self.node_modules.join(".bin/wrangler");
-        ensure!(
-            wrangler.exists(),
-            "{} is missing: run `npm ci` in the folder of its node_modules",
-            wrangler.display()
-        );
+        ensure!(wrangler.exists(), "{} is missing", wrangler.display());
         let output = Command::new(&wrangler)
             .args(["deploy", "--dry-run", "--outdir"])
             .arg(out)
