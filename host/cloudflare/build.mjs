@@ -50,7 +50,7 @@ function installPackages() {
   const lock = readFileSync(join(here, 'package-lock.json'), 'utf8')
   const stamp = join(here, 'node_modules/.syncline-installed')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return
-  run('npm', ['ci', '--no-audit', '--no-fund'], here)
+  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], here)
   writeFileSync(stamp, lock)
 }
 

@@ -128,7 +128,10 @@ pub fn admit(
     let config = match config {
         Ok(config) => config,
         Err(error) => {
-            imports.log(Level::Error, &format!("Syncline is not configured correctly: {error}"));
+            imports.log(
+                Level::Error,
+                &format!("Syncline is not configured correctly: {error}"),
+            );
             let refused = Refused::new(Code::AuthServiceError, MISCONFIGURED);
             return refusal_verdict(request, refused, Vec::new());
         }
@@ -172,7 +175,10 @@ pub fn admit_call(
         refusal::call_body(code.as_str(), message, code.retry_after_ms(), body)
     };
     if let Err(error) = config {
-        imports.log(Level::Error, &format!("Syncline is not configured correctly: {error}"));
+        imports.log(
+            Level::Error,
+            &format!("Syncline is not configured correctly: {error}"),
+        );
         return Err(refused(Code::AuthServiceError, MISCONFIGURED));
     }
     let store_id = do_rpc::store_id(body).filter(|id| params::is_store_id(id));

@@ -130,12 +130,15 @@ pub fn json_body(code: &str, message: &str, retry_after_ms: Option<u64>) -> Stri
 /// (`@effect/rpc`, `RpcClient.layerProtocolHttp`); `{code, message}` otherwise.
 #[must_use]
 pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request: &[u8]) -> String {
-    let id = v4::readable_id(request).or_else(|| call_ids(request).next());
-    match id {
+    match v4::readable_id(request) {
         Some(id) => format!(
             "[{}]",
             v4::exit_unknown_error(&id, code, message, retry_after_ms)
         ),
+        // Another Durable Object's call.
+        None if call_ids(request).next().is_some() => {
+            call_body(code, message, retry_after_ms, request)
+        }
         None => json_body(code, message, retry_after_ms),
     }
 }

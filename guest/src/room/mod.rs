@@ -134,6 +134,7 @@ impl Room {
 
     /// The connection's outbox has room again.
     pub fn drained(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+        self.wake_subscribers(imports);
         self.page_v3(imports, id);
         self.write_attachments(imports);
     }

@@ -10,11 +10,23 @@ import { StorageFailure } from './storage/event-log.js'
 
 export type { Admission, Refusal, GuestResponse, Verdict }
 
+/** What a client is told whose room failed (PROTOCOL.md, “Error codes”). */
+export const UNAVAILABLE = {
+  status: 503,
+  code: 'UNAVAILABLE',
+  message: 'The server failed at this request; a push may have landed or not. Try again.',
+  retryAfterMs: 1_000n,
+}
+
 /** Instances kept for the next request: more are made when they are needed. */
 const POOLED_MAX = 8
 
 /** Tells the guest what the shim itself cannot work with (guest/src/config.rs). */
 const HOST_MISCONFIGURED = 'HOST_MISCONFIGURED'
+
+/** Instances at work at once: each takes more than a megabyte of an isolate's
+ * 128, and all of a deployment's clients come back at once. */
+const BORROWED_MAX = 24
 
 /** Admission. */
 export class Gateway {
@@ -22,6 +34,9 @@ export class Gateway {
   readonly headersRead: string[]
   private readonly variables: Array<[string, string]>
   private readonly pool: Instance[] = []
+  private borrowed = 0
+  /** Those who wait for an instance. */
+  private readonly waiting: Array<() => void> = []
   private static shared: Gateway | undefined
 
   /** The isolate's gateway. Its bindings are the same for all that it runs. */
@@ -57,32 +72,40 @@ export class Gateway {
 
   /** Decides on a request. */
   admit(request: GuestRequest): Promise<Verdict> {
-    return this.with(async ({ gateway }) => await gateway.admit(request))
+    return this.with(({ gateway }) => gateway.admit(request))
   }
 
   /** Decides on a call by another Durable Object: lets it in, or answers. */
-  admitCall(body: Uint8Array): { admission: Admission } | { answer: string } {
-    const instance = this.pool[0] ?? this.instantiate()
-    try {
-      return { admission: instance.gateway.admitCall(body) }
-    } catch (error) {
-      const answer = guestError(error)
-      if (answer === undefined) throw error
-      return { answer }
-    }
+  admitCall(body: Uint8Array): Promise<{ admission: Admission } | { answer: string }> {
+    return this.with(({ gateway }) => {
+      try {
+        return { admission: gateway.admitCall(body) }
+      } catch (error) {
+        const answer = guestError(error)
+        if (answer === undefined) throw error
+        return { answer }
+      }
+    })
   }
 
   /** The answer to a refused HTTP request. */
   refuse(refusal: Refusal, body: Uint8Array): Promise<GuestResponse> {
-    return this.with(async ({ gateway }) => gateway.refuse(refusal, body))
+    return this.with(({ gateway }) => gateway.refuse(refusal, body))
   }
 
   /** Borrows an instance. One that traps is not put back. */
-  private async with<T>(call: (instance: Instance) => Promise<T>): Promise<T> {
-    const instance = this.pool.pop() ?? this.instantiate()
-    const result = await call(instance)
-    if (this.pool.length < POOLED_MAX && !instance.isBloated) this.pool.push(instance)
-    return result
+  private async with<T>(call: (instance: Instance) => T | Promise<T>): Promise<T> {
+    while (this.borrowed >= BORROWED_MAX) await new Promise<void>((free) => this.waiting.push(free))
+    this.borrowed++
+    try {
+      const instance = this.pool.pop() ?? this.instantiate()
+      const result = await call(instance)
+      if (this.pool.length < POOLED_MAX && !instance.isBloated) this.pool.push(instance)
+      return result
+    } finally {
+      this.borrowed--
+      this.waiting.shift()?.()
+    }
   }
 
   private instantiate(): Instance {

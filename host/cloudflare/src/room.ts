@@ -3,26 +3,19 @@
 
 import { DurableObject } from 'cloudflare:workers'
 
-import type { Admission, Answer, Page } from '../generated/plain/interfaces/syncline-backend-room.js'
+import type { Admission } from '../generated/plain/interfaces/syncline-backend-room.js'
 import { admissionOf } from './admission.js'
+import { CallAnswer, pages } from './answers.js'
 import { fromJson, toJson } from './calls.js'
 import type { Env } from './configuration.js'
 import type { Peers } from './component/connections.js'
-import { Gateway, type Refusal } from './gateway.js'
+import { Gateway, type Refusal, UNAVAILABLE } from './gateway.js'
 import { Sockets } from './sockets.js'
 import { Subscribers } from './subscribers.js'
 import { Overloaded, Turns } from './turns.js'
 
 /** Where the object remembers which store it is: it cannot know by itself. */
 const STORE_ID = 'syncline:store'
-
-/**
- * How long a caller is left alone with the answer to its Pull, in
- * milliseconds, before it is called itself. 0.4.0 passes over a call that
- * comes before it has read the answer's end, and nobody sees that it did: its
- * log has a gap for ever (tried with 0.4.0).
- */
-const SETTLING_MS = 200
 
 /** Closes of the room's own making (PROTOCOL.md, “Close codes”). */
 const FAULT = { code: 1011, reason: 'INTERNAL' }
@@ -43,15 +36,13 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   private readonly sockets: Sockets
   private readonly subscribers: Subscribers
   private turns: Turns | undefined
-  /** Over when the call under way has taken its answer. */
-  private callTaken: Promise<void> = Promise.resolve()
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
     this.sockets = new Sockets(ctx)
     this.subscribers = new Subscribers(ctx.storage, env, {
-      delivered: (connection) => this.tell((room) => room.delivered(connection)),
-      closed: (connection) => this.tell((room) => room.closed(connection)),
+      delivered: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.delivered(connection) : undefined)),
+      closed: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.closed(connection) : undefined)),
     })
   }
 
@@ -63,7 +54,9 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     if (request.headers.get('upgrade') === 'websocket') return this.open(turns, admission)
     const body = await request.bytes()
     const answer = await turns.run(body.length, (room) => room.request(admission, body))
-    return new Response(this.stream(turns, answer, (page) => new TextEncoder().encode(page)), {
+    const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation))
+    const encoder = new TextEncoder()
+    return new Response(pages(answer, (page) => encoder.encode(page), next), {
       status: answer.status,
       headers: answer.headers,
     })
@@ -75,26 +68,32 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const gateway = Gateway.of(this.env)
     const refuse = async (refusal: Omit<Refusal, 'headers'>) =>
       fromJson((await gateway.refuse({ ...refusal, headers: [] }, body)).body)
-    const verdict = gateway.admitCall(body)
+    const verdict = await gateway.admitCall(body)
     if ('answer' in verdict) return fromJson(verdict.answer)
     const { admission } = verdict
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
       return refuse(STORE_MISMATCH)
     }
-    const turns = this.enter(admission.storeId)
-    let taken = () => {}
-    const hold = new Promise<void>((resolve) => {
-      taken = resolve
-    }).then(() => scheduler.wait(SETTLING_MS))
-    const answer = await turns.run(body.length, (room) => {
-      this.callTaken = hold
-      return room.request(admission, body)
-    })
-    if (answer.first.continuation === undefined) {
-      taken()
-      return fromJson(answer.first.body)
+    const { settled, ended } = new CallAnswer(this.ctx.storage)
+    try {
+      const turns = this.enter(admission.storeId)
+      const answer = await turns.run(body.length, (room) => room.request(admission, body), settled)
+      if (answer.first.continuation === undefined) {
+        ended(answer.first.body.length)
+        return fromJson(answer.first.body)
+      }
+      const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation), settled)
+      return pages(answer, fromJson, next, ended)
+    } catch {
+      // Were it thrown on, 0.4.0 would never push again. It was logged.
+      ended(0)
+      return refuse(UNAVAILABLE)
     }
-    return this.stream(turns, answer, fromJson, hold, taken)
+  }
+
+  /** Looks after subscribers for whom something waits. */
+  override async alarm(): Promise<void> {
+    for (const connection of this.subscribers.alarm()) this.tell((room) => room.drained(connection))
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -147,13 +146,20 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     return this.sockets.has(connection) || this.subscribers.has(connection)
   }
 
-  subscribe(binding: string, objectId: string) {
-    return this.subscribers.subscribe(binding, objectId, this.callTaken)
+  reserve(binding: string, objectId: string) {
+    return this.subscribers.reserve(binding, objectId)
+  }
+
+  subscribe(connection: number, hold: Promise<void>): void {
+    this.subscribers.subscribe(connection, hold)
+  }
+
+  isBusy(): boolean {
+    return this.subscribers.isBusy
   }
 
   notifyDrained(connection: number): void {
-    // Nothing tells when a socket's outbox has room; other turns come first.
-    void scheduler.wait(0).then(() => this.tell((room) => room.drained(connection)))
+    void this.sockets.roomFor(connection).then(() => this.tell((room) => room.drained(connection)))
   }
 
   private open(turns: Turns, admission: Admission): Response {
@@ -195,37 +201,6 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     }
   }
 
-  /** An answer, page by page: the next is asked for when one was taken. */
-  private stream(
-    turns: Turns,
-    { first }: Answer,
-    encode: (page: string) => Uint8Array,
-    hold = this.callTaken,
-    taken = () => {},
-  ): ReadableStream<Uint8Array> {
-    let page: Page | undefined = first
-    return new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          if (!page) {
-            controller.close()
-            return taken()
-          }
-          controller.enqueue(encode(page.body))
-          const { continuation } = page
-          page = undefined
-          if (continuation === undefined) return
-          page = await turns.run(continuation.length, (room) => {
-            this.callTaken = hold
-            return room.resume(continuation)
-          })
-        },
-        cancel: taken,
-      },
-      { highWaterMark: 0 },
-    )
-  }
-
   /** The turns of the room that a request was admitted to. */
   private enter(storeId: string): Turns {
     const known = this.ctx.storage.kv.get<string>(STORE_ID)
@@ -244,7 +219,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   private start(storeId: string): Turns {
     this.turns ??= new Turns(this.env, this.ctx.storage, storeId, this, () => {
       this.sockets.closeAll(FAULT.code, FAULT.reason)
-      this.subscribers.dropWaiting()
+      this.subscribers.startAgain()
     })
     return this.turns
   }

@@ -1,7 +1,8 @@
 // Subscribers: clients in other Durable Objects, which are called with what
 // is pushed (`syncUpdateRpc`, `@livestore/common-cf` 0.4.0,
 // `src/do-rpc/server.ts`). They are kept in the object's SQLite, since no
-// socket keeps them while the room sleeps.
+// socket keeps them while the room sleeps; what waits for them is not: it is
+// in the log, and their attachments say from where on.
 
 import type { SubscribeError } from '../generated/plain/interfaces/syncline-backend-connections.js'
 import type { Env } from './configuration.js'
@@ -9,11 +10,17 @@ import type { Env } from './configuration.js'
 /** Subscribers of one store: each costs a call a push. */
 const SUBSCRIBERS_MAX = 1_000
 
-/** Calls that may fail in a row before a subscriber is let go. */
-const FAILURES_MAX = 3
+/** How long to wait before a call is tried again, in milliseconds. After the
+ * last of these a subscriber is let go: a client's object that restarts takes
+ * some seconds. */
+const RETRIES_MS = [500, 2_000, 8_000]
 
 /** What may wait for one subscriber, in bytes: the guest's window is below. */
 const WAITING_BYTES_MAX = 16 * 1024 * 1024
+
+/** When the object is woken to look after subscribers for whom something
+ * waits, in milliseconds: should it lose its memory, nobody else might come. */
+const ALARM_MS = 30_000
 
 /** Ids of subscribers start here; those of sockets end before. */
 const FIRST_ID = 0x8000_0000
@@ -28,74 +35,89 @@ interface Subscriber {
   binding: string
   objectId: string
   attachment: string
-  /** Frames that wait, oldest first. */
+  /** Frames that wait, oldest first; the first may be under way. */
   waiting: string[]
   waitingBytes: number
   /** Calls go out when this is over. */
   hold: Promise<void>
   isCalling: boolean
   failures: number
-  /** Counts subscriptions, so that a call of the one before tells nothing. */
+  /** Counts subscriptions: what became of an earlier one's frames is nobody's. */
   generation: number
 }
 
-/** What becomes of a subscriber, told to the room. */
+/** What becomes of a subscriber, told to the room unless it is out of date by then. */
 export interface Told {
-  delivered(connection: number): void
-  closed(connection: number): void
+  delivered(connection: number, isCurrent: () => boolean): void
+  closed(connection: number, isCurrent: () => boolean): void
 }
 
 /** The subscribers of one room, by connection id. */
 export class Subscribers {
   private readonly all = new Map<number, Subscriber>()
+  /** Connections that a turn asked for and has not begun. */
+  private readonly reserved = new Map<number, { binding: string; objectId: string }>()
+  /** Ids only count up: an old one's news would be taken for a new one's. */
+  private next = FIRST_ID
+  private isAlarmSet = false
 
   constructor(
     private readonly storage: DurableObjectStorage,
     private readonly env: Env,
     private readonly told: Told,
   ) {
-    // Only looked for: a call that is refused stores nothing (I6).
-    const tables = storage.sql.exec(`SELECT 1 FROM sqlite_master WHERE name = 'syncline_subscribers'`).toArray()
-    if (tables.length === 0) return
-    for (const row of storage.sql.exec(`SELECT "id", "binding", "objectId", "attachment" FROM "syncline_subscribers"`)) {
-      this.add(Number(row.id), String(row.binding), String(row.objectId), String(row.attachment))
-    }
-  }
-
-  /** A connection to an object; what it was sent before is dropped. */
-  subscribe(binding: string, objectId: string, hold: Promise<void>): number | SubscribeError {
-    const stub = this.stub(binding, objectId)
-    if (typeof stub === 'string') return stub
-    const known = [...this.all.values()].find((it) => it.binding === binding && it.objectId === objectId)
-    if (known) {
-      // Beside a call that may hang: nobody waits for what it would take.
-      known.generation++
-      known.waiting = []
-      this.add(known.id, binding, objectId, known.attachment).hold = hold
-      return known.id
-    }
-    if (this.all.size >= SUBSCRIBERS_MAX) return 'unsupported'
-    let id = FIRST_ID
-    while (this.all.has(id)) id++
-    this.add(id, binding, objectId, '').hold = hold
-    return id
-  }
-
-  has(id: number): boolean {
-    return this.all.has(id)
-  }
-
-  attach(id: number, attachment: string): void {
-    const subscriber = this.all.get(id)
-    if (!subscriber) return
-    subscriber.attachment = attachment
-    this.storage.sql.exec(`CREATE TABLE IF NOT EXISTS "syncline_subscribers" (
+    storage.sql.exec(`CREATE TABLE IF NOT EXISTS "syncline_subscribers" (
       "id" integer primary key,
       "binding" text not null,
       "objectId" text not null,
       "attachment" text not null,
       UNIQUE ("binding", "objectId")
     ) STRICT`)
+    for (const row of storage.sql.exec(`SELECT "id", "binding", "objectId", "attachment" FROM "syncline_subscribers"`)) {
+      this.add(Number(row.id), String(row.binding), String(row.objectId)).attachment = String(row.attachment)
+    }
+  }
+
+  /** A connection to an object: the one that it has, or a new one. */
+  reserve(binding: string, objectId: string): number | SubscribeError {
+    const stub = this.stub(binding, objectId)
+    if (typeof stub === 'string') return stub
+    const known = [...this.all.values()].find((it) => it.binding === binding && it.objectId === objectId)
+    if (known) return known.id
+    if (this.all.size >= SUBSCRIBERS_MAX) return 'unsupported'
+    this.reserved.clear()
+    this.reserved.set(this.next, { binding, objectId })
+    return this.next
+  }
+
+  /** Begins a subscription; what its object was sent before is dropped. */
+  subscribe(id: number, hold: Promise<void>): void {
+    const reserved = this.reserved.get(id)
+    this.reserved.delete(id)
+    const subscriber = this.all.get(id) ?? (reserved && this.add(id, reserved.binding, reserved.objectId))
+    if (!subscriber) return
+    Object.assign(subscriber, { waiting: [], waitingBytes: 0, hold, failures: 0 })
+    subscriber.generation++
+  }
+
+  has(id: number): boolean {
+    return this.all.has(id) || this.reserved.has(id)
+  }
+
+  /** All of them. */
+  get ids(): number[] {
+    return [...this.all.keys()]
+  }
+
+  /** Whether frames are on their way. */
+  get isBusy(): boolean {
+    return [...this.all.values()].some(({ waiting }) => waiting.length > 0)
+  }
+
+  attach(id: number, attachment: string): void {
+    const subscriber = this.all.get(id)
+    if (!subscriber) return
+    subscriber.attachment = attachment
     this.storage.sql.exec(
       `INSERT OR REPLACE INTO "syncline_subscribers" ("id", "binding", "objectId", "attachment") VALUES (?, ?, ?, ?)`,
       id,
@@ -115,7 +137,8 @@ export class Subscribers {
     if (!subscriber) return
     subscriber.waiting.push(frame)
     subscriber.waitingBytes += frame.length
-    if (subscriber.waitingBytes > WAITING_BYTES_MAX) return this.close(id)
+    if (subscriber.waitingBytes > WAITING_BYTES_MAX && subscriber.waiting.length > 1) return this.letGo(subscriber)
+    this.setAlarm()
     if (!subscriber.isCalling) void this.call(subscriber)
   }
 
@@ -125,46 +148,82 @@ export class Subscribers {
     subscriber.generation++
     subscriber.waiting = []
     this.all.delete(id)
-    if (subscriber.attachment === '') return
     this.storage.sql.exec(`DELETE FROM "syncline_subscribers" WHERE "id" = ?`, id)
   }
 
-  /** The room starts again from storage: what waits will be sent again. */
-  dropWaiting(): void {
+  /**
+   * The room starts again from storage, and sends again what waits. A frame
+   * under way may arrive or not, and nobody could tell the room: then a
+   * subscriber is let go, before it is shown something twice.
+   */
+  startAgain(): void {
     for (const subscriber of this.all.values()) {
-      subscriber.generation++
+      if (subscriber.waiting.length > 0 && subscriber.isCalling) this.drop(subscriber, 'the room failed while it was called')
       subscriber.waiting = []
       subscriber.waitingBytes = 0
     }
   }
 
+  /** The alarm has rung. Returns the subscribers to be looked after. */
+  alarm(): number[] {
+    this.isAlarmSet = false
+    if (this.isBusy) this.setAlarm()
+    return this.ids
+  }
+
+  private setAlarm(): void {
+    if (this.isAlarmSet) return
+    this.isAlarmSet = true
+    void this.storage.setAlarm(Date.now() + ALARM_MS)
+  }
+
   /** Calls a subscriber with one frame after another. */
   private async call(subscriber: Subscriber): Promise<void> {
     subscriber.isCalling = true
-    for (;;) {
-      await subscriber.hold
-      const { generation, waiting: [frame] } = subscriber
-      if (frame === undefined) break
-      try {
-        const stub = this.stub(subscriber.binding, subscriber.objectId)
-        if (typeof stub === 'string') throw new Error(stub)
-        await stub.syncUpdateRpc(JSON.parse(frame))
-      } catch (error) {
-        if (generation !== subscriber.generation) continue
-        subscriber.failures++
-        if (subscriber.failures < FAILURES_MAX) continue
-        console.warn(`a subscriber behind ${subscriber.binding} fails to take what is pushed, and is let go: ${String(error)}`)
-        this.close(subscriber.id)
-        this.told.closed(subscriber.id)
-        break
+    try {
+      for (;;) {
+        const { generation, hold } = subscriber
+        await hold
+        const [frame] = subscriber.waiting
+        if (frame === undefined) return
+        const isCurrent = () => subscriber.generation === generation
+        if (!isCurrent()) continue
+        try {
+          const stub = this.stub(subscriber.binding, subscriber.objectId)
+          if (typeof stub === 'string') throw new Error(stub)
+          await stub.syncUpdateRpc(JSON.parse(frame))
+        } catch (error) {
+          if (!isCurrent()) continue
+          const pause = RETRIES_MS[subscriber.failures++]
+          if (pause === undefined) return this.letGo(subscriber, error)
+          await scheduler.wait(pause)
+          continue
+        }
+        if (!isCurrent()) continue
+        subscriber.failures = 0
+        subscriber.waiting.shift()
+        subscriber.waitingBytes -= frame.length
+        this.told.delivered(subscriber.id, isCurrent)
       }
-      subscriber.failures = 0
-      if (generation !== subscriber.generation) continue
-      subscriber.waiting.shift()
-      subscriber.waitingBytes -= frame.length
-      this.told.delivered(subscriber.id)
+    } catch (error) {
+      console.error(`a subscriber cannot be looked after: ${String(error)}`)
+    } finally {
+      subscriber.isCalling = false
     }
-    subscriber.isCalling = false
+  }
+
+  /** Lets a subscriber go, and tells the room. */
+  private letGo(subscriber: Subscriber, error: unknown = 'too much waits for it'): void {
+    this.drop(subscriber, error)
+    const { id } = subscriber
+    // In a turn of its own: this may be one's end.
+    queueMicrotask(() => this.told.closed(id, () => !this.all.has(id)))
+  }
+
+  /** Lets a subscriber go: its client is served again when it pulls. */
+  private drop(subscriber: Subscriber, error: unknown): void {
+    console.warn(`a subscriber behind ${subscriber.binding} does not take what is pushed, and is let go: ${String(error)}`)
+    this.close(subscriber.id)
   }
 
   private stub(binding: string, objectId: string): DurableObjectStub<Client> | SubscribeError {
@@ -177,12 +236,21 @@ export class Subscribers {
     }
   }
 
-  private add(id: number, binding: string, objectId: string, attachment: string): Subscriber {
-    const subscriber = {
-      id, binding, objectId, attachment,
-      waiting: [], waitingBytes: 0, hold: Promise.resolve(), isCalling: false, failures: 0, generation: 0,
+  private add(id: number, binding: string, objectId: string): Subscriber {
+    const subscriber: Subscriber = {
+      id,
+      binding,
+      objectId,
+      attachment: '',
+      waiting: [],
+      waitingBytes: 0,
+      hold: Promise.resolve(),
+      isCalling: false,
+      failures: 0,
+      generation: 0,
     }
     this.all.set(id, subscriber)
+    this.next = Math.max(this.next, id + 1)
     return subscriber
   }
 }

@@ -15,6 +15,12 @@ import { ObjectLog } from './storage/object.js'
  */
 const WAITING_BYTES_MAX = 48 * 1024 * 1024
 
+/** What an event that waits takes beside its frame, in bytes. */
+const EVENT_BYTES = 1_024
+
+/** For turns that begin no subscription, or one that may be told at once. */
+const AT_ONCE = Promise.resolve()
+
 /** Too much waits for the room: try again later. */
 export class Overloaded extends Error {}
 
@@ -32,7 +38,7 @@ export class Turns {
     private readonly env: Env,
     storage: DurableObjectStorage,
     private readonly storeId: string,
-    peers: Peers,
+    private readonly peers: Peers,
     /** Called when a turn failed: whoever is connected has to know. */
     private readonly failed: () => void,
   ) {
@@ -43,20 +49,23 @@ export class Turns {
 
   /**
    * Runs a turn: at once where storage answers at once, else after those
-   * that wait. `bytes` is what the event keeps in memory meanwhile.
+   * that wait. `bytes` is what the event keeps in memory meanwhile; a
+   * subscription that the turn begins is told of events when `hold` is over.
    */
-  run<T>(bytes: number, event: (room: RoomExports) => T | Promise<T>): T | Promise<T> {
-    if (!this.waits) return this.runNow(event as (room: RoomExports) => T)
-    if (this.waitingBytes + bytes > WAITING_BYTES_MAX && this.waitingBytes > 0) throw new Overloaded()
-    this.waitingBytes += bytes
-    const turn = this.last.then(() => this.runWaiting(event))
+  run<T>(bytes: number, event: (room: RoomExports) => T | Promise<T>, hold = AT_ONCE): T | Promise<T> {
+    if (!this.waits) return this.runNow(event as (room: RoomExports) => T, hold)
+    if (this.waitingBytes + bytes > WAITING_BYTES_MAX && bytes > 0) throw new Overloaded()
+    const counted = bytes + EVENT_BYTES
+    this.waitingBytes += counted
+    const turn = this.last.then(() => this.runWaiting(event, hold))
     this.last = turn.catch(() => undefined).finally(() => {
-      this.waitingBytes -= bytes
+      this.waitingBytes -= counted
     })
     return turn
   }
 
-  private runNow<T>(event: (room: RoomExports) => T): T {
+  private runNow<T>(event: (room: RoomExports) => T, hold: Promise<void>): T {
+    this.effects.begin(hold)
     let result: T
     try {
       result = this.log.turn(() => {
@@ -71,7 +80,8 @@ export class Turns {
     return result
   }
 
-  private async runWaiting<T>(event: (room: RoomExports) => T | Promise<T>): Promise<T> {
+  private async runWaiting<T>(event: (room: RoomExports) => T | Promise<T>, hold: Promise<void>): Promise<T> {
+    this.effects.begin(hold)
     let result: T
     try {
       const { room, isFresh } = this.awake()
@@ -100,12 +110,18 @@ export class Turns {
   }
 
   private end(): void {
-    this.effects.release()
-    if (this.instance?.isBloated) this.instance = undefined
+    try {
+      this.effects.release()
+    } catch (error) {
+      // Stored, but not all was told: as when a frame is lost on its way.
+      throw this.fail(error)
+    }
+    // An instance that subscribers wait for knows what they have taken.
+    if (this.instance?.isBloated && !this.peers.isBusy()) this.instance = undefined
   }
 
   private fail(error: unknown): Error {
-    console.error(`a turn failed and never happened, the room starts again from storage: ${String(error)}`)
+    console.error(`a turn failed, the room starts again from storage: ${String(error)}`)
     this.effects.drop()
     this.instance = undefined
     this.failed()

@@ -4,7 +4,7 @@
 import type { Refusal } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 import { toRoom } from './admission.js'
 import type { Env } from './configuration.js'
-import { Gateway, type GuestResponse } from './gateway.js'
+import { Gateway, type GuestResponse, UNAVAILABLE } from './gateway.js'
 
 export { WebSocketServer } from './room.js'
 
@@ -18,9 +18,6 @@ const BODY_BYTES_MAX = 32 * 1024 * 1024
 /** What is read of a refused request's body, in bytes: enough for any real
  * client's, to name its request id in the answer. */
 const REFUSED_BODY_BYTES_MAX = 4 * 1024 * 1024
-
-/** How long a client is told to wait after a room's fault. */
-const RETRY_AFTER_MS = 1_000n
 
 export default {
   async fetch(request, env) {
@@ -54,7 +51,14 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
       const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) =>
         respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
       const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(admission.storeId))
-      if (upgrade) return await room.fetch(toRoom(admission, undefined))
+      if (admission.transport !== 'http-v4') {
+        try {
+          return await room.fetch(toRoom(admission, undefined))
+        } catch (error) {
+          console.error(`a room failed at an upgrade: ${String(error)}`)
+          return closed(1013, UNAVAILABLE.code)
+        }
+      }
       const body = await read(request, BODY_BYTES_MAX)
       if (!body) return refuse(TOO_LARGE, new Uint8Array())
       try {
@@ -65,13 +69,6 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
       }
     }
   }
-}
-
-const UNAVAILABLE = {
-  status: 503,
-  code: 'UNAVAILABLE',
-  message: 'The server failed at this request; nothing was stored. Try again.',
-  retryAfterMs: RETRY_AFTER_MS,
 }
 
 const TOO_LARGE = { status: 413, code: 'BODY_TOO_LARGE', message: 'The body has more than 32 MiB.' }

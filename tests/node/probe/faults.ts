@@ -54,7 +54,7 @@ const failure = ({ words }: Fault) => new Error(words ?? 'the disk is on fire')
 const trap = () => new WebAssembly.RuntimeError('unreachable')
 
 const isInsert = (query: string) => /^INSERT INTO "eventlog_/.test(query)
-const isRead = (query: string) => /^SELECT\s+"seqNum", "parentSeqNum"/.test(query)
+const isRead = (query: string) => /^(SELECT|WITH "sizes" AS \(\s*SELECT)\s+"seqNum", /.test(query)
 const isOpen = (query: string) => query.startsWith('CREATE TABLE IF NOT EXISTS "syncline_stores"')
 const isHead = (query: string) => query.startsWith('SELECT coalesce(max("seqNum"), 0)')
 

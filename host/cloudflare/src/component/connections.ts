@@ -21,15 +21,27 @@ export interface Peers {
   notifyDrained(connection: number): void
   has(connection: number): boolean
   attached(): Array<[number, string]>
-  /** A subscriber's connection, for the call that the turn belongs to. */
-  subscribe(binding: string, objectId: string): number | Connections.SubscribeError
+  /** A connection to an object, which begins with {@link subscribe}. */
+  reserve(binding: string, objectId: string): number | Connections.SubscribeError
+  /** Begins a subscription, whose frames leave when `hold` is over. */
+  subscribe(connection: number, hold: Promise<void>): void
+  /** Whether frames are on their way to a subscriber: the guest counts them. */
+  isBusy(): boolean
 }
 
 /** One turn's effects. */
 export class Effects {
   private list: Array<() => void> = []
+  /** When a subscription that this turn begins may be told of events. */
+  private hold = Promise.resolve()
 
   constructor(private readonly peers: Peers) {}
+
+  /** A turn begins. */
+  begin(hold: Promise<void>): void {
+    this.list = []
+    this.hold = hold
+  }
 
   /** The import, for the turn under way. */
   readonly imports: typeof Connections = {
@@ -52,9 +64,11 @@ export class Effects {
     },
     attached: () => this.peers.attached(),
     subscribe: (binding, objectId) => {
-      const result = this.peers.subscribe(binding, objectId)
-      if (typeof result === 'number') return result
-      throw { payload: result }
+      const result = this.peers.reserve(binding, objectId)
+      if (typeof result !== 'number') throw { payload: result }
+      const { hold } = this
+      this.list.push(() => this.peers.subscribe(result, hold))
+      return result
     },
     notifyDrained: (connection) => {
       this.list.push(() => this.peers.notifyDrained(connection))

@@ -22,11 +22,15 @@ import {
 } from './event-log.js'
 
 /**
- * Text of one page, in characters. Upstream found that D1 refuses answers of
- * over 1 MB of JSON (`src/cf-worker/do/sync-storage.ts`), and JSON may write
- * a text twice as long as it is.
+ * Text of one page, in bytes. Upstream found that D1 refuses answers of over
+ * 1 MB of JSON (`src/cf-worker/do/sync-storage.ts`), and JSON may write a text
+ * twice as long as it is.
  */
-const PAGE_CHARS_MAX = 400_000
+const PAGE_BYTES_MAX = 400_000
+
+/** Arguments that are larger are read in pieces, of characters: a character
+ * has up to four bytes. */
+const PIECE_CHARS = 100_000
 
 /** Names tried for a new log, when other objects take them first. */
 const NAMES_TRIED_MAX = 8
@@ -104,22 +108,29 @@ export class D1Log {
   async read(after: bigint, eventsMax: number, bytesMax: number): Promise<StoredEvent[]> {
     return await this.checked(async () => {
       const { table } = this.opened
-      const length = `length("name") + coalesce(length("args"), 0) + length("createdAt") + length("clientId") + length("sessionId")`
+      const size = ['name', 'args', 'createdAt', 'clientId', 'sessionId']
+        .map((column) => `coalesce(octet_length("${column}"), 0)`)
+        .join(' + ')
+      // Sizes first: rows that do not fit are never read whole.
       const rows = await this.db
         .prepare(
-          `SELECT "seqNum", "parentSeqNum", "name",
-             CASE WHEN length("args") > ?1 THEN NULL ELSE "args" END,
-             "createdAt", "clientId", "sessionId", length("args")
-           FROM (
-             SELECT *, sum(${length}) OVER (ORDER BY "seqNum") AS "chars", row_number() OVER (ORDER BY "seqNum") AS "nth"
-             FROM (SELECT * FROM ${table} WHERE "seqNum" > ?2 ORDER BY "seqNum" LIMIT ?3)
-           ) WHERE "chars" <= ?4 OR "nth" = 1 ORDER BY "seqNum"`,
+          `WITH "sizes" AS (
+             SELECT "seqNum", ${size} AS "size" FROM ${table} WHERE "seqNum" > ?1 ORDER BY "seqNum" LIMIT ?2
+           ), "page" AS (
+             SELECT "seqNum", sum("size") OVER (ORDER BY "seqNum") AS "total", row_number() OVER (ORDER BY "seqNum") AS "nth"
+             FROM "sizes"
+           )
+           SELECT "seqNum", "parentSeqNum", "name",
+             CASE WHEN octet_length("args") > ?3 THEN NULL ELSE "args" END,
+             "createdAt", "clientId", "sessionId",
+             CASE WHEN octet_length("args") > ?3 THEN length("args") END
+           FROM "page" JOIN ${table} USING ("seqNum") WHERE "total" <= ?4 OR "nth" = 1 ORDER BY "seqNum"`,
         )
-        .bind(PAGE_CHARS_MAX, Number(after), Math.min(eventsMax, READ_EVENTS_MAX), Math.min(bytesMax, PAGE_CHARS_MAX))
+        .bind(Number(after), Math.min(eventsMax, READ_EVENTS_MAX), PAGE_BYTES_MAX, Math.min(bytesMax, PAGE_BYTES_MAX))
         .raw<[...Row, number | null]>()
       const events = []
       for (const [seqNum, parentSeqNum, name, args, createdAt, clientId, sessionId, chars] of rows) {
-        const whole = args === null && chars !== null ? await this.largeArgs(table, seqNum, chars) : args
+        const whole = chars !== null ? await this.largeArgs(table, seqNum, chars) : args
         events.push(storedEvent([seqNum, parentSeqNum, name, whole, createdAt, clientId, sessionId]))
       }
       return events
@@ -203,10 +214,10 @@ export class D1Log {
   /** Reads arguments in pieces that D1 answers with. */
   private async largeArgs(table: string, seqNum: number, chars: number): Promise<string> {
     let args = ''
-    for (let at = 1; at <= chars; at += PAGE_CHARS_MAX) {
+    for (let at = 1; at <= chars; at += PIECE_CHARS) {
       const piece = await this.db
         .prepare(`SELECT substr("args", ?, ?) AS "piece" FROM ${table} WHERE "seqNum" = ?`)
-        .bind(at, PAGE_CHARS_MAX, seqNum)
+        .bind(at, PIECE_CHARS, seqNum)
         .first<string>('piece')
       args += piece ?? ''
     }
