@@ -18,15 +18,13 @@ export const UNAVAILABLE = {
   retryAfterMs: 1_000n,
 }
 
-/** Instances kept for the next request: more are made when they are needed. */
+/** Instances kept for the next request: more are made when they are needed.
+ * One request cannot wait for another's instance: the runtime ends requests
+ * without their code noticing, and what waits across them hangs. */
 const POOLED_MAX = 8
 
 /** Tells the guest what the shim itself cannot work with (guest/src/config.rs). */
 const HOST_MISCONFIGURED = 'HOST_MISCONFIGURED'
-
-/** Instances at work at once: each takes more than a megabyte of an isolate's
- * 128, and all of a deployment's clients come back at once. */
-const BORROWED_MAX = 24
 
 /** Admission. */
 export class Gateway {
@@ -34,9 +32,6 @@ export class Gateway {
   readonly headersRead: string[]
   private readonly variables: Array<[string, string]>
   private readonly pool: Instance[] = []
-  private borrowed = 0
-  /** Those who wait for an instance. */
-  private readonly waiting: Array<() => void> = []
   private static shared: Gateway | undefined
 
   /** The isolate's gateway. Its bindings are the same for all that it runs. */
@@ -95,17 +90,10 @@ export class Gateway {
 
   /** Borrows an instance. One that traps is not put back. */
   private async with<T>(call: (instance: Instance) => T | Promise<T>): Promise<T> {
-    while (this.borrowed >= BORROWED_MAX) await new Promise<void>((free) => this.waiting.push(free))
-    this.borrowed++
-    try {
-      const instance = this.pool.pop() ?? this.instantiate()
-      const result = await call(instance)
-      if (this.pool.length < POOLED_MAX && !instance.isBloated) this.pool.push(instance)
-      return result
-    } finally {
-      this.borrowed--
-      this.waiting.shift()?.()
-    }
+    const instance = this.pool.pop() ?? this.instantiate()
+    const result = await call(instance)
+    if (this.pool.length < POOLED_MAX && !instance.isBloated) this.pool.push(instance)
+    return result
   }
 
   private instantiate(): Instance {
