@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::server::Server;
 
+/// How long an answer may take before the test fails.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// An answer.
 #[derive(Debug)]
 pub struct Response {
@@ -50,10 +53,33 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Response {
+    request_within(
+        ANSWER_TIMEOUT,
+        server,
+        method,
+        path_and_query,
+        headers,
+        body,
+    )
+}
+
+/// Sends a request that has this long to be answered.
+///
+/// # Panics
+/// When no answer comes.
+#[must_use]
+pub fn request_within(
+    timeout: Duration,
+    server: &Server,
+    method: &str,
+    path_and_query: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
-        .timeout_global(Some(Duration::from_secs(30)))
+        .timeout_global(Some(timeout))
         .build()
         .into();
     let mut builder = ureq::http::Request::builder()

@@ -4,7 +4,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -92,7 +91,7 @@ pub fn run(scenarios: Vec<Scenario>, faults: &[(Cell, &str)]) -> ExitCode {
             trials.push(Trial::test(name, move || {
                 let server = cell.server(profile).map_err(|error| format!("{error:#}"))?;
                 if is_fault {
-                    expect_failure(&server, run)
+                    expect_failure(|| run(&server))
                 } else {
                     run(&server);
                     Ok(())
@@ -105,8 +104,12 @@ pub fn run(scenarios: Vec<Scenario>, faults: &[(Cell, &str)]) -> ExitCode {
     conclusion.exit_code()
 }
 
-fn expect_failure(server: &Arc<Server>, run: fn(&Server)) -> Result<(), Failed> {
-    match catch_unwind(AssertUnwindSafe(|| run(server))) {
+/// A fault of an original server: the scenario has to fail.
+///
+/// # Errors
+/// When it passes.
+pub fn expect_failure(run: impl FnOnce()) -> Result<(), Failed> {
+    match catch_unwind(AssertUnwindSafe(run)) {
         Err(_) => Ok(()),
         Ok(()) => Err("the original passes this: take it off the list of its faults".into()),
     }

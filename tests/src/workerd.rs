@@ -89,12 +89,53 @@ impl Worker {
         })
     }
 
+    /// LiveStore clients in Durable Objects of their own, and Syncline's as
+    /// the worker that they sync with (`tests/node/do-rpc`).
+    ///
+    /// # Errors
+    /// When it cannot be built, or packages cannot be installed.
+    pub fn syncline_with_clients(storage: Storage) -> Result<Self> {
+        let folder = bundled()?;
+        let config = folder.join(format!("clients-{}.toml", storage.name()));
+        let text = fs::read_to_string(folder.join("wrangler.toml"))?;
+        write_once(&config, &clients_config(&text, storage))?;
+        Self::with_clients("wrangler.syncline.toml", config)
+    }
+
+    /// The same clients, with the original 0.4.0.
+    ///
+    /// # Errors
+    /// When packages cannot be installed.
+    pub fn original_with_clients() -> Result<Self> {
+        let config = clients_package().join("wrangler.original.toml");
+        Self::with_clients("wrangler.client.toml", config)
+    }
+
+    fn with_clients(clients: &str, server: PathBuf) -> Result<Self> {
+        let package = clients_package();
+        npm::install(&package)?;
+        Ok(Self {
+            directory: package.clone(),
+            // The first is the one that answers on the port.
+            configs: vec![package.join(clients), server],
+            package,
+            variables: Vec::new(),
+        })
+    }
+
     /// Starts it with its state in `state`, which is somebody else's to keep.
     ///
     /// # Errors
     /// When it does not get ready.
     pub fn start_in(&self, state: &Path) -> Result<Server> {
-        let port = free_port()?;
+        self.start_on(free_port()?, state)
+    }
+
+    /// The same, on a port that its clients know.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_on(&self, port: u16, state: &Path) -> Result<Server> {
         let variables = state.join("variables.env");
         let lines = self
             .variables
@@ -259,6 +300,44 @@ fn bundle_config(config: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A bundle's configuration, for one that clients in Durable Objects call.
+/// Of the two names beside theirs, one is of no binding and one of no objects.
+fn clients_config(config: &str, storage: Storage) -> String {
+    let mut text = String::new();
+    for line in config.lines() {
+        match line.split_once(" = ").map(|(name, _)| name) {
+            Some("ENVIRONMENT") => text.push_str("ENVIRONMENT = \"development\""),
+            Some("STORAGE") => text.push_str(&format!("STORAGE = \"{}\"", storage.name())),
+            Some("DO_RPC_CLIENTS") => {
+                text.push_str("DO_RPC_CLIENTS = \"CLIENT, UNBOUND, WORKSPACE_CLAIMS_VERSION\"");
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "\n[[durable_objects.bindings]]\nname = \"CLIENT\"\n\
+         class_name = \"ClientObject\"\nscript_name = \"client\"\n",
+    );
+    text
+}
+
+/// Writes a file that may be there already, and be in use: the same text.
+fn write_once(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
+    fs::write(&fresh, text)?;
+    fs::rename(fresh, path)?;
+    Ok(())
+}
+
+/// The package of the clients in Durable Objects.
+fn clients_package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("node/do-rpc")
 }
 
 fn root() -> PathBuf {

@@ -66,13 +66,9 @@ export class Subscribers {
     private readonly env: Env,
     private readonly told: Told,
   ) {
-    storage.sql.exec(`CREATE TABLE IF NOT EXISTS "syncline_subscribers" (
-      "id" integer primary key,
-      "binding" text not null,
-      "objectId" text not null,
-      "attachment" text not null,
-      UNIQUE ("binding", "objectId")
-    ) STRICT`)
+    // Only looked for: a call that is refused stores nothing (I6).
+    const tables = storage.sql.exec(`SELECT 1 FROM sqlite_master WHERE name = 'syncline_subscribers'`).toArray()
+    if (tables.length === 0) return
     for (const row of storage.sql.exec(`SELECT "id", "binding", "objectId", "attachment" FROM "syncline_subscribers"`)) {
       this.add(Number(row.id), String(row.binding), String(row.objectId)).attachment = String(row.attachment)
     }
@@ -92,12 +88,17 @@ export class Subscribers {
 
   /** Begins a subscription; what its object was sent before is dropped. */
   subscribe(id: number, hold: Promise<void>): void {
-    const reserved = this.reserved.get(id)
+    const known = this.all.get(id)
+    const object = known ?? this.reserved.get(id)
     this.reserved.delete(id)
-    const subscriber = this.all.get(id) ?? (reserved && this.add(id, reserved.binding, reserved.objectId))
-    if (!subscriber) return
-    Object.assign(subscriber, { waiting: [], waitingBytes: 0, hold, failures: 0 })
-    subscriber.generation++
+    if (!object) return
+    const subscriber = this.add(id, object.binding, object.objectId)
+    subscriber.hold = hold
+    if (!known) return
+    subscriber.attachment = known.attachment
+    // A call under way may hang: the new one's go beside it.
+    known.generation++
+    known.waiting = []
   }
 
   has(id: number): boolean {
@@ -118,6 +119,13 @@ export class Subscribers {
     const subscriber = this.all.get(id)
     if (!subscriber) return
     subscriber.attachment = attachment
+    this.storage.sql.exec(`CREATE TABLE IF NOT EXISTS "syncline_subscribers" (
+      "id" integer primary key,
+      "binding" text not null,
+      "objectId" text not null,
+      "attachment" text not null,
+      UNIQUE ("binding", "objectId")
+    ) STRICT`)
     this.storage.sql.exec(
       `INSERT OR REPLACE INTO "syncline_subscribers" ("id", "binding", "objectId", "attachment") VALUES (?, ?, ?, ?)`,
       id,
@@ -148,6 +156,7 @@ export class Subscribers {
     subscriber.generation++
     subscriber.waiting = []
     this.all.delete(id)
+    if (subscriber.attachment === '') return
     this.storage.sql.exec(`DELETE FROM "syncline_subscribers" WHERE "id" = ?`, id)
   }
 

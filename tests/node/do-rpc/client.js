@@ -21,6 +21,8 @@ export class ClientObject extends DurableObject {
   callback = 'ok'
   /** Callbacks that hang, until the mode is another. */
   released = []
+  /** By the keys of their commands. */
+  answers = {}
   raw = false
 
   /** The store is opened by the first command that needs it, as an app would. */
@@ -52,11 +54,14 @@ export class ClientObject extends DurableObject {
     if (!this.raw) await handleSyncUpdateRpc(payload)
   }
 
-  async command(client, storeId, command, body) {
+  /** One command; what has the key of an earlier one is answered as that was. */
+  async command(client, storeId, command, { key, ...body }) {
     this.name = `${client}/${storeId}`
     const found = this.commands[command]
     if (found === undefined) throw new Error(`no command is named ${command}`)
-    return found(body, client, storeId)
+    if (key === undefined) return found(body, client, storeId)
+    this.answers[key] ??= found(body, client, storeId)
+    return this.answers[key]
   }
 
   commands = {
