@@ -19,7 +19,7 @@ const SERVERS: Matrix = &[
     (WasmtimeMemory, fleet::UNMIXED),
     // Rooms that fall asleep after every turn.
     (WasmtimeDrowsy, &[fleet::MIXED]),
-    (CloudflareSqlite, fleet::UNMIXED),
+    (CloudflareSqlite, &[fleet::WS_040, fleet::HTTP_040]),
     (CloudflareD1, &[fleet::MIXED]),
     (Url, fleet::ALL),
 ];
@@ -29,7 +29,7 @@ const WITH_ORIGINALS: Matrix = &[
     (WasmtimeMemory, fleet::UNMIXED),
     (WasmtimeDrowsy, &[fleet::MIXED]),
     (CloudflareSqlite, fleet::UNMIXED),
-    (CloudflareD1, fleet::UNMIXED),
+    (CloudflareD1, &[fleet::WS_040]),
     (Url, fleet::ALL),
     (Original040, &[fleet::WS_040, fleet::HTTP_040]),
     (Original031, &[fleet::WS_031]),
