@@ -326,6 +326,9 @@ fn clients_config(config: &str, storage: Storage) -> String {
 
 /// Writes a file that may be there already, and be in use: the same text.
 fn write_once(path: &Path, text: &str) -> Result<()> {
+    // One at a time: scenarios start their servers side by side.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
