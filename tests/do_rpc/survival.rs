@@ -39,8 +39,7 @@ fn i3_an_idle_room_still_calls_its_subscribers(clients: &Clients) {
     // the rest holds all the same.
     std::thread::sleep(Duration::from_secs(13));
     writer.push_ok(&events(3, 4));
-    let called = reader.called_until(4);
-    assert!(called == [3, 4] || called == [1, 2, 3, 4], "{called:?}");
+    assert_eq!(reader.called_until(4), [1, 2, 3, 4]);
 }
 
 fn clients(server: Server) -> Clients {
@@ -77,11 +76,12 @@ fn i3_subscriptions_outlive_a_kill(storage: Storage) {
     let after = clients(worker.start_in(state.path()).expect("it starts again"));
     let [reader, slow, writer] = names.map(|name| after.object(name, &store));
     writer.push_ok(&[event(5)]);
-    assert_eq!(reader.called_until(5), [5]);
-    assert_eq!(slow.called_until(5), [3, 4, 5]);
+    assert_eq!(reader.called_until(5), [1, 2, 3, 4, 5]);
+    // The call of 3 was under way: nobody knows whether it was taken.
+    assert_eq!(slow.called_until(5), [2, 3, 3, 4, 5]);
     writer.push_ok(&[event(6)]);
-    assert_eq!(reader.called_until(6), [5, 6]);
-    assert_eq!(slow.called_until(6), [3, 4, 5, 6]);
+    assert_eq!(reader.called_until(6), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(slow.called_until(6), [2, 3, 3, 4, 5, 6]);
 }
 
 /// Waits until the room has written down that an object has an event.

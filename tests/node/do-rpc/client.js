@@ -17,7 +17,11 @@ export class ClientObject extends DurableObject {
   // For transcripts. A new instance of an evicted object does not know its name.
   name = this.ctx.id.toString()
   born = Date.now()
-  updates = []
+  /** Kept, since an idle object loses its memory. */
+  updates = this.ctx.blockConcurrencyWhile(async () => {
+    const kept = await this.ctx.storage.list({ prefix: 'update:' })
+    return [...kept.values()]
+  })
   callback = 'ok'
   /** Callbacks that hang, until the mode is another. */
   released = []
@@ -46,12 +50,19 @@ export class ClientObject extends DurableObject {
   /** What the sync object calls with new events. */
   async syncUpdateRpc(payload) {
     put({ kind: 'callback', object: this.name, mode: this.callback, json: payload })
-    this.updates.push(payload)
+    await this.note(payload)
     if (this.callback === 'throw') throw new Error('this callback throws')
     while (this.callback === 'hang') await new Promise((resolve) => this.released.push(resolve))
     // LiveStore's mailboxes are found by request id alone, in the whole isolate:
     // the made-up ids of raw requests would reach other objects' stores.
     if (!this.raw) await handleSyncUpdateRpc(payload)
+  }
+
+  async note(payload) {
+    const updates = await this.updates
+    const number = updates.push(payload)
+    // The storage of an open client is LiveStore's.
+    if (!this.store) await this.ctx.storage.put(`update:${String(number).padStart(6, '0')}`, payload)
   }
 
   /** One command; what has the key of an earlier one is answered as that was. */
@@ -126,7 +137,7 @@ export class ClientObject extends DurableObject {
       sync: this.sync(storeId).id.toString(),
       callerContext: { bindingName: BINDING_NAME, durableObjectId: this.ctx.id.toString() },
     }),
-    updates: async () => ({ updates: this.updates }),
+    updates: async () => ({ updates: await this.updates }),
     callback: async ({ mode }) => {
       this.callback = mode
       for (const release of this.released.splice(0)) release()
