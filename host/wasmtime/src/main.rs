@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use syncline::component::{ClaimsFile, Runtime, Summary};
 use syncline::config;
 use syncline::gateway::Gateway;
+use syncline::limits::Limits;
 use syncline::server::App;
 use syncline::shard::Shards;
 use syncline::storage::Location;
@@ -58,10 +59,8 @@ struct Serve {
     /// Current workspace claims versions, as a JSON object by user id.
     #[arg(long, value_name = "FILE")]
     claims_versions: Option<PathBuf>,
-    /// How long a room keeps its memory without an event; `0s` lets it go
-    /// after every turn.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
-    room_idle: Duration,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Args)]
@@ -130,7 +129,7 @@ fn serve(arguments: &Serve) -> Result<()> {
         Location::Sqlite(dir) => Some(lock(dir)?),
         Location::Memory => None,
     };
-    let shards = Shards::start(&runtime, &arguments.storage, arguments.room_idle)?;
+    let shards = Shards::start(&runtime, &arguments.storage, &arguments.limits)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -139,7 +138,8 @@ fn serve(arguments: &Serve) -> Result<()> {
                 .await
                 .with_context(|| format!("cannot listen on {}", arguments.listen))?;
             announce(listener.local_addr()?, &arguments.storage, &summary)?;
-            App::new(gateway, shards).serve(listener, signalled()).await
+            let app = App::new(gateway, shards, arguments.limits.clone());
+            app.serve(listener, signalled()).await
         })
 }
 

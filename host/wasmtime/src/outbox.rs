@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use axum::extract::ws::Utf8Bytes;
 use tokio::sync::{Notify, mpsc};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
 /// What may wait for a socket that does not read, in bytes. The windows of a
@@ -29,6 +29,8 @@ pub fn weight(frame: &Utf8Bytes) -> usize {
 pub enum Outgoing {
     /// A text frame.
     Frame(Utf8Bytes),
+    /// A ping of the WebSocket's own.
+    Ping,
     /// A close; nothing follows.
     Close {
         /// The close code.
@@ -93,6 +95,11 @@ impl Outbox {
         }
         // The task may be gone; then nobody reads.
         let _ = self.queue.send(Outgoing::Frame(frame));
+    }
+
+    /// Queues a ping.
+    pub fn ping(&self) {
+        let _ = self.queue.send(Outgoing::Ping);
     }
 
     /// Queues a close.

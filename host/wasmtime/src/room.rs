@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use axum::body::Bytes;
-use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{error, warn};
 
 use crate::budget::Permits;
@@ -149,6 +149,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// The connection that waits for what comes of it.
+    #[must_use]
+    pub fn asker(&self) -> Option<u32> {
+        match self {
+            Self::Message { connection, .. } => Some(*connection),
+            _ => None,
+        }
+    }
+
     /// What it brings, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -268,13 +277,25 @@ impl Room {
         Ok(effects)
     }
 
-    /// Carries a durable turn's effects out.
-    pub fn release(&mut self, effects: Vec<Effect>) {
+    /// Carries a durable turn's effects out. What is for `asker` goes first,
+    /// in its order: a push is answered before its broadcast, which may be to
+    /// thousands, is under way.
+    pub fn release(&mut self, asker: Option<u32>, effects: Vec<Effect>) {
+        for effect in &effects {
+            if let Effect::Send { to, frame } = effect
+                && let Some(asker) = asker.filter(|asker| to.contains(asker))
+                && let Some(socket) = self.sockets.get(&asker)
+            {
+                socket.outbox.send(frame.clone());
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Send { to, frame } => {
                     for connection in to {
-                        if let Some(socket) = self.sockets.get(&connection) {
+                        if Some(connection) != asker
+                            && let Some(socket) = self.sockets.get(&connection)
+                        {
                             socket.outbox.send(frame.clone());
                         }
                     }

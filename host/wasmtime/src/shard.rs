@@ -1,18 +1,26 @@
-//! A shard: a thread with its rooms and their storage. Turns that wait are
-//! run one after another and made durable by one commit; only then does what
-//! they sent leave (design D2, I1).
+//! A shard: a thread with its rooms, their storage and their sockets. Turns
+//! that wait are run one after another and made durable by one commit; only
+//! then does what they sent leave (design D2, I1).
+//!
+//! Sockets and rooms share the thread and its event loop: a frame that is read
+//! is a turn without a change of threads, and what becomes readable while a
+//! commit waits for the disk shares the next one.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tracing::error;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
 
 use crate::component::Runtime;
+use crate::limits::Limits;
 use crate::room::{Effect, Event, Room, Sockets};
 use crate::storage::memory::Memory;
 use crate::storage::sqlite::Sqlite;
@@ -36,57 +44,85 @@ const TIME_PER_COMMIT_MAX: Duration = Duration::from_millis(5);
 /// How often rooms are looked over for rest, unless they rest sooner.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// How long sockets may take to close once the rooms are gone.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What a socket is told whose room failed.
 const FAULT: (u16, &str) = (1011, "INTERNAL");
 
 /// What a socket is told when the server stops.
 const RESTART: (u16, &str) = (1012, "RESTART");
 
+/// What a socket is told that is one too many of its store.
+const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
+
 enum Command {
     Event(Arc<str>, Event),
     Stop,
 }
 
+/// A shard, from outside.
+struct Entry {
+    queue: UnboundedSender<Command>,
+    handle: Handle,
+}
+
 /// All shards.
 pub struct Shards {
-    queues: Vec<Sender<Command>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    shards: Vec<Entry>,
+    sockets: TaskTracker,
+    /// Cancelled when the rooms of a shard are gone, one for each.
+    stopped: Vec<CancellationToken>,
+    /// Cancelled when the sockets are gone, too.
+    ended: CancellationToken,
 }
 
 impl Shards {
-    /// Opens the storage and starts the threads. A room that is idle for
-    /// `idle` gives its memory back.
+    /// Opens the storage and starts the threads.
     ///
     /// # Errors
     /// When the storage cannot be opened.
-    pub fn start(runtime: &Arc<Runtime>, location: &Location, idle: Duration) -> Result<Self> {
-        let mut queues = Vec::new();
-        let mut threads = Vec::new();
+    pub fn start(runtime: &Arc<Runtime>, location: &Location, limits: &Limits) -> Result<Self> {
+        let mut shards = Vec::new();
+        let mut stopped = Vec::new();
+        let ended = CancellationToken::new();
         for number in 0..SHARDS {
             let storage: Box<dyn Storage> = match location {
                 Location::Memory => Box::new(Memory::default()),
                 Location::Sqlite(dir) => Box::new(open_sqlite(dir, number)?),
             };
-            let (sender, receiver) = mpsc::channel();
+            let (queue, receiver) = unbounded_channel();
             let shard = Shard {
                 runtime: Arc::clone(runtime),
                 storage: Arc::new(Mutex::new(storage)),
                 rooms: HashMap::new(),
-                idle,
+                idle: limits.room_idle,
+                connections_max: limits.store_connections_max,
                 swept: Instant::now(),
             };
-            let thread = std::thread::Builder::new()
+            let event_loop = Builder::new_current_thread().enable_all().build()?;
+            let handle = event_loop.handle().clone();
+            let rooms_gone = CancellationToken::new();
+            stopped.push(rooms_gone.clone());
+            let ended = ended.clone();
+            std::thread::Builder::new()
                 .name(format!("shard-{number}"))
                 .spawn(move || {
                     let _abort = AbortOnPanic;
-                    shard.run(&receiver);
+                    event_loop.block_on(async move {
+                        shard.run(receiver).await;
+                        rooms_gone.cancel();
+                        // Its sockets still have their closes to send.
+                        ended.cancelled().await;
+                    });
                 })?;
-            queues.push(sender);
-            threads.push(thread);
+            shards.push(Entry { queue, handle });
         }
         Ok(Self {
-            queues,
-            threads: Mutex::new(threads),
+            shards,
+            sockets: TaskTracker::new(),
+            stopped,
+            ended,
         })
     }
 
@@ -95,22 +131,33 @@ impl Shards {
     /// not.
     pub fn deliver(&self, store: &Arc<str>, event: Event) -> bool {
         let command = Command::Event(Arc::clone(store), event);
-        self.queues
+        self.shards
             .get(shard_of(store))
-            .is_some_and(|queue| queue.send(command).is_ok())
+            .is_some_and(|shard| shard.queue.send(command).is_ok())
+    }
+
+    /// Runs a socket of a store's on its shard's event loop.
+    pub fn run_socket(&self, store: &str, socket: impl Future<Output = ()> + Send + 'static) {
+        if let Some(shard) = self.shards.get(shard_of(store)) {
+            self.sockets.spawn_on(socket, &shard.handle);
+        }
     }
 
     /// Finishes the turns that wait, tells every socket to come back later,
-    /// and closes the storage.
-    pub fn stop(&self) {
-        for queue in &self.queues {
-            let _ = queue.send(Command::Stop);
+    /// and closes the storage. `gone` is cancelled when no room is left.
+    pub async fn stop(&self, gone: &CancellationToken) {
+        for shard in &self.shards {
+            let _ = shard.queue.send(Command::Stop);
         }
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        for thread in threads.drain(..) {
-            // It cannot have panicked: that ends the process.
-            let _ = thread.join();
+        for rooms_gone in &self.stopped {
+            rooms_gone.cancelled().await;
         }
+        gone.cancel();
+        self.sockets.close();
+        if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
+            info!("some sockets did not close in time");
+        }
+        self.ended.cancel();
     }
 }
 
@@ -147,14 +194,15 @@ struct Shard {
     storage: Arc<Mutex<Box<dyn Storage>>>,
     rooms: HashMap<Arc<str>, Room>,
     idle: Duration,
+    connections_max: usize,
     swept: Instant,
 }
 
 /// Turns on their way to one commit.
 #[derive(Default)]
 struct Pending {
-    /// What they do, in order.
-    effects: Vec<(Arc<str>, Vec<Effect>)>,
+    /// What they do, in order, and the connections that they are about.
+    effects: Vec<(Arc<str>, Option<u32>, Vec<Effect>)>,
     /// The rooms that wrote.
     wrote: HashSet<Arc<str>>,
     /// Sockets of rooms whose turn trapped.
@@ -164,17 +212,27 @@ struct Pending {
 }
 
 impl Shard {
-    fn run(mut self, queue: &Receiver<Command>) {
+    async fn run(mut self, mut queue: UnboundedReceiver<Command>) {
+        let mut sweep = interval(SWEEP);
         loop {
-            let mut pending = Pending::default();
-            let mut stop = false;
-            let first = queue.recv_timeout(SWEEP);
+            let first = match queue.try_recv() {
+                Ok(command) => {
+                    // What the last turns sent goes out before more of them.
+                    tokio::task::yield_now().await;
+                    Some(command)
+                }
+                Err(_) => tokio::select! {
+                    biased;
+                    command = queue.recv() => command,
+                    _ = sweep.tick() => {
+                        self.sweep();
+                        continue;
+                    }
+                },
+            };
             let begun = Instant::now();
-            match first {
-                Ok(command) => stop = self.take(command, &mut pending),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => stop = true,
-            }
+            let mut pending = Pending::default();
+            let mut stop = first.is_none_or(|command| self.take(command, &mut pending));
             // Rooms that sleep after every turn do so after every commit.
             let turns_max = if self.idle.is_zero() {
                 1
@@ -212,6 +270,13 @@ impl Shard {
                 Arc::clone(&self.storage),
             )
         });
+        if let Event::Open { outbox, .. } = &event
+            && room.sockets.len() >= self.connections_max
+        {
+            outbox.close(CROWDED.0, CROWDED.1.to_owned());
+            return false;
+        }
+        let asker = event.asker();
         pending.bytes += event.bytes();
         let result = room.turn(event);
         let wrote = lock(&self.storage).end_turn(result.is_ok());
@@ -221,7 +286,7 @@ impl Shard {
                     pending.wrote.insert(Arc::clone(&store));
                 }
                 pending.bytes += effects.iter().map(Effect::bytes).sum::<usize>();
-                pending.effects.push((store, effects));
+                pending.effects.push((store, asker, effects));
             }
             Err(sockets) => pending.orphans.push(sockets),
         }
@@ -243,13 +308,13 @@ impl Shard {
                 orphans.push(room.fail());
             }
         }
-        for (store, effects) in pending.effects {
+        for (store, asker, effects) in pending.effects {
             // Without its turn's commit nothing leaves: effects are dropped,
             // and whoever waits for an answer learns it from that.
             if !failed.contains(&store)
                 && let Some(room) = self.rooms.get_mut(&store)
             {
-                room.release(effects);
+                room.release(asker, effects);
                 room.shed();
             }
         }

@@ -1,21 +1,35 @@
-//! A WebSocket's task: frames in to the room, frames out from its outbox.
+//! A WebSocket's task: frames in to the room, frames out from its outbox. It
+//! runs on its store's shard, beside the room.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::time::timeout;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tracing::error;
 
 use crate::component::{Admission, Frame};
+use crate::listener::Permit;
 use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
 use crate::room::Event;
 use crate::server::App;
 
-/// Cloudflare's limit on a received message, in bytes.
-const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Of a socket's read buffer, in bytes: an idle socket keeps it.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Messages of a socket that is only told why it is refused, in bytes.
+const REFUSED_MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
 /// How long a close may take: a client that does not answer is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,34 +52,73 @@ const STOPPING: (u16, &str) = (1012, "RESTART");
 /// The close of a client whose outbox is full: it may try again.
 const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
 
+/// The close of a client for which the server has no room.
+const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
+
+/// The close of a client that has said nothing, not even a pong.
+const SILENT: (u16, &str) = (1001, "SILENT");
+
 /// Numbers for connections. Unique among the open ones: it takes four billion
 /// to come round.
 static NEXT_CONNECTION: AtomicU32 = AtomicU32::new(1);
 
-/// Limits for an upgrade.
-pub fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+fn config(message_bytes_max: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
 }
 
-/// Limits for a socket that is only told why it is refused.
-pub fn limited_to_nothing(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    const BYTES_MAX: usize = 4096;
-    upgrade
-        .max_message_size(BYTES_MAX)
-        .max_frame_size(BYTES_MAX)
+/// Takes an admitted socket over from HTTP and hands it to its store's shard.
+pub async fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Permit) {
+    let Ok(slot) = Arc::clone(app.connections()).try_acquire_owned() else {
+        return refuse(upgrade, CROWDED.0, CROWDED.1.to_owned(), permit).await;
+    };
+    // It fails when the client has gone.
+    let Ok(upgraded) = upgrade.await else {
+        return;
+    };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        error!("a connection is not what the listener has accepted");
+        return;
+    };
+    // From this thread's event loop to the shard's.
+    let Ok(stream) = parts.io.into_inner().into_std() else {
+        return;
+    };
+    let store: Arc<str> = admission.store_id.as_str().into();
+    app.clone()
+        .shards()
+        .run_socket(&Arc::clone(&store), async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                serve(&app, &store, stream, parts.read_buf, admission).await;
+            }
+            drop((slot, permit));
+        });
 }
 
 /// Serves an admitted socket until it ends.
-pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
+async fn serve(
+    app: &App,
+    store: &Arc<str>,
+    stream: TcpStream,
+    read_already: Bytes,
+    admission: Admission,
+) {
+    let config = config(app.limits().frame_bytes_max);
+    let socket = WebSocketStream::from_partially_read(
+        stream,
+        read_already.into(),
+        Role::Server,
+        Some(config),
+    )
+    .await;
     let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
-    let store: Arc<str> = admission.store_id.as_str().into();
     let auto_response = admission.auto_response.clone();
     let (outbox, inlet) = outbox();
     let watch = inlet.watch();
     let opened = app.shards().deliver(
-        &store,
+        store,
         Event::Open {
             connection,
             admission: Box::new(admission),
@@ -76,10 +129,10 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
         outbox.close(STOPPING.0, STOPPING.1.to_owned());
     }
     let (sink, mut stream) = socket.split();
-    let mut writer = std::pin::pin!(write(sink, inlet));
+    let mut writer = pin!(write(sink, inlet));
     let reader = async {
         tokio::select! {
-            () = read(&app, &store, connection, &mut stream, &outbox, auto_response) => {}
+            () = read(app, store, connection, &mut stream, &outbox, auto_response) => {}
             // The turns under way are finished; nothing new begins.
             () = app.stopping().cancelled() => {
                 app.stopped().cancelled().await;
@@ -92,7 +145,7 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
     let drained = async {
         loop {
             watch.drained().await;
-            app.shards().deliver(&store, Event::Drained { connection });
+            app.shards().deliver(store, Event::Drained { connection });
         }
     };
     let finished = tokio::select! {
@@ -101,7 +154,7 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
         () = drained => None,
         () = watch.overflow() => None,
     };
-    app.shards().deliver(&store, Event::Closed { connection });
+    app.shards().deliver(store, Event::Closed { connection });
     drop(outbox);
     match finished {
         // The close was sent: let the client answer it.
@@ -116,26 +169,46 @@ pub async fn serve(app: Arc<App>, socket: WebSocket, admission: Admission) {
 }
 
 /// Accepts a socket only to tell why it is refused.
-pub async fn refuse(mut socket: WebSocket, code: u16, reason: String) {
+pub async fn refuse(upgrade: OnUpgrade, code: u16, reason: String, _permit: Permit) {
     let _ = timeout(CLOSE_TIMEOUT, async {
+        let Ok(upgraded) = upgrade.await else {
+            return;
+        };
+        let config = config(REFUSED_MESSAGE_BYTES_MAX);
+        let stream = TokioIo::new(upgraded);
+        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         let _ = socket.send(close(code, reason)).await;
-        while let Some(Ok(_)) = socket.recv().await {}
+        while let Some(Ok(_)) = socket.next().await {}
     })
     .await;
 }
 
-async fn read(
+/// Reads until the socket ends or is to be ended.
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     app: &App,
     store: &Arc<str>,
     connection: u32,
-    stream: &mut SplitStream<WebSocket>,
+    stream: &mut SplitStream<WebSocketStream<S>>,
     outbox: &Outbox,
     auto_response: Option<(String, String)>,
 ) {
     let budget = app.budget().of_socket();
-    while let Some(message) = stream.next().await {
+    let mut silence = Silence::new(app.limits().idle_timeout);
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = stream.next() => message,
+            is_over = silence.grows() => {
+                if is_over {
+                    return outbox.close(SILENT.0, SILENT.1.to_owned());
+                }
+                outbox.ping();
+                continue;
+            }
+        };
+        silence.is_broken();
         let frame = match message {
-            Ok(Message::Text(text)) => {
+            Some(Ok(Message::Text(text))) => {
                 if let Some((request, response)) = &auto_response
                     && text.as_str() == request
                 {
@@ -144,19 +217,20 @@ async fn read(
                 }
                 Frame::Text(text.as_str().to_owned())
             }
-            Ok(Message::Binary(bytes)) => Frame::Binary(bytes.into()),
-            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            Ok(Message::Close(frame)) => {
+            Some(Ok(Message::Binary(bytes))) => Frame::Binary(bytes.into()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+            Some(Ok(Message::Close(frame))) => {
                 // Its answer does not wait for the room.
-                outbox.close(frame.map_or(NO_STATUS, |frame| frame.code), String::new());
-                return;
+                let code = frame.map_or(NO_STATUS, |frame| frame.code.into());
+                return outbox.close(code, String::new());
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 if let Some((code, reason)) = close_for(&error) {
                     outbox.close(code, reason.to_owned());
                 }
                 return;
             }
+            None => return,
         };
         let bytes = match &frame {
             Frame::Text(text) => text.len(),
@@ -176,18 +250,62 @@ async fn read(
     }
 }
 
+/// How long a client has said nothing. Its timer is left alone while frames
+/// come, and set again only when it fires.
+struct Silence {
+    max: Duration,
+    since: Instant,
+    is_pinged: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(max: Duration) -> Self {
+        Self {
+            max,
+            since: Instant::now(),
+            is_pinged: false,
+            timer: Box::pin(sleep(max / 2)),
+        }
+    }
+
+    fn is_broken(&mut self) {
+        self.since = Instant::now();
+        self.is_pinged = false;
+    }
+
+    /// Returns when half of the time is over, so that the client can be
+    /// pinged, and then when all of it is: whether it is.
+    async fn grows(&mut self) -> bool {
+        loop {
+            self.timer.as_mut().await;
+            let is_over = self.is_pinged && self.since.elapsed() >= self.max;
+            let is_due = !self.is_pinged && self.since.elapsed() >= self.max / 2;
+            self.is_pinged |= is_due;
+            let time = if self.is_pinged {
+                self.max
+            } else {
+                self.max / 2
+            };
+            self.timer.as_mut().reset(self.since + time);
+            if is_over || is_due {
+                return is_over;
+            }
+        }
+    }
+}
+
 /// What the client is told of a message that cannot be taken.
-fn close_for(error: &axum::Error) -> Option<(u16, &'static str)> {
-    let error: &dyn std::error::Error = error;
-    match error.source()?.downcast_ref()? {
-        tungstenite::Error::Capacity(_) => Some(TOO_BIG),
-        tungstenite::Error::Utf8(_) => Some(NOT_UTF8),
-        tungstenite::Error::Protocol(_) => Some(PROTOCOL_ERROR),
+fn close_for(error: &Error) -> Option<(u16, &'static str)> {
+    match error {
+        Error::Capacity(_) => Some(TOO_BIG),
+        Error::Utf8(_) => Some(NOT_UTF8),
+        Error::Protocol(_) => Some(PROTOCOL_ERROR),
         _ => None,
     }
 }
 
-type Sink = SplitSink<WebSocket, Message>;
+type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
 
 /// Writes what the outbox holds, until a close, an error, or the room's end.
 async fn write(mut sink: Sink, mut inlet: Inlet) -> Sink {
@@ -226,6 +344,11 @@ async fn write_burst(sink: &mut Sink, inlet: &mut Inlet) -> Written {
                 }
                 inlet.taken(bytes);
             }
+            Some(Outgoing::Ping) => {
+                if sink.feed(Message::Ping(Bytes::new())).await.is_err() {
+                    return Written::End;
+                }
+            }
             Some(Outgoing::Close { code, reason }) => {
                 let _ = sink.send(close(code, reason)).await;
                 return Written::End;
@@ -244,7 +367,7 @@ async fn write_burst(sink: &mut Sink, inlet: &mut Inlet) -> Written {
 }
 
 /// Ends the connection: answers the client's close, or waits for its answer.
-async fn finish(mut sink: Sink, mut stream: SplitStream<WebSocket>) {
+async fn finish(mut sink: Sink, mut stream: SplitStream<WebSocketStream<TcpStream>>) {
     let _ = timeout(CLOSE_TIMEOUT, async {
         let _ = sink.close().await;
         while let Some(Ok(_)) = stream.next().await {}
@@ -254,7 +377,7 @@ async fn finish(mut sink: Sink, mut stream: SplitStream<WebSocket>) {
 
 fn close(code: u16, reason: String) -> Message {
     Message::Close(Some(CloseFrame {
-        code,
+        code: code.into(),
         reason: reason.into(),
     }))
 }

@@ -1,0 +1,341 @@
+//! HTTP requests: each is put to the gateway; what it admits goes to its
+//! store's room. Nothing here knows the protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, StatusCode};
+use tokio::sync::oneshot::{self, error::RecvError};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tracing::error;
+
+use crate::budget::BodyBudget;
+use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdict};
+use crate::listener::Permit;
+use crate::room::Event;
+use crate::server::App;
+use crate::socket;
+
+/// Cloudflare's limits on a request, in bytes.
+const URL_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_BYTES_MAX: usize = 128 * 1024;
+
+/// What is read of a refused request's body, in bytes: enough for any real
+/// client's, to name its request id in the answer.
+const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a refused client may take with its body, which anybody can be.
+const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client is told to wait after a room's fault.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// A request.
+pub type Request = hyper::Request<Incoming>;
+
+/// An answer. Its body fails only when a room's turn does: then it is cut
+/// off, so that nobody takes it for the whole.
+pub type Response = hyper::Response<UnsyncBoxBody<Bytes, RecvError>>;
+
+/// Answers a request.
+pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Response {
+    if let Some(response) = oversized(&request.uri().to_string(), request.headers()) {
+        return response;
+    }
+    if request.uri().path() == "/readyz" && app.stopping().is_cancelled() {
+        return with_head(StatusCode::SERVICE_UNAVAILABLE, vec![], "stopping\n");
+    }
+    let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
+    if upgrade {
+        // Of several protocols offered, this is the one that is spoken.
+        let websocket = HeaderValue::from_static("websocket");
+        request.headers_mut().insert(header::UPGRADE, websocket);
+    }
+    let asked = component::Request {
+        method: request.method().as_str().to_owned(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        headers: app.headers_for_admission(request.headers()),
+        upgrade,
+    };
+    let verdict = match app.gateway().admit(&asked) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            error!("the gateway failed: {error:#}");
+            return with_head(StatusCode::INTERNAL_SERVER_ERROR, vec![], "");
+        }
+    };
+    match verdict {
+        Verdict::Respond(response) => http_response(response),
+        Verdict::Refuse(refusal) => {
+            let limits = (REFUSED_BODY_BYTES_MAX, REFUSED_BODY_TIMEOUT);
+            let mut budget = app.budget().of_refused();
+            let body = read_body(request.into_body(), limits, &mut budget).await;
+            app.refuse(&refusal, &body.unwrap_or_default())
+        }
+        Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
+            app.request(admission, request.into_body()).await
+        }
+        Verdict::Enter(admission) => accept(&mut request, |upgrade| {
+            tokio::spawn(socket::admit(app, upgrade, admission, permit));
+        }),
+        Verdict::Close(close) => accept(&mut request, |upgrade| {
+            tokio::spawn(socket::refuse(upgrade, close.code, close.reason, permit));
+        }),
+    }
+}
+
+/// Upgrades to a WebSocket, unless the handshake is not one.
+fn accept(request: &mut Request, then: impl FnOnce(OnUpgrade)) -> Response {
+    match create_response_with_body(request, || ()) {
+        Ok(response) => {
+            then(hyper::upgrade::on(request));
+            response.map(|()| body_of(""))
+        }
+        Err(error) => with_head(StatusCode::BAD_REQUEST, vec![], format!("{error}\n")),
+    }
+}
+
+impl App {
+    fn headers_for_admission(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+        self.gateway()
+            .headers_read()
+            .iter()
+            .filter_map(|name| {
+                let value = String::from_utf8_lossy(headers.get(name)?.as_bytes());
+                Some((name.clone(), value.into_owned()))
+            })
+            .collect()
+    }
+
+    fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Response {
+        match self.gateway().refuse(refusal, body) {
+            Ok(response) => http_response(response),
+            Err(error) => {
+                error!("the gateway failed: {error:#}");
+                with_head(StatusCode::INTERNAL_SERVER_ERROR, vec![], "")
+            }
+        }
+    }
+
+    async fn request(self: Arc<Self>, admission: Admission, body: Incoming) -> Response {
+        let store: Arc<str> = admission.store_id.as_str().into();
+        let response_headers = admission.response_headers.clone();
+        let mut budget = self.budget().of_body();
+        let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
+        let body = match read_body(body, limits, &mut budget).await {
+            Ok(body) => body,
+            Err(error) => {
+                let refusal = error.refusal(self.limits().frame_bytes_max, response_headers);
+                return self.refuse(&refusal, &[]);
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        self.shards().deliver(
+            &store,
+            Event::Request {
+                admission: Box::new(admission),
+                body: body.clone(),
+                permits: budget.permits(),
+                reply,
+            },
+        );
+        match answer.await {
+            Ok(answer) => self.stream(store, answer),
+            Err(_) => {
+                let refusal = Refusal {
+                    status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                    code: "UNAVAILABLE".to_owned(),
+                    message: "The server failed at this request; nothing was stored. Try again."
+                        .to_owned(),
+                    retry_after_ms: Some(RETRY_AFTER_MS),
+                    headers: response_headers,
+                };
+                let body = body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(&body);
+                self.refuse(&refusal, body)
+            }
+        }
+    }
+
+    /// Writes an answer page by page: a page is asked for only when the
+    /// client has taken all before the last one.
+    fn stream(self: Arc<Self>, store: Arc<str>, answer: Answer) -> Response {
+        let Answer {
+            status,
+            headers,
+            first,
+        } = answer;
+        let body = if first.continuation.is_none() {
+            body_of(first.body)
+        } else {
+            let next = Step::Write(first);
+            let pages = stream::try_unfold(next, move |step| {
+                let app = Arc::clone(&self);
+                let store = Arc::clone(&store);
+                async move {
+                    let page = match step {
+                        Step::Write(page) => page,
+                        Step::Ask(continuation) => app.next_page(&store, continuation).await?,
+                        Step::End => return Ok(None),
+                    };
+                    let next = page.continuation.map_or(Step::End, Step::Ask);
+                    Ok(Some((Frame::data(Bytes::from(page.body)), next)))
+                }
+            });
+            StreamBody::new(pages).boxed_unsync()
+        };
+        response(status_of(status), headers, body)
+    }
+}
+
+/// What is next of a paged answer.
+enum Step {
+    Write(Page),
+    Ask(String),
+    End,
+}
+
+impl App {
+    /// Asks a room for a page. If its turn fails, the answer is cut off, so
+    /// that nobody takes it for the whole.
+    async fn next_page(&self, store: &Arc<str>, continuation: String) -> Result<Page, RecvError> {
+        let (reply, page) = oneshot::channel();
+        let event = Event::Resume {
+            continuation,
+            reply,
+        };
+        self.shards().deliver(store, event);
+        page.await
+    }
+}
+
+/// Why a body could not be read.
+enum BodyError {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+impl BodyError {
+    fn refusal(&self, bytes_max: usize, headers: Vec<(String, String)>) -> Refusal {
+        let (status, code, message) = match self {
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "BODY_TOO_LARGE",
+                format!("The body has more than {bytes_max} bytes."),
+            ),
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "BODY_TIMEOUT",
+                "The body did not arrive in time.".to_owned(),
+            ),
+            Self::Broken => (
+                StatusCode::BAD_REQUEST,
+                "BODY_BROKEN",
+                "The body ended before its end.".to_owned(),
+            ),
+        };
+        Refusal {
+            status: status.as_u16(),
+            code: code.to_owned(),
+            message,
+            retry_after_ms: None,
+            headers,
+        }
+    }
+}
+
+/// Reads a body within its limits, in bytes and time, and its budget.
+async fn read_body(
+    body: Incoming,
+    (bytes_max, time_max): (usize, Duration),
+    budget: &mut BodyBudget,
+) -> Result<Bytes, BodyError> {
+    let mut body = Limited::new(body, bytes_max);
+    let read = async {
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => {
+                    if let Ok(piece) = frame.into_data() {
+                        budget.take(piece.len()).await;
+                        all.extend_from_slice(&piece);
+                    }
+                }
+                Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
+                Err(_) => return Err(BodyError::Broken),
+            }
+        }
+        Ok(all.freeze())
+    };
+    timeout(time_max, read)
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
+}
+
+fn http_response(answer: component::Response) -> Response {
+    with_head(status_of(answer.status), answer.headers, answer.body)
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn body_of(text: impl Into<Bytes>) -> UnsyncBoxBody<Bytes, RecvError> {
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+fn with_head(
+    status: StatusCode,
+    headers: Vec<(String, String)>,
+    body: impl Into<Bytes>,
+) -> Response {
+    response(status, headers, body_of(body))
+}
+
+fn response(
+    status: StatusCode,
+    headers: Vec<(String, String)>,
+    body: UnsyncBoxBody<Bytes, RecvError>,
+) -> Response {
+    let mut response = hyper::Response::new(body);
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn oversized(url: &str, headers: &HeaderMap) -> Option<Response> {
+    if url.len() > URL_BYTES_MAX {
+        return Some(with_head(StatusCode::URI_TOO_LONG, vec![], ""));
+    }
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    (bytes > HEADERS_BYTES_MAX)
+        .then(|| with_head(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, vec![], ""))
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let mut protocols = value.split(',').map(str::trim);
+            protocols.any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        })
+}
