@@ -4,6 +4,8 @@
 use thiserror::Error;
 
 use crate::imports::System;
+use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND};
+use crate::room::pace::Rates;
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
 /// than its hash can be searched for.
@@ -20,6 +22,9 @@ const GRACE_PERIOD_SECONDS_DEFAULT: u64 = 86_400;
 
 /// The longest grace: ten years. Beyond it, a typing error is likelier.
 const GRACE_PERIOD_SECONDS_MAX: u64 = 315_360_000;
+
+/// The highest rate: beyond it, 0 is meant.
+const RATE_MAX: u32 = 1_000_000;
 
 /// Set by a host that cannot work with its own configuration (a binding that
 /// is missing): then nobody is served, in the forms that clients understand.
@@ -45,6 +50,16 @@ pub enum ConfigError {
         "GRACE_PERIOD_SECONDS is `{0}`: set it to a whole number of seconds, at most 315360000"
     )]
     GracePeriod(String),
+    /// A rate that is no usable number.
+    #[error(
+        "{name} is `{value}`: set it to a whole number of requests, at most 1000000, or 0 for any"
+    )]
+    Rate {
+        /// The variable.
+        name: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// A secret that is needed is absent.
     #[error(
         "JWT_SECRET is not set, but tokens are required (REQUIRE_AUTH is true, or ENVIRONMENT is not `development`): set it to the secret of the service that issues them"
@@ -102,6 +117,9 @@ pub struct Config {
     /// `DO_RPC_CLIENTS`: Durable Object bindings whose objects may subscribe,
     /// comma-separated.
     pub do_rpc_clients: Vec<String>,
+    /// `CONNECTION_REQUESTS_PER_SECOND`, `PRINCIPAL_REQUESTS_PER_SECOND`: 0 is
+    /// any number.
+    pub rates: Rates,
     /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
     pub allowed_origins: Vec<String>,
 }
@@ -149,6 +167,18 @@ impl Config {
             server_bypass_token: secret(system, "SERVER_BYPASS_TOKEN", production)?,
             admin_secret: secret(system, "ADMIN_SECRET", production)?,
             do_rpc_clients: list(system, "DO_RPC_CLIENTS"),
+            rates: Rates {
+                connection: rate(
+                    system,
+                    "CONNECTION_REQUESTS_PER_SECOND",
+                    CONNECTION_REQUESTS_PER_SECOND,
+                )?,
+                principal: rate(
+                    system,
+                    "PRINCIPAL_REQUESTS_PER_SECOND",
+                    PRINCIPAL_REQUESTS_PER_SECOND,
+                )?,
+            },
             allowed_origins: list(system, "ALLOWED_ORIGINS")
                 .iter()
                 .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
@@ -202,6 +232,22 @@ fn boolean(system: &mut impl System, name: &'static str) -> Result<bool, ConfigE
             name,
             value: value.to_owned(),
         }),
+    }
+}
+
+/// A rate; 0 stands for any.
+fn rate(
+    system: &mut impl System,
+    name: &'static str,
+    default: u32,
+) -> Result<Option<u32>, ConfigError> {
+    match system.env(name) {
+        None => Ok(Some(default)),
+        Some(text) => match text.trim().parse() {
+            Ok(0) => Ok(None),
+            Ok(rate) if rate <= RATE_MAX => Ok(Some(rate)),
+            _ => Err(ConfigError::Rate { name, value: text }),
+        },
     }
 }
 

@@ -29,12 +29,23 @@ pub const PUSH_EVENTS_MAX: usize = 10_000;
 /// The largest sequence number: JavaScript clients hold it in a double.
 pub const SEQ_NUM_MAX: u64 = (1 << 53) - 1;
 
-/// Unacknowledged Chunks of a pull that is catching up. More than one, so
-/// that a round trip does not cost a page; few, so that a pull costs little.
+/// Unacknowledged Chunks of a pull. More than one, so that a round trip does
+/// not cost a page; few, so that a pull costs little.
 pub const WINDOW_CHUNKS_MAX: usize = 8;
 
-/// Unacknowledged Chunks of a live pull, before it falls back to catching up.
-pub const WINDOW_LIVE_CHUNKS_MAX: usize = 1_024;
+/// Unacknowledged Chunks of all live pulls of a room, shared out equally, but
+/// one at least for each. From 64 clients on, an event waits for the Ack of
+/// the one before: a round trip at most, and frames become fewer as a room
+/// becomes busier.
+pub const ROOM_LIVE_CHUNKS_MAX: usize = 64;
+
+/// Events at the end of the log that a room keeps encoded, in bytes, with
+/// what each costs beside its text. Enough for subscribers that are a few
+/// round trips behind.
+pub const RECENT_BYTES_MAX: usize = 256 * 1024;
+
+/// What a kept event costs beside its text, in bytes.
+pub const RECENT_OVERHEAD_BYTES: usize = 64;
 
 /// Unacknowledged bytes of a pull, live or not. A Chunk that is larger is
 /// sent when nothing is in flight.
@@ -71,6 +82,22 @@ pub const BACKEND_ID_BYTES_MAX: usize = 256;
 /// Workspace claims above this are warned about: browsers and proxies limit
 /// URLs and headers.
 pub const WORKSPACE_CLAIMS_WARN_BYTES: usize = 3_000;
+
+/// Requests a second of a connection, unless `CONNECTION_REQUESTS_PER_SECOND`
+/// says otherwise. Real clients have one push under way, of up to 100 events:
+/// they stay far below.
+pub const CONNECTION_REQUESTS_PER_SECOND: u32 = 1_000;
+
+/// The same of a user in a room (`PRINCIPAL_REQUESTS_PER_SECOND`): some tabs
+/// and devices.
+pub const PRINCIPAL_REQUESTS_PER_SECOND: u32 = 2_000;
+
+/// What was not asked for is kept for so many seconds: clients that come back
+/// have more to say at once.
+pub const BURST_SECONDS: u32 = 2;
+
+/// Users whose requests a room counts.
+pub const PRINCIPALS_MAX: usize = 1_000;
 
 /// How long a client is told to wait before it tries again after a fault.
 pub const RETRY_AFTER_MS: u64 = 1_000;

@@ -8,6 +8,7 @@ mod endpoints;
 mod events;
 mod http_pulls;
 mod ordering;
+mod pace;
 mod protocol_errors;
 mod replays;
 mod subscriptions;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         v3::scenarios(),
         endpoints::scenarios(),
         admission::scenarios(),
+        pace::scenarios(),
     ];
     // What the original servers get wrong (PROTOCOL.md, “Where Syncline
     // differs from the original”).

@@ -135,14 +135,14 @@ impl Cell {
             Self::WasmtimeMemory | Self::WasmtimeSqlite | Self::WasmtimeDrowsy => {
                 let syncline = self.syncline(profile).context("a Syncline")?;
                 match profile {
-                    Profile::Open => syncline.start(),
+                    Profile::Open | Profile::Paced => syncline.start(),
                     Profile::Auth => syncline.start_with_claims(),
                 }
             }
             Self::CloudflareSqlite | Self::CloudflareD1 => {
                 let worker = self.worker(profile)?.context("a Worker")?;
                 match profile {
-                    Profile::Open => worker.start(),
+                    Profile::Open | Profile::Paced => worker.start(),
                     Profile::Auth => worker.start_with_claims(),
                 }
             }

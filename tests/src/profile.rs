@@ -8,6 +8,8 @@ pub enum Profile {
     Open,
     /// Production: tokens are required.
     Auth,
+    /// As open, for clients that ask seldom.
+    Paced,
 }
 
 /// `ADMIN_SECRET` of the open profile, as in the transcripts.
@@ -37,6 +39,10 @@ impl Profile {
                 ("ENVIRONMENT", "development".to_owned()),
                 ("ADMIN_SECRET", ADMIN_SECRET.to_owned()),
                 ("ALLOWED_ORIGINS", "https://app.example.com".to_owned()),
+            ],
+            Self::Paced => vec![
+                ("ENVIRONMENT", "development".to_owned()),
+                ("CONNECTION_REQUESTS_PER_SECOND", "5".to_owned()),
             ],
             Self::Auth => vec![
                 ("ENVIRONMENT", "production".to_owned()),

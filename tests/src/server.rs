@@ -65,6 +65,8 @@ impl Syncline {
             "SERVER_BYPASS_TOKEN",
             "ADMIN_SECRET",
             "ALLOWED_ORIGINS",
+            "CONNECTION_REQUESTS_PER_SECOND",
+            "PRINCIPAL_REQUESTS_PER_SECOND",
             "RUST_LOG",
         ] {
             command.env_remove(name);

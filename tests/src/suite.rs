@@ -43,9 +43,10 @@ impl Scenario {
             Cell::Original040 => self.profile == Profile::Open && self.speaks == Speaks::V4,
             Cell::Original031 => self.profile == Profile::Open && self.speaks == Speaks::V3,
             Cell::Url => self.profile == Profile::Open,
+            // It forgets after every turn who has asked how often.
+            Cell::WasmtimeDrowsy => self.profile != Profile::Paced,
             Cell::WasmtimeMemory
             | Cell::WasmtimeSqlite
-            | Cell::WasmtimeDrowsy
             | Cell::CloudflareSqlite
             | Cell::CloudflareD1 => true,
         }

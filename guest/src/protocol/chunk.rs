@@ -34,50 +34,93 @@ pub struct Chunk {
 pub fn pack<'a>(
     events: impl IntoIterator<Item = (Event<'a>, &'a str)>,
     packing: Packing,
-    mut after: u64,
+    after: u64,
     chunks_max: usize,
 ) -> Vec<Chunk> {
-    let bytes_max = CHUNK_BYTES_MAX - CHUNK_ENVELOPE_BYTES;
-    let events_max = match packing {
-        Packing::V3Push => usize::MAX,
-        Packing::V3Pull | Packing::V4 => CHUNK_EVENTS_MAX,
-    };
     let dialect = match packing {
         Packing::V3Push | Packing::V3Pull => Dialect::V3,
         Packing::V4 => Dialect::V4,
     };
-    let mut chunks = Vec::new();
-    let mut items = String::new();
+    let mut packer = Packer::new(packing, after, chunks_max);
     let mut item = String::new();
-    let mut count = 0;
-    let mut last = after;
     for (event, created_at) in events {
         item.clear();
         write_item(&mut item, dialect, &event, created_at);
-        let full = count == events_max || items.len() + 1 + item.len() > bytes_max;
-        if count > 0 && full {
-            chunks.push(Chunk {
-                items: std::mem::take(&mut items),
-                after,
-                last,
-            });
-            after = last;
-            count = 0;
-            if chunks.len() == chunks_max {
-                return chunks;
+        if !packer.add(&item, event.seq_num) {
+            break;
+        }
+    }
+    packer.finish()
+}
+
+/// Packs items that are encoded.
+#[derive(Debug)]
+pub struct Packer {
+    events_max: usize,
+    chunks_max: usize,
+    chunks: Vec<Chunk>,
+    items: String,
+    count: usize,
+    after: u64,
+    last: u64,
+}
+
+impl Packer {
+    /// One that has nothing yet; `after` and `chunks_max` as in [`pack`].
+    #[must_use]
+    pub fn new(packing: Packing, after: u64, chunks_max: usize) -> Self {
+        Self {
+            events_max: match packing {
+                Packing::V3Push => usize::MAX,
+                Packing::V3Pull | Packing::V4 => CHUNK_EVENTS_MAX,
+            },
+            chunks_max,
+            chunks: Vec::new(),
+            items: String::new(),
+            count: 0,
+            after,
+            last: after,
+        }
+    }
+
+    /// Adds the next item; `false` if there are enough Chunks without it.
+    pub fn add(&mut self, item: &str, seq_num: u64) -> bool {
+        const BYTES_MAX: usize = CHUNK_BYTES_MAX - CHUNK_ENVELOPE_BYTES;
+        let is_full =
+            self.count == self.events_max || self.items.len() + 1 + item.len() > BYTES_MAX;
+        if self.count > 0 && is_full {
+            self.end_chunk();
+            if self.chunks.len() == self.chunks_max {
+                return false;
             }
         }
-        if count > 0 {
-            items.push(',');
+        if self.count > 0 {
+            self.items.push(',');
         }
-        items.push_str(&item);
-        count += 1;
-        last = event.seq_num;
+        self.items.push_str(item);
+        self.count += 1;
+        self.last = seq_num;
+        true
     }
-    if count > 0 {
-        chunks.push(Chunk { items, after, last });
+
+    fn end_chunk(&mut self) {
+        self.chunks.push(Chunk {
+            items: std::mem::take(&mut self.items),
+            after: self.after,
+            last: self.last,
+        });
+        self.after = self.last;
+        self.count = 0;
     }
-    chunks
+
+    /// The Chunks.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Chunk> {
+        if self.count > 0 {
+            self.end_chunk();
+        }
+        self.chunks
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::pace::{self, Bucket};
 use super::window::Window;
 use crate::protocol::Transport;
 use crate::protocol::v4::RequestId;
@@ -17,8 +18,8 @@ pub struct Connection {
     pub principal: Box<RawValue>,
     /// How it speaks, and what it is in the middle of.
     pub client: Client,
-    /// Whether the attachment has to be written at the end of the turn.
-    pub dirty: bool,
+    /// What is left of its requests, once it has made one.
+    pub requests: Option<Bucket>,
 }
 
 /// The client's version and its state.
@@ -223,7 +224,7 @@ impl Connection {
                 Transport::WsV3 => Client::V3(Feed::Unknown),
                 Transport::WsV4 | Transport::HttpV4 | Transport::DoRpc => Client::V4(Vec::new()),
             },
-            dirty: true,
+            requests: None,
         }
     }
 
@@ -234,6 +235,12 @@ impl Connection {
             client: Client::V4(vec![pull]),
             ..Self::new(Transport::DoRpc, principal)
         }
+    }
+
+    /// The user it was admitted as, if it is one's.
+    #[must_use]
+    pub fn user_id(&self) -> Option<Box<str>> {
+        pace::user_id(self.principal.get())
     }
 
     /// Whether this is a subscriber's.
@@ -283,7 +290,7 @@ impl Connection {
                 }
                 (None, feed) => Client::V3(feed.unwrap_or(Feed::Unknown)),
             },
-            dirty: false,
+            requests: None,
         })
     }
 }

@@ -98,6 +98,7 @@ impl Room {
         let pull = Pull::of_subscriber(request_id, cursor);
         let connection = Connection::of_subscriber(&self.caller_principal, pull);
         self.connections.insert(id, connection);
+        self.mark_dirty(id);
         self.pump(imports, id, request_id);
         Ok(())
     }

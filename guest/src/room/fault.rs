@@ -115,6 +115,20 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The client, or its user, asks too often.
+    #[must_use]
+    pub fn too_many_requests(retry_after_ms: u64) -> Self {
+        Self {
+            retry_after_ms: Some(retry_after_ms),
+            ..Self::new(
+                "TOO_MANY_REQUESTS",
+                "This client asks too often; nothing was stored. Try again later.",
+            )
+        }
+    }
+}
+
 impl From<StorageError> for Fault {
     fn from(error: StorageError) -> Self {
         // Storage's own words are for the log: they may name files.

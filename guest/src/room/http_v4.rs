@@ -9,6 +9,14 @@ use crate::imports::Imports;
 use crate::protocol::Transport;
 use crate::protocol::v4::{self, Call, Group, Message};
 
+/// The answer to a request that is not looked at further.
+fn refused(body: &[u8], fault: &Fault) -> Page {
+    match v4::decode(body, Group::Http) {
+        Ok(Message::Request(id, _)) => Page::last(format!("[{}]", exit_fault(&id, fault))),
+        _ => Page::last(format!("[{}]", v4::defect(&fault.message))),
+    }
+}
+
 impl Room {
     /// An admitted HTTP request, or a call by another Durable Object.
     pub fn request(
@@ -20,7 +28,12 @@ impl Room {
         self.wake_subscribers(imports);
         let (status, first) = match admission.transport {
             Transport::DoRpc => (200, self.call(imports, admission, body)),
-            Transport::HttpV4 | Transport::WsV4 | Transport::WsV3 => self.answer(imports, body),
+            Transport::HttpV4 | Transport::WsV4 | Transport::WsV3 => {
+                match self.pace_of_principal(imports, &admission.principal).into() {
+                    Ok(()) => self.answer(imports, body),
+                    Err(fault) => (429, refused(body, &fault)),
+                }
+            }
         };
         let mut headers = admission.response_headers.clone();
         headers.push(("content-type".to_owned(), "application/json".to_owned()));

@@ -3,6 +3,7 @@
 use humantime::format_rfc3339_millis;
 
 use super::fault::Fault;
+use super::recent::Recent;
 use crate::imports::{Event, Imports, Level, LogInfo, StorageError};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, EVENT_BYTES_MAX, EVENT_OVERHEAD_BYTES, PUSH_EVENTS_MAX,
@@ -46,6 +47,7 @@ pub enum PushError {
 #[derive(Debug, Default)]
 pub struct Log {
     info: Option<LogInfo>,
+    recent: Recent,
 }
 
 impl Log {
@@ -80,7 +82,7 @@ impl Log {
         if seen <= believed {
             return Ok(None);
         }
-        self.info = None;
+        self.forget();
         let actual = self.info(imports)?.head;
         Ok((actual != believed).then_some(believed))
     }
@@ -117,6 +119,7 @@ impl Log {
         let created_at = format_rfc3339_millis(imports.now()).to_string();
         match imports.append(info.head, batch, &created_at) {
             Ok(()) => {
+                self.recent.append(info.head, batch, &created_at);
                 self.info = Some(LogInfo { head, ..info });
                 Ok(Some(created_at))
             }
@@ -129,7 +132,7 @@ impl Log {
                         info.head
                     ),
                 );
-                self.info = None;
+                self.forget();
                 Err(PushError::Overtaken {
                     believed: info.head,
                     minimum_expected: actual,
@@ -154,6 +157,11 @@ impl Log {
         packing: Packing,
         chunks_max: usize,
     ) -> Result<Vec<Chunk>, Fault> {
+        if packing == Packing::V4
+            && let Some(chunks) = self.recent.chunks(after, chunks_max)
+        {
+            return Ok(chunks);
+        }
         let events_max = CHUNK_EVENTS_MAX.saturating_mul(chunks_max);
         let events = imports
             .read(
@@ -178,6 +186,19 @@ impl Log {
             }
         }
         Ok(chunks)
+    }
+
+    /// What follows `after`, as [`Log::chunks`] packs it for 0.4 clients, if
+    /// it need not be read.
+    #[must_use]
+    pub fn recent_chunks(&self, after: u64, chunks_max: usize) -> Option<Vec<Chunk>> {
+        self.recent.chunks(after, chunks_max)
+    }
+
+    /// Forgets what was believed of the log.
+    fn forget(&mut self) {
+        self.info = None;
+        self.recent.forget();
     }
 
     /// Whether the log holds exactly this batch already, where it says it is.
@@ -216,6 +237,7 @@ impl Log {
         imports
             .reset(&backend_id)
             .map_err(|error| report(imports, "reset", error))?;
+        self.recent.forget();
         self.info = Some(LogInfo {
             head: 0,
             backend_id: backend_id.clone(),

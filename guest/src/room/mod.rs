@@ -6,16 +6,19 @@ mod do_rpc;
 pub mod fault;
 mod http_v4;
 pub mod log;
+pub mod pace;
 mod paged;
+pub mod recent;
 mod subscriptions;
 pub mod window;
 mod ws_v3;
 mod ws_v4;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::connection::{Client, Connection};
 use self::log::Log;
+use self::pace::{Principals, Rates};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
@@ -62,6 +65,10 @@ pub struct Room {
     caller_principal: String,
     log: Log,
     connections: BTreeMap<ConnectionId, Connection>,
+    rates: Rates,
+    principals: Principals,
+    /// Those whose attachment has to be written at the end of the turn.
+    dirty: BTreeSet<ConnectionId>,
     /// Subscribers that were here when the room woke.
     woken: Vec<ConnectionId>,
 }
@@ -72,9 +79,9 @@ impl Room {
     pub fn start(imports: &mut impl Imports, store_id: String) -> Self {
         // A configuration that cannot be read admits nobody (gateway), and
         // means no administration here.
-        let (admin_secret, do_rpc_clients) = match Config::read(imports) {
-            Ok(config) => (config.admin_secret, config.do_rpc_clients),
-            Err(_) => (None, Vec::new()),
+        let (admin_secret, do_rpc_clients, rates) = match Config::read(imports) {
+            Ok(config) => (config.admin_secret, config.do_rpc_clients, config.rates),
+            Err(_) => (None, Vec::new(), Rates::default()),
         };
         let mut woken = Vec::new();
         let mut connections = BTreeMap::new();
@@ -101,6 +108,9 @@ impl Room {
             caller_principal: String::new(),
             log: Log::default(),
             connections,
+            rates,
+            principals: Principals::new(),
+            dirty: BTreeSet::new(),
             woken,
         }
     }
@@ -110,6 +120,7 @@ impl Room {
         self.wake_subscribers(imports);
         let connection = Connection::new(admission.transport, &admission.principal);
         self.connections.insert(id, connection);
+        self.mark_dirty(id);
         if admission.transport == Transport::WsV3 {
             self.open_v3(imports, id);
         }
@@ -152,10 +163,11 @@ impl Room {
     /// Writes down what has changed in this turn (design D3).
     fn write_attachments(&mut self, imports: &mut impl Imports) {
         let mut unkept = Vec::new();
-        for (&id, connection) in &mut self.connections {
-            if !std::mem::take(&mut connection.dirty) {
+        for id in std::mem::take(&mut self.dirty) {
+            // It may have been closed since.
+            let Some(connection) = self.connections.get(&id) else {
                 continue;
-            }
+            };
             match imports.attach(id, &connection.attachment()) {
                 Ok(()) | Err(AttachError::Gone) => {}
                 Err(error @ AttachError::TooLarge(_)) => {

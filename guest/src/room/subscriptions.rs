@@ -8,7 +8,7 @@ use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::fault::Fault;
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
-use crate::limits::WINDOW_CHUNKS_MAX;
+use crate::limits::{ROOM_LIVE_CHUNKS_MAX, WINDOW_CHUNKS_MAX};
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
 use crate::protocol::v4::{self, PageInfo};
@@ -29,9 +29,13 @@ impl Room {
         let before = first.parent_seq_num;
         let head = batch.last().map_or(before, |event| event.seq_num);
         let items = || batch.iter().map(|event| (*event, created_at));
-        if self.has_live_v4() {
-            for chunk in chunk::pack(items(), Packing::V4, before, usize::MAX) {
-                self.broadcast_v4(imports, &chunk, head);
+        if let Some(in_flight_max) = self.live_chunks_max() {
+            let chunks = self
+                .log
+                .recent_chunks(before, usize::MAX)
+                .unwrap_or_else(|| chunk::pack(items(), Packing::V4, before, usize::MAX));
+            for chunk in chunks {
+                self.broadcast_v4(imports, &chunk, head, in_flight_max);
             }
         }
         let v3 = self.live_v3();
@@ -165,14 +169,29 @@ impl Room {
             .collect()
     }
 
-    fn has_live_v4(&self) -> bool {
-        self.connections.values().any(|connection| {
-            matches!(&connection.client, Client::V4(pulls)
-                if pulls.iter().any(|pull| pull.at == Position::Live))
-        })
+    /// How many Chunks a live 0.4 pull may have unacknowledged, if there is
+    /// one: fewer in a large room. What it is not sent at once it gets with
+    /// its next Ack, and what was pushed meanwhile in the same Chunk: then a
+    /// busy room sends fewer frames and not ever more.
+    fn live_chunks_max(&self) -> Option<usize> {
+        let mut pulls = 0;
+        let mut is_live = false;
+        for connection in self.connections.values() {
+            if let Client::V4(of_one) = &connection.client {
+                pulls += of_one.len();
+                is_live |= of_one.iter().any(|pull| pull.at == Position::Live);
+            }
+        }
+        is_live.then(|| (ROOM_LIVE_CHUNKS_MAX / pulls).clamp(1, WINDOW_CHUNKS_MAX))
     }
 
-    fn broadcast_v4(&mut self, imports: &mut impl Imports, chunk: &chunk::Chunk, head: u64) {
+    fn broadcast_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        chunk: &chunk::Chunk,
+        head: u64,
+        in_flight_max: usize,
+    ) {
         let Ok(info) = self.log.info(imports) else {
             // It was open a moment ago, for the append.
             return;
@@ -189,17 +208,20 @@ impl Room {
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 let frame_bytes = bytes_without_id + pull.id.len();
-                if pull.window.admits_live(frame_bytes) {
-                    connection.dirty |= pull.sent(frame_bytes, chunk.last);
+                if pull.window.admits_live(frame_bytes, in_flight_max) {
+                    if pull.sent(frame_bytes, chunk.last) {
+                        self.dirty.insert(id);
+                    }
                     groups.entry(pull.id.clone()).or_default().push(id);
                 } else {
-                    // It has stopped acknowledging: it costs no memory from
-                    // here on and goes on from its cursor when it does.
+                    // It has yet to acknowledge what came before: it costs no
+                    // memory from here on and goes on from its cursor, with
+                    // all that it lacks in one Chunk, when it does.
                     pull.at = Position::Catching {
                         cursor: chunk.after,
                         until: head,
                     };
-                    connection.dirty = true;
+                    self.dirty.insert(id);
                 }
             }
         }
@@ -334,7 +356,7 @@ impl Room {
             self.close(imports, id, close_code::FAULT, "RESET");
         }
         for (&id, connection) in &mut self.connections {
-            connection.dirty = true;
+            self.dirty.insert(id);
             match &mut connection.client {
                 Client::V4(pulls) => {
                     for pull in std::mem::take(pulls) {
@@ -371,9 +393,7 @@ impl Room {
     }
 
     pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.dirty = true;
-        }
+        self.dirty.insert(id);
     }
 }
 

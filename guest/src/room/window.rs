@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX};
+use crate::limits::{WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX};
 
 /// Unacknowledged Chunks, by the bytes of their frames. A client takes them
 /// in order and acknowledges each, so the first Ack is the first Chunk's.
@@ -29,10 +29,11 @@ impl Window {
         self.has_room(frame_bytes, WINDOW_CHUNKS_MAX)
     }
 
-    /// Whether a frame may be sent to a live pull.
+    /// Whether a frame may be sent to a live pull, of which so many may be
+    /// unacknowledged.
     #[must_use]
-    pub fn admits_live(&self, frame_bytes: usize) -> bool {
-        self.has_room(frame_bytes, WINDOW_LIVE_CHUNKS_MAX)
+    pub fn admits_live(&self, frame_bytes: usize, chunks_max: usize) -> bool {
+        self.has_room(frame_bytes, chunks_max)
     }
 
     fn has_room(&self, frame_bytes: usize, chunks_max: usize) -> bool {
@@ -123,6 +124,6 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, WINDOW_CHUNKS_MAX);
-        assert!(window.admits_live(1));
+        assert!(!window.admits_live(1, 1));
     }
 }

@@ -5,6 +5,7 @@ use subtle::ConstantTimeEq;
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
+use super::pace::{Pace, TOO_MANY_REQUESTS};
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::WINDOW_CHUNKS_MAX;
@@ -21,6 +22,11 @@ impl Room {
     ) {
         let (request_id, message) = v3::decode(frame);
         let request_id = request_id.as_deref();
+        // An error would leave this client waiting for ever; one that has to
+        // connect again pushes again.
+        if !matches!(message, Ok(Message::Ping)) && self.pace(imports, id) != Pace::Served {
+            return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+        }
         match (request_id, message) {
             (Some(request), Ok(Message::Ping)) => imports.send(&[id], &v3::pong(request)),
             (Some(request), Ok(Message::Pull(cursor))) => {
@@ -233,8 +239,8 @@ impl Room {
 
     pub(super) fn set_feed(&mut self, id: ConnectionId, feed: Feed) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.dirty = true;
             connection.client = Client::V3(feed);
+            self.mark_dirty(id);
         }
     }
 

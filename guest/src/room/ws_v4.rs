@@ -3,6 +3,7 @@
 use super::connection::Position;
 use super::fault::Fault;
 use super::log::PushError;
+use super::pace::{Pace, TOO_MANY_REQUESTS};
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::PULLS_MAX;
@@ -16,7 +17,13 @@ impl Room {
         id: ConnectionId,
         frame: &[u8],
     ) {
-        match v4::decode(frame, Group::Ws) {
+        let message = v4::decode(frame, Group::Ws);
+        if !is_free(&message)
+            && let Err(refusal) = self.pace_v4(imports, id)
+        {
+            return self.refuse_v4(imports, id, &message, refusal);
+        }
+        match message {
             Ok(Message::Ping) => imports.send(&[id], v4::PONG),
             Ok(Message::Eof) => {}
             Ok(Message::Ack(request_id)) => self.ack(imports, id, &request_id),
@@ -34,6 +41,39 @@ impl Room {
                 self.end_request(imports, id, &request_id, &exit);
             }
             Err(words) => imports.send(&[id], &v4::defect(&words)),
+        }
+    }
+
+    /// Counts a request; `None` if its client is to be disconnected.
+    fn pace_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+    ) -> Result<(), Option<Fault>> {
+        match self.pace(imports, id) {
+            Pace::Flooding => Err(None),
+            pace => Result::from(pace).map_err(Some),
+        }
+    }
+
+    /// Tells a client that it asks too often: in a way that it survives, and
+    /// tries again.
+    fn refuse_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        message: &Result<Message<'_>, String>,
+        refusal: Option<Fault>,
+    ) {
+        match (message, refusal) {
+            (Ok(Message::Request(_, Ok(Call::Pull(pull)))), Some(_)) if pull.is_live() => {
+                self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+            }
+            (Ok(Message::Request(request_id, _)), Some(fault)) => {
+                let exit = exit_fault(request_id, &fault);
+                self.end_request(imports, id, request_id, &exit);
+            }
+            _ => self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS),
         }
     }
 
@@ -204,6 +244,15 @@ impl Room {
             provided,
         })
     }
+}
+
+/// Whether a message is none that counts: Acks and pings go with what was
+/// asked before.
+fn is_free(message: &Result<Message<'_>, String>) -> bool {
+    matches!(
+        message,
+        Ok(Message::Ack(_) | Message::Ping | Message::Eof | Message::Interrupt(_))
+    )
 }
 
 pub(super) fn call_fault(error: CallError) -> Fault {

@@ -8,7 +8,7 @@ use std::path::Path;
 use thiserror::Error;
 
 /// The variables that a component may read. Others stay with the process.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 9] = [
     "ENVIRONMENT",
     "REQUIRE_AUTH",
     "JWT_SECRET",
@@ -16,6 +16,8 @@ const VARIABLES: [&str; 7] = [
     "SERVER_BYPASS_TOKEN",
     "ADMIN_SECRET",
     "ALLOWED_ORIGINS",
+    "CONNECTION_REQUESTS_PER_SECOND",
+    "PRINCIPAL_REQUESTS_PER_SECOND",
 ];
 
 /// Where development keeps its variables, as wrangler does.

@@ -61,6 +61,15 @@ struct Serve {
     claims_versions: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
+    /// Requests a second of one connection, 0 for any number: more are
+    /// refused with a hint when to try again, many more close the socket with
+    /// 1013. Instead of CONNECTION_REQUESTS_PER_SECOND; 1000 without both
+    #[arg(long, value_name = "N")]
+    connection_requests_per_second: Option<u32>,
+    /// The same of one user in a store. Instead of
+    /// PRINCIPAL_REQUESTS_PER_SECOND; 2000 without both
+    #[arg(long, value_name = "N")]
+    principal_requests_per_second: Option<u32>,
 }
 
 #[derive(Args)]
@@ -116,7 +125,21 @@ fn is_library(target: &str) -> bool {
 }
 
 fn serve(arguments: &Serve) -> Result<()> {
-    let env = config::environment(Path::new("."))?;
+    let mut env = config::environment(Path::new("."))?;
+    for (name, rate) in [
+        (
+            "CONNECTION_REQUESTS_PER_SECOND",
+            arguments.connection_requests_per_second,
+        ),
+        (
+            "PRINCIPAL_REQUESTS_PER_SECOND",
+            arguments.principal_requests_per_second,
+        ),
+    ] {
+        if let Some(rate) = rate {
+            env.insert(name.to_owned(), rate.to_string());
+        }
+    }
     let claims = ClaimsFile::new(arguments.claims_versions.clone());
     // A file that cannot be read now would refuse every client later.
     claims

@@ -1,0 +1,115 @@
+//! Clients that ask too often: refused in a way that they survive, then
+//! disconnected (I7).
+
+use serde_json::{Value, json};
+use syncline_tests::rpc::{Client, events, failure, new_store, v3_url, ws_url};
+use syncline_tests::scenarios;
+use syncline_tests::server::Server;
+use syncline_tests::socket::{Received, Socket};
+use syncline_tests::suite::Scenario;
+
+pub fn scenarios() -> Vec<Scenario> {
+    scenarios![
+        V4 Paced:
+            i7_a_client_that_asks_too_often_is_told_when_to_try_again,
+            i7_a_live_pull_that_is_one_too_many_ends_by_a_close,
+            i7_a_client_that_floods_is_disconnected,
+            acks_are_not_counted;
+        V3 Paced:
+            v3_i7_a_client_that_asks_too_often_is_disconnected,
+    ]
+}
+
+/// More than are ever served, however slow the machine is.
+const MANY: usize = 1_000;
+
+/// Pushes nothing until that is refused: the error.
+fn ask_until_refused(client: &mut Client) -> Value {
+    for _ in 0..MANY {
+        let exit = client.push(&[]);
+        if exit["_tag"] == "Failure" {
+            return failure(&exit);
+        }
+    }
+    panic!("{MANY} requests were served");
+}
+
+fn i7_a_client_that_asks_too_often_is_told_when_to_try_again(server: &Server) {
+    let store = new_store("paced");
+    let mut client = Client::open(server, &store);
+    let error = ask_until_refused(&mut client);
+    assert_eq!(error["payload"]["code"], "TOO_MANY_REQUESTS");
+    let wait = error["payload"]["retryAfterMs"].as_u64().expect("a hint");
+    assert!((1..=1_000).contains(&wait), "{wait} ms");
+    // Others are not held up.
+    Client::open(server, &store).push_ok(&events(1, 1));
+    std::thread::sleep(std::time::Duration::from_millis(wait));
+    client.push_ok(&events(2, 2));
+}
+
+fn i7_a_live_pull_that_is_one_too_many_ends_by_a_close(server: &Server) {
+    let mut client = Client::open(server, &new_store("paced-pull"));
+    for _ in 0..MANY {
+        // One after the other: each takes the place of the one before.
+        client.socket.send(json!({
+            "_tag": "Request", "id": "1", "tag": "SyncWsRpc.Pull",
+            "payload": {"storeId": "another", "live": false, "cursor": {"_tag": "None"}},
+            "headers": [],
+        }));
+        if failure(&client.exit("1"))["payload"]["code"] == "TOO_MANY_REQUESTS" {
+            client.pull(true, None);
+            assert_eq!(client.socket.receive_close(), closed());
+            return;
+        }
+    }
+    panic!("{MANY} requests were served");
+}
+
+fn closed() -> (u16, String) {
+    (1013, "TOO_MANY_REQUESTS".to_owned())
+}
+
+fn i7_a_client_that_floods_is_disconnected(server: &Server) {
+    let store = new_store("flood");
+    let mut socket = Socket::open(server, &ws_url(&store));
+    for id in 0..MANY {
+        let push = syncline_tests::rpc::push(&id.to_string(), &store, &[]);
+        if !socket.try_send(push.to_string()) {
+            break;
+        }
+    }
+    assert_eq!(end_of(&mut socket), closed());
+    Client::open(server, &store).push_ok(&events(1, 1));
+}
+
+fn acks_are_not_counted(server: &Server) {
+    let store = new_store("acks");
+    let mut client = Client::open(server, &store);
+    let live = client.pull(true, None);
+    client.chunk(&live);
+    for _ in 0..MANY {
+        client.ack(&live);
+    }
+    client.push_ok(&events(1, 1));
+    assert_eq!(client.numbers_until(&live, 1), [1]);
+}
+
+fn v3_i7_a_client_that_asks_too_often_is_disconnected(server: &Server) {
+    let mut socket = Socket::open(server, &v3_url(&new_store("paced-v3")));
+    for id in 0..MANY {
+        let pull = json!({"_tag": "WSMessage.PullReq", "requestId": id.to_string()});
+        if !socket.try_send(pull.to_string()) {
+            break;
+        }
+    }
+    assert_eq!(end_of(&mut socket), closed());
+}
+
+/// How a socket is closed, after whatever it gets before.
+fn end_of(socket: &mut Socket) -> (u16, String) {
+    loop {
+        if let Received::Closed(code, reason) = socket.receive() {
+            return (code, reason);
+        }
+    }
+}
