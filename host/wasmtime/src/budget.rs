@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What one permit stands for, in bytes.
-const UNIT_BYTES: usize = 1024;
+pub const UNIT_BYTES: usize = 1024;
 
 /// What sockets' messages that wait may take in the whole server, in bytes.
 const SERVER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -59,6 +59,12 @@ impl Budget {
             socket: Arc::new(Semaphore::new(SOCKET_BYTES_MAX / UNIT_BYTES)),
             server: Arc::clone(&self.sockets),
         }
+    }
+
+    /// The budget of all sockets' messages.
+    #[must_use]
+    pub fn of_sockets(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.sockets)
     }
 
     /// The share of an admitted request's body: it grows as the body arrives.

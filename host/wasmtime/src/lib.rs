@@ -3,6 +3,7 @@
 //! and this gives it storage, sockets and time (`wit/`).
 #![deny(missing_docs)]
 
+pub mod arrival;
 pub mod budget;
 pub mod component;
 pub mod config;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use syncline::component::{ClaimsFile, Runtime, Summary};
 use syncline::config;
 use syncline::gateway::Gateway;
@@ -112,11 +113,10 @@ fn main() -> ExitCode {
 /// Libraries that would log whole frames, or the compiler's insides: whatever
 /// `RUST_LOG` says, they do not.
 fn is_library(target: &str) -> bool {
-    const LIBRARIES: [&str; 7] = [
+    const LIBRARIES: [&str; 6] = [
         "tungstenite",
         "tokio_tungstenite",
         "hyper",
-        "axum",
         "cranelift",
         "regalloc2",
         "wasmtime",
@@ -152,6 +152,7 @@ fn serve(arguments: &Serve) -> Result<()> {
         Location::Sqlite(dir) => Some(lock(dir)?),
         Location::Memory => None,
     };
+    raise_file_limit(arguments.limits.connections_max)?;
     let shards = Shards::start(&runtime, &arguments.storage, &arguments.limits)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -164,6 +165,32 @@ fn serve(arguments: &Serve) -> Result<()> {
             let app = App::new(gateway, shards, arguments.limits.clone());
             app.serve(listener, signalled()).await
         })
+}
+
+/// Lets this process have the file descriptors that its connections need.
+fn raise_file_limit(connections_max: usize) -> Result<()> {
+    /// Storage, the listener, event loops, and connections beside sockets.
+    const OTHERS: u64 = 1_200;
+    let needed = u64::try_from(connections_max)? + OTHERS;
+    let limit = getrlimit(Resource::Nofile);
+    // None is any number.
+    let (Some(current), maximum) = (limit.current, limit.maximum) else {
+        return Ok(());
+    };
+    let raised = maximum.map_or(needed, |maximum| needed.min(maximum));
+    if raised > current {
+        let limit = Rlimit {
+            current: Some(raised),
+            maximum,
+        };
+        setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")?;
+    }
+    if raised.max(current) < needed {
+        warn!(
+            "Only {raised} files may be open, fewer than --connections-max {connections_max} needs: raise the hard limit (`ulimit -Hn`, `LimitNOFILE=`), or lower --connections-max."
+        );
+    }
+    Ok(())
 }
 
 /// Creates the directory and takes it: two servers on one would each believe

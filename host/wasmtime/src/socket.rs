@@ -1,6 +1,7 @@
 //! A WebSocket's task: frames in to the room, frames out from its outbox. It
 //! runs on its store's shard, beside the room.
 
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::error;
 
+use crate::arrival::{Arrivals, Whole};
 use crate::component::{Admission, Frame};
 use crate::listener::Permit;
 use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
@@ -54,6 +56,9 @@ const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
 
 /// The close of a client for which the server has no room.
 const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
+
+/// The close of a client whose message does not end.
+const UNFINISHED: (u16, &str) = (1008, "MESSAGE_TIMEOUT");
 
 /// The close of a client that has said nothing, not even a pong.
 const SILENT: (u16, &str) = (1001, "SILENT");
@@ -105,7 +110,10 @@ async fn serve(
     read_already: Bytes,
     admission: Admission,
 ) {
-    let config = config(app.limits().frame_bytes_max);
+    let limits = app.limits();
+    let budget = app.budget().of_sockets();
+    let (stream, whole) = Arrivals::new(stream, budget, limits.message_timeout);
+    let config = config(limits.frame_bytes_max);
     let socket = WebSocketStream::from_partially_read(
         stream,
         read_already.into(),
@@ -132,7 +140,7 @@ async fn serve(
     let mut writer = pin!(write(sink, inlet));
     let reader = async {
         tokio::select! {
-            () = read(app, store, connection, &mut stream, &outbox, auto_response) => {}
+            () = read(app, store, connection, (&mut stream, whole), &outbox, auto_response) => {}
             // The turns under way are finished; nothing new begins.
             () = app.stopping().cancelled() => {
                 app.stopped().cancelled().await;
@@ -188,7 +196,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     app: &App,
     store: &Arc<str>,
     connection: u32,
-    stream: &mut SplitStream<WebSocketStream<S>>,
+    (stream, whole): (&mut SplitStream<WebSocketStream<S>>, Whole),
     outbox: &Outbox,
     auto_response: Option<(String, String)>,
 ) {
@@ -207,6 +215,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             }
         };
         silence.is_broken();
+        whole.mark();
         let frame = match message {
             Some(Ok(Message::Text(text))) => {
                 if let Some((request, response)) = &auto_response
@@ -301,11 +310,13 @@ fn close_for(error: &Error) -> Option<(u16, &'static str)> {
         Error::Capacity(_) => Some(TOO_BIG),
         Error::Utf8(_) => Some(NOT_UTF8),
         Error::Protocol(_) => Some(PROTOCOL_ERROR),
+        Error::Io(error) if error.kind() == ErrorKind::TimedOut => Some(UNFINISHED),
         _ => None,
     }
 }
 
-type Sink = SplitSink<WebSocketStream<TcpStream>, Message>;
+type Socket = WebSocketStream<Arrivals<TcpStream>>;
+type Sink = SplitSink<Socket, Message>;
 
 /// Writes what the outbox holds, until a close, an error, or the room's end.
 async fn write(mut sink: Sink, mut inlet: Inlet) -> Sink {
@@ -367,7 +378,7 @@ async fn write_burst(sink: &mut Sink, inlet: &mut Inlet) -> Written {
 }
 
 /// Ends the connection: answers the client's close, or waits for its answer.
-async fn finish(mut sink: Sink, mut stream: SplitStream<WebSocketStream<TcpStream>>) {
+async fn finish(mut sink: Sink, mut stream: SplitStream<Socket>) {
     let _ = timeout(CLOSE_TIMEOUT, async {
         let _ = sink.close().await;
         while let Some(Ok(_)) = stream.next().await {}
