@@ -159,21 +159,21 @@ mod tests {
         assert_eq!(budget.available_permits(), units(4 * PIECE_BYTES));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn i7_a_message_that_does_not_end_is_given_up() {
         let budget = Arc::new(Semaphore::new(units(PIECE_BYTES)));
         let (mut client, server) = duplex(64);
-        let time_max = Duration::from_secs(30);
+        let time_max = Duration::from_millis(1);
         let (mut arrivals, whole) = Arrivals::new(server, budget, time_max);
         // A socket that says nothing has all the time there is.
         let silence = arrivals.read_u8();
-        assert!(tokio::time::timeout(time_max * 10, silence).await.is_err());
+        assert!(tokio::time::timeout(time_max * 50, silence).await.is_err());
         client.write_all(b"begun").await.unwrap();
         arrivals.read_exact(&mut [0; 5]).await.unwrap();
         let error = arrivals.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         whole.mark();
         let silence = arrivals.read_u8();
-        assert!(tokio::time::timeout(time_max * 10, silence).await.is_err());
+        assert!(tokio::time::timeout(time_max * 50, silence).await.is_err());
     }
 }
