@@ -23,6 +23,32 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a frame an error shows.
 const QUOTED_CHARS: usize = 300;
 
+/// What a client reads at once, and holds all its life.
+#[derive(Debug, Clone, Copy)]
+pub enum Buffer {
+    /// For one of thousands of clients.
+    Small,
+    /// For much to read.
+    Large,
+}
+
+impl Buffer {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Small => 4 * 1024,
+            Self::Large => 128 * 1024,
+        }
+    }
+}
+
+/// Where a log ends.
+#[derive(Debug, Clone)]
+pub struct LogEnd {
+    /// Its last event.
+    pub head: u64,
+    backend_id: Option<String>,
+}
+
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -93,6 +119,8 @@ pub struct Client {
     /// The last event that was pushed.
     head: u64,
     backend_id: Option<String>,
+    /// What is added to each event's `args`.
+    padding: String,
 }
 
 impl Client {
@@ -100,7 +128,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server does not take the connection.
-    pub async fn open(address: &Address, store: &str) -> Result<Self> {
+    pub async fn open(address: &Address, store: &str, buffer: Buffer) -> Result<Self> {
         let Address { authority, path } = address;
         let tcp = TcpStream::connect(authority)
             .await
@@ -108,6 +136,7 @@ impl Client {
         tcp.set_nodelay(true)?;
         let url = format!("ws://{authority}{path}?storeId={store}&transport=ws");
         let config = WebSocketConfig::default()
+            .read_buffer_size(buffer.bytes())
             .max_message_size(None)
             .max_frame_size(None);
         let handshake = tokio_tungstenite::client_async_with_config(&url, tcp, Some(config));
@@ -123,17 +152,50 @@ impl Client {
             position: 0,
             head: 0,
             backend_id: None,
+            padding: String::new(),
         })
     }
 
-    /// Starts the live pull, from the beginning of the log.
+    /// Goes on where a log ends, as a client that has all of it.
+    pub fn resume(&mut self, end: &LogEnd) {
+        self.position = end.head;
+        self.head = end.head;
+        self.backend_id = end.backend_id.clone();
+    }
+
+    /// Where the log ends, as far as this client has pushed.
+    pub fn log_end(&self) -> LogEnd {
+        LogEnd {
+            head: self.head,
+            backend_id: self.backend_id.clone(),
+        }
+    }
+
+    /// The last event that the pull has delivered.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Makes the `args` of the events that it pushes larger by so much.
+    pub fn pad_events(&mut self, bytes: usize) {
+        self.padding = "x".repeat(bytes);
+    }
+
+    /// Starts the live pull, from where the client is.
     ///
     /// # Errors
     /// When the socket fails.
     pub async fn start_pull(&mut self) -> Result<()> {
         let id = self.id();
+        let cursor = match &self.backend_id {
+            Some(backend_id) if self.position > 0 => format!(
+                r#"{{"_tag":"Some","value":{{"backendId":"{backend_id}","eventSequenceNumber":{}}}}}"#,
+                self.position
+            ),
+            _ => r#"{"_tag":"None"}"#.to_owned(),
+        };
         let payload = format!(
-            r#"{{"storeId":"{}","live":true,"cursor":{{"_tag":"None"}}}}"#,
+            r#"{{"storeId":"{}","live":true,"cursor":{cursor}}}"#,
             self.store
         );
         self.ack = format!(r#"{{"_tag":"Ack","requestId":"{id}"}}"#).into();
@@ -144,15 +206,21 @@ impl Client {
     ///
     /// # Errors
     /// When the server fails.
-    pub async fn open_live(address: &Address, store: &str) -> Result<Self> {
-        let mut client = Self::open(address, store).await?;
-        client.start_pull().await?;
-        while !matches!(
-            client.receive().await?,
-            Received::Chunk { is_last: true, .. }
-        ) {}
-        client.head = client.position;
+    pub async fn open_live(address: &Address, store: &str, buffer: Buffer) -> Result<Self> {
+        let mut client = Self::open(address, store, buffer).await?;
+        client.pull_to_end().await?;
         Ok(client)
+    }
+
+    /// Starts the live pull, and reads until the end of the log.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn pull_to_end(&mut self) -> Result<()> {
+        self.start_pull().await?;
+        while !matches!(self.receive().await?, Received::Chunk { is_last: true, .. }) {}
+        self.head = self.position;
+        Ok(())
     }
 
     /// Sends a push of so many events; its id, and when it was sent.
@@ -170,7 +238,7 @@ impl Client {
             if number > self.head + 1 {
                 payload.push(',');
             }
-            write_event(&mut payload, number)?;
+            write_event(&mut payload, number, &self.padding)?;
         }
         write!(payload, r#"],"backendId":{backend_id}}}"#)?;
         self.head += events;
@@ -288,16 +356,17 @@ impl Client {
 }
 
 /// An event with about 100 bytes of `args`, as a todo app has them.
-fn write_event(out: &mut String, number: u64) -> Result<()> {
+fn write_event(out: &mut String, number: u64, padding: &str) -> Result<()> {
     let parent = number - 1;
     write!(
         out,
         concat!(
             r#"{{"name":"v1.TodoCreated","args":{{"id":"{number:08x}-5b1c-4c7e-9d0a-{number:012x}","#,
-            r#""title":"buy oat milk and bread, {number:06}","completed":false}},"#,
+            r#""title":"buy oat milk and bread, {number:06}{padding}","completed":false}},"#,
             r#""seqNum":{number},"parentSeqNum":{parent},"clientId":"client-a","sessionId":"static"}}"#
         ),
         number = number,
+        padding = padding,
         parent = parent,
     )?;
     Ok(())

@@ -7,16 +7,21 @@
 //! cargo bench -p syncline-tests --bench servers -- --url http://127.0.0.1:8787 --scenario fan-out
 //! ```
 //!
-//! One server runs at a time, on loopback, with fresh state; a server at a
-//! URL is somebody else's and gets stores that are new to it. Servers of a
-//! run share the machine with the generator, so that numbers of different
-//! machines do not compare, and the ratios of one run do.
+//! One server runs at a time, on loopback, and every scenario has a process
+//! of its own with fresh state, so that its memory is that scenario's; a
+//! server at a URL is somebody else's and gets stores that are new to it.
+//! Servers of a run share the machine with the generator, so that numbers of
+//! different machines do not compare, and the ratios of one run do. Nor do
+//! successes of different durability: the report says what each is worth.
 //!
 //! The generator is one thread: it must not take from a server what it
 //! measures. Its own share of a core is reported, since a server that is
 //! faster than the generator is not measured but by its CPU time.
 
 mod client;
+mod descriptors;
+mod floors;
+mod meter;
 mod report;
 mod scenarios;
 mod servers;
@@ -31,9 +36,11 @@ use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use client::Address;
-use report::{Report, ScenarioReport, ServerReport};
-use scenarios::Scenario;
-use servers::Known;
+use floors::{Echo, Floor};
+use meter::Gauge;
+use report::{FloorReport, Report, ScenarioReport, ServerReport};
+use scenarios::{Scenario, Target};
+use servers::{Durability, Known, Running, Startable};
 
 /// Measures servers that speak LiveStore's 0.4 WebSocket protocol, one after
 /// another, and compares them with the first.
@@ -55,6 +62,9 @@ struct Arguments {
     /// stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Be the process that a floor is measured with, see `floors.rs`.
+    #[arg(long, hide = true)]
+    echo: Option<Echo>,
     /// Cargo passes this to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -82,24 +92,39 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(echo) = arguments.echo {
+        floors::serve(echo).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let scenarios = match arguments.scenario.as_slice() {
         [] => Scenario::value_variants(),
         scenarios => scenarios,
     };
     // Every argument is looked at before the first server takes its minutes.
     let subjects = subjects(&arguments)?;
+    descriptors::raise_limit()?;
     let mut interrupts = Interrupts::new()?;
     let mut report = Report {
         cpus: std::thread::available_parallelism()?.get(),
-        servers: Vec::new(),
+        ..Report::default()
     };
-    for subject in &subjects {
-        let server = tokio::select! {
-            server = measure(subject, scenarios) => server,
-            () = interrupts.next() => bail!("interrupted"),
-        };
-        report.servers.push(server);
+    let measuring = async {
+        if scenarios.contains(&Scenario::Single) {
+            for floor in Floor::ALL {
+                eprintln!("{}", floor.name());
+                let measured = floor.measure().await;
+                report.floors.push(FloorReport::new(floor, measured));
+            }
+        }
+        for subject in &subjects {
+            report.servers.push(measure(subject, scenarios).await);
+        }
+    };
+    tokio::select! {
+        () = measuring => {}
+        () = interrupts.next() => bail!("interrupted"),
     }
+    report.compare();
     println!("{}", report.table(scenarios));
     if let Some(file) = &arguments.json {
         report.write_json(file)?;
@@ -127,38 +152,45 @@ fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
 /// Measures one server. What fails stands in the report: the others are
 /// measured all the same.
 async fn measure(subject: &Subject, scenarios: &[Scenario]) -> ServerReport {
-    let mut report = ServerReport {
-        server: match subject {
-            Subject::Known(server) => server.name(),
-            Subject::Url(url, _) => url.clone(),
-        },
-        error: None,
-        scenarios: Vec::new(),
+    let mut report = match subject {
+        Subject::Known(server) => ServerReport::new(server.name(), server.durability()),
+        Subject::Url(url, _) => ServerReport::new(url.clone(), Durability::Unknown),
     };
-    let started = match subject {
-        Subject::Known(server) => {
-            eprintln!("{}: starts", report.server);
-            server
-                .start()
-                .and_then(|running| Ok((Address::parse(&running.url)?, Some(running))))
-        }
-        Subject::Url(_, address) => Ok((address.clone(), None)),
-    };
-    let (address, running) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            report.error = Some(format!("{error:#}"));
-            return report;
-        }
+    if let Err(error) = measure_all(subject, scenarios, &mut report).await {
+        report.error = Some(format!("{error:#}"));
+    }
+    report
+}
+
+async fn measure_all(
+    subject: &Subject,
+    scenarios: &[Scenario],
+    report: &mut ServerReport,
+) -> Result<()> {
+    let built = match subject {
+        Subject::Known(server) => Some(server.build()?),
+        Subject::Url(..) => None,
     };
     for scenario in scenarios {
         eprintln!("{}: {}", report.server, scenario.name());
-        let result = scenario.run(&address, running.is_some()).await;
+        // Stopped, with its data, before the next one starts.
+        let running = built.as_ref().map(Startable::start).transpose()?;
+        let url = running.as_ref().map(|it: &Running| Address::parse(&it.url));
+        let address = match (url, subject) {
+            (Some(address), _) => address?,
+            (None, Subject::Url(_, address)) => address.clone(),
+            (None, Subject::Known(_)) => bail!("a server of ours runs at an address"),
+        };
+        let target = Target {
+            address: &address,
+            gauge: Gauge::new(running.is_some()),
+        };
+        let result = scenario.run(&target).await;
         report
             .scenarios
-            .push(ScenarioReport::new(*scenario, result));
+            .push(ScenarioReport::new(scenario.name(), result));
     }
-    report
+    Ok(())
 }
 
 /// SIGINT and SIGTERM. Left to themselves they would end this process and

@@ -1,14 +1,17 @@
-//! Results as a table for people and as JSON for everything else.
+//! What was measured, as JSON and, in `table.rs`, for people.
+
+mod table;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, Table, presets};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::scenarios::{Measured, Scenario};
+use crate::floors::Floor;
+use crate::meter::{self, Measured, float};
+use crate::scenarios::Scenario;
+use crate::servers::Durability;
 
 /// Above this share of one core, what was measured may be the generator.
 const GENERATOR_SHARE_MAX: f64 = 0.8;
@@ -21,9 +24,22 @@ const OTHERS_SHARE_MAX: f64 = 0.1;
 pub struct Report {
     /// Of this machine.
     pub cpus: usize,
+    /// What no server can be faster than, if single pushes were measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub floors: Vec<FloorReport>,
     /// In the order they were measured: the first is what others are compared
     /// with.
     pub servers: Vec<ServerReport>,
+}
+
+/// What was measured of a floor.
+#[derive(Serialize)]
+pub struct FloorReport {
+    #[serde(skip)]
+    kind: Floor,
+    floor: &'static str,
+    #[serde(flatten)]
+    outcome: Outcome,
 }
 
 /// What was measured of a server.
@@ -31,7 +47,8 @@ pub struct Report {
 pub struct ServerReport {
     /// Its name, or its URL.
     pub server: String,
-    /// Why it could not be measured at all.
+    durability: Durability,
+    /// Why it could not be measured, or not to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// In the order they ran.
@@ -41,29 +58,21 @@ pub struct ServerReport {
 /// What became of a scenario.
 #[derive(Serialize)]
 pub struct ScenarioReport {
-    /// Its name.
-    pub scenario: String,
-    /// What was measured, or why nothing was.
+    scenario: String,
     #[serde(flatten)]
-    pub outcome: Outcome,
+    outcome: Outcome,
 }
 
 /// Numbers, or the reason why there are none.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum Outcome {
-    /// Numbers.
+enum Outcome {
     Measured(Box<Numbers>),
-    /// The reason.
-    Failed {
-        /// For people.
-        error: String,
-    },
+    Failed { error: String },
 }
 
-/// The numbers of a scenario.
 #[derive(Serialize)]
-pub struct Numbers {
+struct Numbers {
     operation: &'static str,
     operations: u64,
     seconds: f64,
@@ -71,11 +80,20 @@ pub struct Numbers {
     is_cut_short: bool,
     operations_per_second: f64,
     latency: Latency,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    more_latencies: Vec<Latency>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    figures: Vec<Figure>,
     server_cpu_seconds: Option<f64>,
     server_cpu_seconds_per_thousand: Option<f64>,
-    server_resident_bytes: Option<u64>,
+    server_memory: Option<Memory>,
     generator_cpu_seconds: Option<f64>,
     others_cpu_seconds: Option<f64>,
+    /// To the first server.
+    ratios: Option<Ratios>,
+    /// Of the median, for single pushes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    above_floor_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -88,12 +106,36 @@ struct Latency {
     max_ms: f64,
 }
 
+#[derive(Serialize)]
+struct Figure {
+    what: &'static str,
+    value: f64,
+    unit: &'static str,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    idle_bytes: u64,
+    before_bytes: u64,
+    after_bytes: u64,
+    peak_bytes: u64,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Ratios {
+    operations_per_second: Option<f64>,
+    p50: Option<f64>,
+    server_cpu: Option<f64>,
+    server_peak_memory: Option<f64>,
+}
+
 impl Latency {
-    fn new(of: &'static str, histogram: &Histogram<u64>) -> Self {
+    fn new(latencies: &meter::Latencies) -> Self {
+        let histogram = &latencies.histogram;
         let ms = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64() * 1e3;
         let quantile = |quantile: f64| ms(histogram.value_at_quantile(quantile));
         Self {
-            of,
+            of: latencies.of,
             count: histogram.len(),
             p50_ms: quantile(0.5),
             p90_ms: quantile(0.9),
@@ -101,46 +143,110 @@ impl Latency {
             max_ms: ms(histogram.max()),
         }
     }
+
+    /// The median, if there is one.
+    fn p50(&self) -> Option<f64> {
+        (self.count > 0).then_some(self.p50_ms)
+    }
 }
 
-/// Exact for every count there is here: far below 2^53.
-fn float(count: u64) -> f64 {
-    count as f64
+impl Outcome {
+    fn new(result: Result<Measured>) -> Self {
+        match result {
+            Ok(measured) => Self::Measured(Box::new(Numbers::new(&measured))),
+            Err(error) => Self::Failed {
+                error: format!("{error:#}"),
+            },
+        }
+    }
+
+    fn numbers(&self) -> Option<&Numbers> {
+        match self {
+            Self::Measured(numbers) => Some(numbers),
+            Self::Failed { .. } => None,
+        }
+    }
+
+    fn numbers_mut(&mut self) -> Option<&mut Numbers> {
+        match self {
+            Self::Measured(numbers) => Some(numbers),
+            Self::Failed { .. } => None,
+        }
+    }
+}
+
+impl FloorReport {
+    /// Of a floor that was measured, or could not be.
+    pub fn new(kind: Floor, result: Result<Measured>) -> Self {
+        Self {
+            kind,
+            floor: kind.name(),
+            outcome: Outcome::new(result),
+        }
+    }
+}
+
+impl ServerReport {
+    /// Of a server of which nothing is measured yet.
+    pub fn new(server: String, durability: Durability) -> Self {
+        Self {
+            server,
+            durability,
+            error: None,
+            scenarios: Vec::new(),
+        }
+    }
+
+    fn outcome(&self, scenario: &str) -> Option<&Outcome> {
+        self.scenarios
+            .iter()
+            .find(|it| it.scenario == scenario)
+            .map(|it| &it.outcome)
+    }
 }
 
 impl ScenarioReport {
     /// Of a scenario that has ended, one way or the other.
-    pub fn new(scenario: Scenario, result: Result<Measured>) -> Self {
-        let outcome = match result {
-            Ok(measured) => Outcome::Measured(Box::new(Numbers::new(scenario, &measured))),
-            Err(error) => Outcome::Failed {
-                error: format!("{error:#}"),
-            },
-        };
+    pub fn new(scenario: String, result: Result<Measured>) -> Self {
         Self {
-            scenario: scenario.name(),
-            outcome,
+            scenario,
+            outcome: Outcome::new(result),
         }
     }
 }
 
 impl Numbers {
-    fn new(scenario: Scenario, measured: &Measured) -> Self {
-        let operations = float(measured.operations);
-        let seconds = measured.elapsed.as_secs_f64();
-        let cpu = measured.server.map(|usage| usage.cpu.as_secs_f64());
+    fn new(measured: &Measured) -> Self {
+        let done = &measured.done;
+        let operations = float(done.operations);
+        let seconds = done.elapsed.as_secs_f64();
+        let cpu = measured.server_cpu.map(|it| it.as_secs_f64());
+        let figures = measured.figures.iter().map(|it| Figure {
+            what: it.what,
+            value: it.value,
+            unit: it.unit,
+        });
         Self {
-            operation: scenario.operation(),
-            operations: measured.operations,
+            operation: done.operation,
+            operations: done.operations,
             seconds,
-            is_cut_short: measured.is_cut_short,
+            is_cut_short: done.is_cut_short,
             operations_per_second: operations / seconds,
-            latency: Latency::new(scenario.latency(), &measured.latencies),
+            latency: Latency::new(&done.latencies),
+            more_latencies: measured.more_latencies.iter().map(Latency::new).collect(),
+            figures: figures.collect(),
             server_cpu_seconds: cpu,
             server_cpu_seconds_per_thousand: cpu.map(|cpu| cpu / operations * 1e3),
-            server_resident_bytes: measured.server.map(|usage| usage.resident_bytes),
+            server_memory: measured.memory.map(|it| Memory {
+                idle_bytes: it.idle,
+                before_bytes: it.before,
+                after_bytes: it.after,
+                peak_bytes: it.peak,
+            }),
             generator_cpu_seconds: measured.generator.map(|it| it.as_secs_f64()),
             others_cpu_seconds: measured.others.map(|it| it.as_secs_f64()),
+            ratios: None,
+            above_floor_ms: None,
         }
     }
 
@@ -161,18 +267,68 @@ impl Numbers {
         self.others_share()
             .is_some_and(|share| share > OTHERS_SHARE_MAX)
     }
+
+    fn ratios_to(&self, first: &Self) -> Ratios {
+        let ratio = |of: fn(&Self) -> Option<f64>| {
+            let ratio = of(self)? / of(first)?;
+            ratio.is_finite().then_some(ratio)
+        };
+        Ratios {
+            operations_per_second: ratio(|it| Some(it.operations_per_second)),
+            p50: ratio(|it| it.latency.p50()),
+            server_cpu: ratio(|it| it.server_cpu_seconds_per_thousand),
+            server_peak_memory: ratio(|it| Some(float(it.server_memory.as_ref()?.peak_bytes))),
+        }
+    }
 }
 
 impl Report {
+    /// Compares servers with the first, and single pushes with their floor,
+    /// once all are measured.
+    pub fn compare(&mut self) {
+        let single = Scenario::Single.name();
+        let floor = |kind| {
+            let floor = self.floors.iter().find(|it| it.kind == kind)?;
+            floor.outcome.numbers()?.latency.p50()
+        };
+        let (echo, commit_and_echo) = (floor(Floor::Echo), floor(Floor::CommitAndEcho));
+        let Some((first, others)) = self.servers.split_first_mut() else {
+            return;
+        };
+        for server in others.iter_mut() {
+            for ScenarioReport { scenario, outcome } in &mut server.scenarios {
+                if let Some(numbers) = outcome.numbers_mut()
+                    && let Some(first) = first.outcome(scenario).and_then(Outcome::numbers)
+                {
+                    numbers.ratios = Some(numbers.ratios_to(first));
+                }
+            }
+        }
+        for server in &mut self.servers {
+            let floor = match server.durability {
+                Durability::Disk => commit_and_echo,
+                Durability::OperatingSystem | Durability::None => echo,
+                Durability::Unknown => None,
+            };
+            let single = server.scenarios.iter_mut().find(|it| it.scenario == single);
+            if let Some(numbers) = single.and_then(|it| it.outcome.numbers_mut()) {
+                numbers.above_floor_ms = numbers
+                    .latency
+                    .p50()
+                    .zip(floor)
+                    .map(|(it, floor)| it - floor);
+            }
+        }
+    }
+
     /// Whether anything that was asked for could not be measured.
     pub fn has_failures(&self) -> bool {
-        self.servers.iter().any(|server| {
-            server.error.is_some()
-                || server
-                    .scenarios
-                    .iter()
-                    .any(|it| matches!(it.outcome, Outcome::Failed { .. }))
-        })
+        let floors = self.floors.iter().map(|it| &it.outcome);
+        let scenarios = self.servers.iter().flat_map(|it| &it.scenarios);
+        self.servers.iter().any(|it| it.error.is_some())
+            || floors
+                .chain(scenarios.map(|it| &it.outcome))
+                .any(|it| it.numbers().is_none())
     }
 
     /// Writes it as JSON; `-` is stdout.
@@ -189,132 +345,5 @@ impl Report {
         // Cargo runs benches in their package's folder, which surprises.
         eprintln!("JSON is in {}", std::path::absolute(file)?.display());
         Ok(())
-    }
-
-    /// The table: a scenario's servers below each other.
-    pub fn table(&self, scenarios: &[Scenario]) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
-            "scenario",
-            "server",
-            "operations",
-            "per second",
-            "ratio",
-            "p50 ms",
-            "p99 ms",
-            "CPU s/1000",
-            "ratio",
-            "RSS MiB",
-            "generator",
-            "others",
-        ]);
-        for scenario in scenarios {
-            let first = self
-                .servers
-                .first()
-                .and_then(|it| it.outcome(*scenario))
-                .and_then(Outcome::numbers);
-            for server in &self.servers {
-                let mut row = vec![scenario.name(), server.server.clone()];
-                match server.outcome(*scenario) {
-                    Some(Outcome::Measured(numbers)) => row.extend(numbers.cells(first)),
-                    Some(Outcome::Failed { .. }) => row.push("failed".to_owned()),
-                    None => row.push("not run".to_owned()),
-                }
-                table.add_row(row);
-            }
-        }
-        for column in table.column_iter_mut().skip(2) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        format!("{table}\n{}", self.notes())
-    }
-
-    fn notes(&self) -> String {
-        let mut notes = vec![
-            "Ratios are to the first server. CPU s/1000: seconds of the server's processes for a \
-             thousand operations. Generator and others: what the bench itself and everyone else used \
-             of a core."
-                .to_owned(),
-            "*: time ran out before everything was done.".to_owned(),
-        ];
-        let (mut measured, mut disturbed) = (0, 0);
-        for server in &self.servers {
-            let name = &server.server;
-            if let Some(error) = &server.error {
-                notes.push(format!("{name}: {error}"));
-            }
-            for ScenarioReport { scenario, outcome } in &server.scenarios {
-                match outcome {
-                    Outcome::Failed { error } => {
-                        notes.push(format!("{name}, {scenario}: {error}"));
-                    }
-                    Outcome::Measured(numbers) => {
-                        measured += 1;
-                        disturbed += usize::from(numbers.is_disturbed());
-                        if numbers.is_limited_by_generator() {
-                            notes.push(format!(
-                                "{name}, {scenario}: the generator was busy most of the time: the \
-                                 server may be faster."
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-        if disturbed > 0 {
-            notes.push(format!(
-                "Other processes were busy in {disturbed} of {measured} measurements (column \
-                 others): there only the CPU times say anything."
-            ));
-        }
-        notes.join("\n")
-    }
-}
-
-impl ServerReport {
-    fn outcome(&self, scenario: Scenario) -> Option<&Outcome> {
-        self.scenarios
-            .iter()
-            .find(|it| it.scenario == scenario.name())
-            .map(|it| &it.outcome)
-    }
-}
-
-impl Outcome {
-    fn numbers(&self) -> Option<&Numbers> {
-        match self {
-            Self::Measured(numbers) => Some(numbers),
-            Self::Failed { .. } => None,
-        }
-    }
-}
-
-impl Numbers {
-    /// What stands in the table from the count on.
-    fn cells(&self, first: Option<&Self>) -> Vec<String> {
-        let ratio = |of: fn(&Self) -> Option<f64>| {
-            let ratio = of(self)? / of(first?)?;
-            ratio.is_finite().then(|| format!("{ratio:.3}×"))
-        };
-        let latency = |ms: f64| (self.latency.count > 0).then(|| format!("{ms:.2}"));
-        let share = |share: Option<f64>| share.map(|it| format!("{:.0} %", it * 100.0));
-        let mark = if self.is_cut_short { "*" } else { "" };
-        let resident = self.server_resident_bytes;
-        [
-            Some(format!("{} {}{mark}", self.operations, self.operation)),
-            Some(format!("{:.0}", self.operations_per_second)),
-            ratio(|it| Some(it.operations_per_second)),
-            latency(self.latency.p50_ms),
-            latency(self.latency.p99_ms),
-            self.server_cpu_seconds_per_thousand
-                .map(|cpu| format!("{cpu:.4}")),
-            ratio(|it| it.server_cpu_seconds_per_thousand),
-            resident.map(|bytes| format!("{:.0}", float(bytes) / f64::from(1 << 20))),
-            share(self.generator_share()),
-            share(self.others_share()),
-        ]
-        .map(|cell| cell.unwrap_or_else(|| "–".to_owned()))
-        .to_vec()
     }
 }

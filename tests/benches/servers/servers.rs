@@ -1,16 +1,22 @@
 //! The registry of servers that the bench starts itself.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use serde::{Serialize, Serializer};
 use syncline_tests::npm;
 use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
 use syncline_tests::server::{LiveStore, Syncline};
 use tempfile::TempDir;
 
-use crate::workerd::Worker;
+use crate::workerd::{Bundle, Worker};
+
+/// How long a room that is not asked anything keeps its memory: what workerd
+/// does by itself, and what `syncline` is told, whose default is a minute.
+pub const ROOM_IDLE: Duration = Duration::from_secs(10);
 
 /// A server that the bench can start. clap refuses every other name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,6 +30,50 @@ pub enum Known {
     WasmtimeSqlite,
     /// Syncline's binary, its logs in memory.
     WasmtimeMemory,
+}
+
+/// What a success means for what was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It survives a power cut.
+    Disk,
+    /// It survives the process.
+    OperatingSystem,
+    /// It is gone with the process.
+    None,
+    /// Somebody else's server.
+    Unknown,
+}
+
+impl Durability {
+    /// For reports.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Disk => {
+                "on the disk: SQLite in WAL mode with synchronous=FULL, fsync before the answer"
+            }
+            Self::OperatingSystem => {
+                "with the operating system: workerd's local SQLite does not wait for the disk, so \
+                 that a power cut may lose it"
+            }
+            Self::None => "in the process's memory and nowhere else",
+            Self::Unknown => "as durable as its operator knows",
+        }
+    }
+}
+
+impl Serialize for Durability {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.words())
+    }
+}
+
+/// A server that can be started, again and again.
+pub enum Startable {
+    /// Syncline's binary with this `--storage`.
+    Syncline(&'static str),
+    /// A Worker.
+    Worker(Bundle),
 }
 
 /// A running server, stopped when dropped.
@@ -54,13 +104,22 @@ impl Known {
             .unwrap_or_default()
     }
 
-    /// Builds and starts it, with fresh state.
+    /// What its successes mean.
+    pub fn durability(self) -> Durability {
+        match self {
+            Self::Original040Workerd | Self::CloudflareSqlite => Durability::OperatingSystem,
+            Self::WasmtimeSqlite => Durability::Disk,
+            Self::WasmtimeMemory => Durability::None,
+        }
+    }
+
+    /// Builds what is to be started.
     ///
     /// # Errors
-    /// When it does not get ready.
-    pub fn start(self) -> Result<Running> {
+    /// When it does not build.
+    pub fn build(self) -> Result<Startable> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        match self {
+        let worker = match self {
             Self::Original040Workerd => {
                 let package = LiveStore::V040.package()?;
                 Worker {
@@ -68,7 +127,6 @@ impl Known {
                     node_modules: package.join("node_modules"),
                     variables: &[],
                 }
-                .start()
             }
             Self::CloudflareSqlite => {
                 let package = root.join("host/cloudflare");
@@ -79,10 +137,23 @@ impl Known {
                     // Production, its default, would want tokens.
                     variables: &[("ENVIRONMENT", "development")],
                 }
-                .start()
             }
-            Self::WasmtimeSqlite => syncline("sqlite:data"),
-            Self::WasmtimeMemory => syncline("memory"),
+            Self::WasmtimeSqlite => return Ok(Startable::Syncline("sqlite:data")),
+            Self::WasmtimeMemory => return Ok(Startable::Syncline("memory")),
+        };
+        Ok(Startable::Worker(worker.bundle()?))
+    }
+}
+
+impl Startable {
+    /// Starts it, with fresh state.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start(&self) -> Result<Running> {
+        match self {
+            Self::Syncline(storage) => syncline(storage),
+            Self::Worker(bundle) => bundle.start(),
         }
     }
 }
@@ -91,6 +162,11 @@ impl Known {
 /// builds the binary as itself was built.
 fn syncline(storage: &str) -> Result<Running> {
     let dir = tempfile::tempdir()?;
-    let (process, url) = Syncline::new(storage, Profile::Open).serve(dir.path(), "127.0.0.1:0")?;
+    let mut syncline = Syncline::new(storage, Profile::Open);
+    syncline.arguments.extend([
+        "--room-idle".to_owned(),
+        format!("{}s", ROOM_IDLE.as_secs()),
+    ]);
+    let (process, url) = syncline.serve(dir.path(), "127.0.0.1:0")?;
     Ok(Running::new(url, process, dir))
 }

@@ -20,12 +20,43 @@ pub struct Usage {
     pub cpu: Duration,
     /// Memory that is resident now.
     pub resident_bytes: u64,
+    /// The most that was since [`forget_peaks`]; of several processes the sum
+    /// of what each once had.
+    pub peak_bytes: u64,
 }
 
 /// Everything that descends from this process.
 pub fn of_servers() -> Option<Usage> {
-    let stats: BTreeMap<u32, Stat> = fs::read_dir("/proc")
-        .ok()?
+    let family = family();
+    if family.is_empty() {
+        return None;
+    }
+    let ticks: u32 = family
+        .values()
+        .map(|stat| stat.ticks + stat.ticks_of_children)
+        .sum();
+    let bytes = |field| family.keys().filter_map(|id| memory(*id, field)).sum();
+    Some(Usage {
+        cpu: TICK * ticks,
+        resident_bytes: bytes("VmRSS:"),
+        peak_bytes: bytes("VmHWM:"),
+    })
+}
+
+/// Lets the servers' peaks begin anew, with what is resident now.
+pub fn forget_peaks() {
+    for id in family().keys() {
+        // proc(5): 5 resets the peak. Where that is not allowed, peaks are
+        // those since the server's start, which is never too little.
+        let _ = fs::write(format!("/proc/{id}/clear_refs"), "5");
+    }
+}
+
+/// The descendants of this process.
+fn family() -> BTreeMap<u32, Stat> {
+    let mut stats: BTreeMap<u32, Stat> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         // One that has ended meanwhile is none.
         .filter_map(|id: u32| Some((id, Stat::read(&id.to_string())?)))
@@ -43,18 +74,8 @@ pub fn of_servers() -> Option<Usage> {
         }
     }
     family.remove(&std::process::id());
-    if family.is_empty() {
-        return None;
-    }
-    let ticks: u32 = family
-        .iter()
-        .filter_map(|id| stats.get(id))
-        .map(|stat| stat.ticks + stat.ticks_of_children)
-        .sum();
-    Some(Usage {
-        cpu: TICK * ticks,
-        resident_bytes: family.iter().filter_map(|id| resident_bytes(*id)).sum(),
-    })
+    stats.retain(|id, _| family.contains(id));
+    stats
 }
 
 /// The time that this process, the generator, has used.
@@ -103,9 +124,10 @@ impl Stat {
     }
 }
 
-fn resident_bytes(id: u32) -> Option<u64> {
+/// A field of a process's status that counts memory, in bytes.
+fn memory(id: u32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes * 1024)
 }

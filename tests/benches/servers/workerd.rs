@@ -27,25 +27,34 @@ pub struct Worker {
     pub variables: &'static [(&'static str, &'static str)],
 }
 
+/// A Worker that is bundled.
+pub struct Bundle {
+    worker: Worker,
+    config: WranglerConfig,
+    modules: Vec<Module>,
+    /// Holds `out`, the modules.
+    dir: TempDir,
+}
+
 impl Worker {
-    /// Bundles and starts it, with fresh storage.
+    /// Bundles it.
     ///
     /// # Errors
-    /// When it cannot be bundled or does not get ready.
-    pub fn start(&self) -> Result<Running> {
+    /// When it cannot be bundled.
+    pub fn bundle(self) -> Result<Bundle> {
         let config = WranglerConfig::read(&self.dir.join("wrangler.toml"))?;
         let dir = tempfile::tempdir()?;
         let out = dir.path().join("out");
-        let storage = dir.path().join("storage");
-        fs::create_dir(&storage)?;
-        self.bundle(&out, dir.path())?;
-        let modules = modules(&out, &config.main)?;
-        let file = dir.path().join("config.capnp");
-        fs::write(&file, self.capnp(&config, &modules, &storage)?)?;
-        self.serve(&file, dir)
+        self.run_wrangler(&out, dir.path())?;
+        Ok(Bundle {
+            modules: modules(&out, &config.main)?,
+            worker: self,
+            config,
+            dir,
+        })
     }
 
-    fn bundle(&self, out: &Path, state: &Path) -> Result<()> {
+    fn run_wrangler(&self, out: &Path, state: &Path) -> Result<()> {
         let wrangler = self.node_modules.join(".bin/wrangler");
         ensure!(wrangler.exists(), "{} is missing", wrangler.display());
         let output = Command::new(&wrangler)
@@ -68,14 +77,26 @@ impl Worker {
         );
         Ok(())
     }
+}
 
-    fn serve(&self, file: &Path, dir: TempDir) -> Result<Running> {
-        let workerd = workerd(&self.node_modules)?;
+impl Bundle {
+    /// Starts it, with fresh storage.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start(&self) -> Result<Running> {
+        let workerd = workerd(&self.worker.node_modules)?;
+        let dir = tempfile::tempdir()?;
+        let storage = dir.path().join("storage");
+        fs::create_dir(&storage)?;
+        // Beside `out`: modules are embedded by paths from here.
+        let file = self.dir.path().join("config.capnp");
+        fs::write(&file, self.capnp(&storage)?)?;
         let log = dir.path().join("workerd.log");
         let mut command = Command::new(workerd);
         command
             .args(["serve", "--control-fd=1"])
-            .arg(file)
+            .arg(&file)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stderr(fs::File::create(&log)?);
@@ -96,7 +117,8 @@ impl Worker {
         ))
     }
 
-    fn capnp(&self, config: &WranglerConfig, modules: &[Module], storage: &Path) -> Result<String> {
+    fn capnp(&self, storage: &Path) -> Result<String> {
+        let config = &self.config;
         let storage = storage
             .to_str()
             .context("the temporary directory's name is not UTF-8")?;
@@ -121,7 +143,7 @@ const worker :Workerd.Worker = (
             quoted(&config.compatibility_date),
             list(config.compatibility_flags.iter().map(|flag| quoted(flag))),
         );
-        let modules = modules.iter().map(|module| {
+        let modules = self.modules.iter().map(|module| {
             let kind = module.kind;
             let name = quoted(&module.name);
             let file = quoted(&format!("out/{}", module.name));
@@ -137,24 +159,23 @@ const worker :Workerd.Worker = (
             let (name, class) = (quoted(&object.name), quoted(&object.class_name));
             format!("(name = {name}, durableObjectNamespace = {class})")
         });
-        let replaced = |name: &str| self.variables.iter().any(|(it, _)| *it == name);
-        let variables =
-            config
-                .vars
-                .iter()
-                .filter(|(name, _)| !replaced(name))
-                .map(|(name, value)| {
-                    let name = quoted(name);
-                    match value.as_str() {
-                        Some(text) => format!("(name = {name}, text = {})", quoted(text)),
-                        None => format!("(name = {name}, json = {})", quoted(&value.to_string())),
-                    }
-                });
-        let replacements = self
-            .variables
+        let variables = self.worker.variables;
+        let replaced = |name: &str| variables.iter().any(|(it, _)| *it == name);
+        let kept = config
+            .vars
+            .iter()
+            .filter(|(name, _)| !replaced(name))
+            .map(|(name, value)| {
+                let name = quoted(name);
+                match value.as_str() {
+                    Some(text) => format!("(name = {name}, text = {})", quoted(text)),
+                    None => format!("(name = {name}, json = {})", quoted(&value.to_string())),
+                }
+            });
+        let replacements = variables
             .iter()
             .map(|(name, value)| format!("(name = {}, text = {})", quoted(name), quoted(value)));
-        let bindings = objects.chain(variables).chain(replacements);
+        let bindings = objects.chain(kept).chain(replacements);
         writeln!(text, "  bindings = {},\n);", list(bindings))?;
         Ok(text)
     }

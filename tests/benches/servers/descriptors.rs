@@ -1,0 +1,38 @@
+//! File descriptors: every client is one, here and in the server.
+
+use anyhow::{Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What is open beside clients: the server's pipes, files that are read.
+const OTHERS: u64 = 100;
+
+/// Allows as many as may be allowed. Servers inherit it, so before the first.
+///
+/// # Errors
+/// When the system does not let the limit be raised.
+pub fn raise_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    )?;
+    Ok(())
+}
+
+/// Makes sure that so many clients can be open at once.
+///
+/// # Errors
+/// When they cannot.
+pub fn ensure_clients(clients: u64) -> Result<()> {
+    let due = clients + OTHERS;
+    // No limit is none that is too low.
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    ensure!(
+        due <= limit,
+        "{clients} clients need {due} file descriptors, and the hard limit (`ulimit -Hn`) is {limit}"
+    );
+    Ok(())
+}
