@@ -1,47 +1,34 @@
-//! What a durable push cannot be faster than here: a commit of one row that
-//! is on the disk, a message there and back, and one after the other. They
-//! are done with the libraries that Syncline uses, and with nothing else, so
-//! what a server takes more is its own.
+//! What no server can be faster than here, done with the libraries that
+//! Syncline uses and with nothing else; what a server takes more is its own.
+//! For single pushes: a commit of one row that is on the disk, a message
+//! there and back, and one after the other. For fan-out: a process that
+//! sends everyone what it gets, without ids, order or acknowledgements.
 
-use std::path::Path;
+mod commit;
+mod peer;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
+use anyhow::{Context, Result, ensure};
 use futures_util::{SinkExt, StreamExt};
-use rusqlite::{Connection, params};
-use syncline_tests::process::Process;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{accept_async, client_async};
 
-use crate::meter::{Done, Gauge, Latencies, Measured, Meter};
-use crate::scenarios::TIME_MIN;
+use crate::meter::{Done, Gauge, Latencies, Measured, Meter, Whose};
+use crate::scenarios::{FAN_OUT_PUSHES, Scenario, TIME_MIN};
+pub use peer::Peer;
+use peer::{Running, Socket};
 
 /// Before those that count.
 const WARM_UP: u64 = 50;
 
-const READY_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// As long as a frame with a push of one event.
-const MESSAGE_BYTES: usize = 560;
+const MESSAGE_BYTES: usize = 530;
 
-/// As long as an event's `args`.
-const ARGS_BYTES: usize = 110;
-
-const SCHEMA: &str = r#"
-CREATE TABLE "eventlog" (
-    "seqNum" integer primary key,
-    "parentSeqNum" integer not null,
-    "name" text not null,
-    "args" text,
-    "createdAt" text not null,
-    "clientId" text not null,
-    "sessionId" text not null
-) STRICT
-"#;
-
-const INSERT: &str = r#"INSERT INTO "eventlog" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#;
+/// How long deliveries may lag behind the last message.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What is measured beside the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,20 +39,21 @@ pub enum Floor {
     Echo,
     /// The same, with the commit between.
     CommitAndEcho,
-}
-
-/// What the process that echoes does with a message first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Echo {
-    /// Nothing.
-    Plain,
-    /// Commits a row.
-    Commit,
+    /// Messages to another process, and from there to 100 sockets.
+    Broadcast,
+    /// The same, to 1,000.
+    Broadcast1000,
 }
 
 impl Floor {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Commit, Self::Echo, Self::CommitAndEcho];
+    pub const ALL: [Self; 5] = [
+        Self::Commit,
+        Self::Echo,
+        Self::CommitAndEcho,
+        Self::Broadcast,
+        Self::Broadcast1000,
+    ];
 
     /// Its name in reports.
     pub fn name(self) -> &'static str {
@@ -73,6 +61,16 @@ impl Floor {
             Self::Commit => "floor: commit",
             Self::Echo => "floor: echo",
             Self::CommitAndEcho => "floor: commit + echo",
+            Self::Broadcast | Self::Broadcast1000 => "floor: broadcast",
+        }
+    }
+
+    /// What it is the floor of.
+    pub fn scenario(self) -> Scenario {
+        match self {
+            Self::Commit | Self::Echo | Self::CommitAndEcho => Scenario::Single,
+            Self::Broadcast => Scenario::FanOut,
+            Self::Broadcast1000 => Scenario::FanOut1000,
         }
     }
 
@@ -82,138 +80,118 @@ impl Floor {
     /// When it fails.
     pub async fn measure(self) -> Result<Measured> {
         match self {
-            Self::Commit => commits(),
-            Self::Echo => echoes(Echo::Plain).await,
-            Self::CommitAndEcho => echoes(Echo::Commit).await,
+            Self::Commit => commit::measure(),
+            Self::Echo => round_trips(Peer::Echo).await,
+            Self::CommitAndEcho => round_trips(Peer::CommitAndEcho).await,
+            Self::Broadcast => broadcast(100).await,
+            Self::Broadcast1000 => broadcast(1_000).await,
         }
     }
 }
 
-/// A table of events on the disk, as Syncline's local host opens its files.
-struct Log {
-    connection: Connection,
-    head: i64,
-    args: String,
+/// A message to the peer and back; how long it took.
+async fn round_trip(socket: &mut Socket, message: &Message) -> Result<Duration> {
+    let sent = Instant::now();
+    socket.send(message.clone()).await?;
+    let answer = socket.next().await.context("the peer is gone")??;
+    ensure!(answer == *message, "what came back is not what was sent");
+    Ok(sent.elapsed())
 }
 
-impl Log {
-    fn create(dir: &Path) -> Result<Self> {
-        let connection = Connection::open(dir.join("floor.db"))?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.execute_batch(SCHEMA)?;
-        Ok(Self {
-            connection,
-            head: 0,
-            args: "x".repeat(ARGS_BYTES),
-        })
-    }
-
-    /// One row, in a transaction of its own.
-    fn append(&mut self) -> rusqlite::Result<()> {
-        let parent = self.head;
-        self.head += 1;
-        self.connection.prepare_cached(INSERT)?.execute(params![
-            self.head,
-            parent,
-            "v1.TodoCreated",
-            self.args,
-            "2026-01-01T00:00:00.000Z",
-            "client-a",
-            "static",
-        ])?;
-        Ok(())
-    }
+fn message() -> Message {
+    Message::text("x".repeat(MESSAGE_BYTES))
 }
 
-/// By this process, whose time is the generator's.
-fn commits() -> Result<Measured> {
-    let dir = tempfile::tempdir()?;
-    let mut log = Log::create(dir.path())?;
+async fn round_trips(peer: Peer) -> Result<Measured> {
+    let peer = Running::start(peer)?;
+    let gauge = Gauge::new(Whose::Ours);
+    let mut socket = peer.connect().await?;
+    let message = message();
     for _ in 0..WARM_UP {
-        log.append()?;
-    }
-    let mut latencies = Latencies::new("of a commit")?;
-    let meter = Meter::start(Gauge::new(false));
-    while meter.started.elapsed() < TIME_MIN {
-        let started = Instant::now();
-        log.append()?;
-        latencies.record(started.elapsed())?;
-    }
-    finish(meter, "commits", latencies)
-}
-
-/// By another process, as a server is.
-async fn echoes(echo: Echo) -> Result<Measured> {
-    let dir = tempfile::tempdir()?;
-    let name = echo.to_possible_value().context("every echo has a name")?;
-    let mut command = std::process::Command::new(std::env::current_exe()?);
-    command
-        .args(["--echo", name.get_name()])
-        .current_dir(dir.path());
-    let mut process = Process::start(command)?;
-    let address = process.wait_for(READY_TIMEOUT, |line| {
-        Some(line.strip_prefix("echoes on ")?.to_owned())
-    })?;
-    let gauge = Gauge::new(true);
-    let tcp = TcpStream::connect(&address).await?;
-    tcp.set_nodelay(true)?;
-    let (mut socket, _) = client_async(format!("ws://{address}/"), tcp).await?;
-    let message = Message::text("x".repeat(MESSAGE_BYTES));
-    let mut round_trip = async || {
-        let started = Instant::now();
-        socket.send(message.clone()).await?;
-        let answer = socket.next().await.context("the echo is gone")??;
-        ensure!(answer == message, "what came back is not what was sent");
-        Ok::<_, anyhow::Error>(started.elapsed())
-    };
-    for _ in 0..WARM_UP {
-        round_trip().await?;
+        round_trip(&mut socket, &message).await?;
     }
     let mut latencies = Latencies::new("from a message sent to the same read")?;
     let meter = Meter::start(gauge);
     while meter.started.elapsed() < TIME_MIN {
-        latencies.record(round_trip().await?)?;
+        let took = round_trip(&mut socket, &message).await?;
+        latencies.record(took)?;
     }
-    finish(meter, "round trips", latencies)
-}
-
-fn finish(meter: Meter, operation: &'static str, latencies: Latencies) -> Result<Measured> {
     let elapsed = meter.started.elapsed();
     meter.finish(Done {
         operations: latencies.histogram.len(),
-        operation,
+        operation: "round trips",
         elapsed,
         latencies,
         is_cut_short: false,
     })
 }
 
-/// Serves one client until it goes: what the other process does.
-///
-/// # Errors
-/// When a message cannot be answered.
-pub async fn serve(echo: Echo) -> Result<()> {
-    let mut log = match echo {
-        Echo::Plain => None,
-        Echo::Commit => Some(Log::create(Path::new("."))?),
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("echoes on {}", listener.local_addr()?);
-    let (tcp, _) = listener.accept().await?;
-    tcp.set_nodelay(true)?;
-    let mut socket = accept_async(tcp).await?;
-    while let Some(message) = socket.next().await {
-        match message? {
-            Message::Text(text) => {
-                if let Some(log) = &mut log {
-                    log.append()?;
-                }
-                socket.send(Message::Text(text)).await?;
-            }
-            Message::Close(_) => break,
-            other => bail!("not a message of the bench: {other:?}"),
-        }
+/// As the fan-out scenarios, with the sender's own copy for a success.
+async fn broadcast(subscribers: u64) -> Result<Measured> {
+    let peer = Running::start(Peer::Broadcast)?;
+    let gauge = Gauge::new(Whose::Ours);
+    let deliveries = Rc::new(Deliveries {
+        sent: RefCell::default(),
+        latencies: RefCell::new(Latencies::new("from a message sent to a copy of it read")?),
+        count: Cell::new(0),
+        latest: Cell::new(Instant::now()),
+    });
+    // Dropped with its tasks, whatever comes.
+    let tasks = LocalSet::new();
+    for _ in 0..subscribers {
+        let socket = peer.connect().await?;
+        let deliveries = Rc::clone(&deliveries);
+        // One that fails delivers no more, and that is noticed.
+        tasks.spawn_local(async move { deliveries.read(socket).await });
     }
-    Ok(())
+    let mut sender = peer.connect().await?;
+    let message = message();
+    let send_and_drain = async {
+        let meter = Meter::start(gauge);
+        for _ in 0..FAN_OUT_PUSHES {
+            // Subscribers run on this thread, so not before `sent` is there.
+            deliveries.sent.borrow_mut().push(Instant::now());
+            round_trip(&mut sender, &message).await?;
+        }
+        let due = FAN_OUT_PUSHES * subscribers;
+        let deadline = Instant::now() + DRAIN_TIME_MAX;
+        while deliveries.count.get() < due {
+            let count = deliveries.count.get();
+            ensure!(Instant::now() < deadline, "{count} of {due} copies came");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let elapsed = deliveries.latest.get() - meter.started;
+        meter.finish(Done {
+            operations: due,
+            operation: "deliveries",
+            elapsed,
+            latencies: deliveries.latencies.borrow().clone(),
+            is_cut_short: false,
+        })
+    };
+    tasks.run_until(send_and_drain).await
+}
+
+struct Deliveries {
+    sent: RefCell<Vec<Instant>>,
+    latencies: RefCell<Latencies>,
+    count: Cell<u64>,
+    latest: Cell<Instant>,
+}
+
+impl Deliveries {
+    async fn read(&self, mut socket: Socket) -> Result<()> {
+        let mut index = 0;
+        while let Some(message) = socket.next().await {
+            message?;
+            let now = Instant::now();
+            let sent = self.sent.borrow().get(index).copied();
+            let sent = sent.context("a message came that nobody sent")?;
+            self.latencies.borrow_mut().record(now - sent)?;
+            self.count.set(self.count.get() + 1);
+            self.latest.set(now);
+            index += 1;
+        }
+        Ok(())
+    }
 }

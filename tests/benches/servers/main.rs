@@ -36,8 +36,8 @@ use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use client::Address;
-use floors::{Echo, Floor};
-use meter::Gauge;
+use floors::{Floor, Peer};
+use meter::{Gauge, Whose};
 use report::{FloorReport, Report, ScenarioReport, ServerReport};
 use scenarios::{Scenario, Target};
 use servers::{Durability, Known, Running, Startable};
@@ -62,9 +62,9 @@ struct Arguments {
     /// stdout
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Be the process that a floor is measured with, see `floors.rs`.
+    /// Be the process that a floor is measured with, see `floors/peer.rs`.
     #[arg(long, hide = true)]
-    echo: Option<Echo>,
+    peer: Option<Peer>,
     /// Cargo passes this to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -92,8 +92,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode> {
-    if let Some(echo) = arguments.echo {
-        floors::serve(echo).await?;
+    if let Some(peer) = arguments.peer {
+        peer.serve().await?;
         return Ok(ExitCode::SUCCESS);
     }
     let scenarios = match arguments.scenario.as_slice() {
@@ -109,9 +109,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         ..Report::default()
     };
     let measuring = async {
-        if scenarios.contains(&Scenario::Single) {
-            for floor in Floor::ALL {
-                eprintln!("{}", floor.name());
+        for floor in Floor::ALL {
+            if scenarios.contains(&floor.scenario()) {
+                eprintln!("{}: {}", floor.name(), floor.scenario().name());
                 let measured = floor.measure().await;
                 report.floors.push(FloorReport::new(floor, measured));
             }
@@ -183,7 +183,10 @@ async fn measure_all(
         };
         let target = Target {
             address: &address,
-            gauge: Gauge::new(running.is_some()),
+            gauge: Gauge::new(match subject {
+                Subject::Known(_) => Whose::Ours,
+                Subject::Url(..) => Whose::Theirs,
+            }),
         };
         let result = scenario.run(&target).await;
         report

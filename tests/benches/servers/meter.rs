@@ -115,21 +115,33 @@ pub fn kibibytes_each(before: u64, after: u64, count: u64) -> f64 {
     (float(after) - float(before)) / float(count) / 1024.0
 }
 
+/// Whose processes serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The bench has started them.
+    Ours,
+    /// Somebody else has, here or elsewhere.
+    Theirs,
+    /// There are none.
+    Nobodys,
+}
+
 /// What a server's processes use, where they are ours to look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Gauge {
-    is_ours: bool,
+    whose: Whose,
     /// Before the first client came.
     idle: Option<Usage>,
 }
 
 impl Gauge {
     /// Of a server that has no client yet.
-    pub fn new(is_ours: bool) -> Self {
-        Self {
-            is_ours,
-            idle: is_ours.then(usage::of_servers).flatten(),
-        }
+    pub fn new(whose: Whose) -> Self {
+        let idle = match whose {
+            Whose::Ours => usage::of_servers(),
+            Whose::Theirs | Whose::Nobodys => None,
+        };
+        Self { whose, idle }
     }
 
     /// The memory that is resident now.
@@ -143,7 +155,9 @@ impl Gauge {
     }
 
     fn usage(&self) -> Option<Usage> {
-        self.is_ours.then(usage::of_servers).flatten()
+        (self.whose == Whose::Ours)
+            .then(usage::of_servers)
+            .flatten()
     }
 }
 
@@ -160,7 +174,7 @@ pub struct Meter {
 impl Meter {
     /// Begins.
     pub fn start(gauge: Gauge) -> Self {
-        if gauge.is_ours {
+        if gauge.whose == Whose::Ours {
             usage::forget_peaks();
         }
         Self {
@@ -185,6 +199,10 @@ impl Meter {
         let after = self.gauge.usage();
         let cpu = since(self.server.map(|it| it.cpu), after.map(|it| it.cpu));
         let machine = since(self.machine, usage::of_machine());
+        let not_others = match self.gauge.whose {
+            Whose::Ours | Whose::Theirs => cpu,
+            Whose::Nobodys => Some(Duration::ZERO),
+        };
         ensure!(done.operations > 0, "nothing was done in time");
         let memory = || {
             let after = after?;
@@ -202,7 +220,7 @@ impl Meter {
             server_cpu: cpu,
             memory: memory(),
             generator,
-            others: since(generator, since(cpu, machine)),
+            others: since(generator, since(not_others, machine)),
         })
     }
 }

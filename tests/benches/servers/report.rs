@@ -24,7 +24,7 @@ const OTHERS_SHARE_MAX: f64 = 0.1;
 pub struct Report {
     /// Of this machine.
     pub cpus: usize,
-    /// What no server can be faster than, if single pushes were measured.
+    /// What no server can be faster than, of the scenarios that have a floor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub floors: Vec<FloorReport>,
     /// In the order they were measured: the first is what others are compared
@@ -38,6 +38,8 @@ pub struct FloorReport {
     #[serde(skip)]
     kind: Floor,
     floor: &'static str,
+    /// Of what.
+    scenario: String,
     #[serde(flatten)]
     outcome: Outcome,
 }
@@ -181,6 +183,7 @@ impl FloorReport {
         Self {
             kind,
             floor: kind.name(),
+            scenario: kind.scenario().name(),
             outcome: Outcome::new(result),
         }
     }

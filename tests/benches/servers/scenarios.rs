@@ -33,6 +33,9 @@ const REPEATS_MAX: u64 = 10;
 /// turns a hang into an error.
 const HANG_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Pushes that live subscribers see.
+pub const FAN_OUT_PUSHES: u64 = 500;
+
 /// How many clients connect at once.
 const CONNECTING_MAX: usize = 64;
 

@@ -73,7 +73,7 @@ pub enum Startable {
     /// Syncline's binary with this `--storage`.
     Syncline(&'static str),
     /// A Worker.
-    Worker(Bundle),
+    Worker(Box<Bundle>),
 }
 
 /// A running server, stopped when dropped.
@@ -141,7 +141,7 @@ impl Known {
             Self::WasmtimeSqlite => return Ok(Startable::Syncline("sqlite:data")),
             Self::WasmtimeMemory => return Ok(Startable::Syncline("memory")),
         };
-        Ok(Startable::Worker(worker.bundle()?))
+        Ok(Startable::Worker(Box::new(worker.bundle()?)))
     }
 }
 

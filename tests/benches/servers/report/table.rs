@@ -47,10 +47,10 @@ impl Report {
             }
             table.add_row(row);
         };
-        for floor in &self.floors {
-            add(&Scenario::Single.name(), floor.floor, Some(&floor.outcome));
-        }
         for scenario in scenarios.iter().map(|it| it.name()) {
+            for floor in self.floors.iter().filter(|it| it.scenario == scenario) {
+                add(&scenario, floor.floor, Some(&floor.outcome));
+            }
             for server in &self.servers {
                 add(&scenario, &server.server, server.outcome(&scenario));
             }
@@ -96,16 +96,14 @@ impl Report {
                 disturbed += usize::from(numbers.is_disturbed());
                 numbers.is_limited_by_generator().then(|| {
                     format!(
-                        "{name}, {scenario}: the generator was busy most of the time: the server \
-                         may be faster."
+                        "{name}, {scenario}: the generator was busy most of the time: what it \
+                         measured may be faster."
                     )
                 })
             }
         };
         for floor in &self.floors {
-            if let Outcome::Failed { error } = &floor.outcome {
-                notes.push(format!("{}: {error}", floor.floor));
-            }
+            notes.extend(note(floor.floor, &floor.scenario, &floor.outcome));
         }
         for server in &self.servers {
             let name = &server.server;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{REPEATS_MAX, TIME_MAX, TIME_MIN, Target};
 use crate::client::{Buffer, Client};
-use crate::meter::{Done, Latencies, Measured, Meter};
+use crate::meter::{Done, Latencies, Measured, Meter, mebibytes};
 
 /// Pushes before those that count: JavaScript is compiled when it is warm.
 const WARM_UP_PUSHES: u64 = 50;
@@ -26,13 +26,17 @@ pub async fn run(target: &Target<'_>, store: &str, events: u64, due: u64) -> Res
         done += 1;
         elapsed = meter.started.elapsed();
     }
-    let measured = meter.finish(Done {
+    let mut measured = meter.finish(Done {
         operations: done * events,
         operation: if events == 1 { "pushes" } else { "events" },
         elapsed,
         latencies,
         is_cut_short: done < due,
     })?;
+    if let Some(memory) = measured.memory {
+        measured.figure("memory without clients", mebibytes(memory.idle), "MiB");
+        measured.figure("with this one store", mebibytes(memory.after), "MiB");
+    }
     client.close().await;
     Ok(measured)
 }

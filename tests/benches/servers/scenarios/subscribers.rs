@@ -8,14 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::LocalSet;
 
-use super::{CONNECTING_MAX, TIME_MAX, Target};
+use super::{CONNECTING_MAX, FAN_OUT_PUSHES, TIME_MAX, Target};
 use crate::client::{Buffer, Client, Received};
 use crate::meter::{Done, Latencies, Measured, Meter, kibibytes_each, mebibytes};
 
 /// Pushes before those that count.
 const WARM_UP_PUSHES: u64 = 50;
 
-const PUSHES: u64 = 500;
+/// How long they go on where each takes long.
+const WARM_UP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long deliveries may lag behind the last push.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
@@ -209,8 +210,12 @@ async fn push_to_crowd(
     deliveries: &Deliveries,
 ) -> Result<Measured> {
     let mut writer = Client::open_live(target.address, store, Buffer::Small).await?;
+    let started = Instant::now();
     for _ in 0..WARM_UP_PUSHES {
         deliveries.push(&mut writer).await?;
+        if started.elapsed() > WARM_UP_TIME_MAX {
+            break;
+        }
     }
     ensure!(
         deliveries.drain(crowd.reading).await?,
@@ -225,7 +230,7 @@ async fn push_to_crowd(
     let unmeasured = deliveries.count();
     let meter = Meter::start(target.gauge);
     let mut pushes = 0;
-    while pushes < PUSHES && meter.started.elapsed() < TIME_MAX {
+    while pushes < FAN_OUT_PUSHES && meter.started.elapsed() < TIME_MAX {
         deliveries.push(&mut writer).await?;
         pushes += 1;
     }
@@ -237,7 +242,7 @@ async fn push_to_crowd(
         operation: "deliveries",
         elapsed,
         latencies,
-        is_cut_short: !is_complete || pushes < PUSHES,
+        is_cut_short: !is_complete || pushes < FAN_OUT_PUSHES,
     })?;
     if let Some(idle) = target.gauge.idle_bytes()
         && let Some(after) = target.gauge.resident_bytes()
