@@ -82,6 +82,8 @@ pub struct Measured {
     pub more_latencies: Vec<Latencies>,
     /// Numbers that are this scenario's own.
     pub figures: Vec<Figure>,
+    /// What has to be known about it, for people.
+    pub remarks: Vec<String>,
     /// The server's time meanwhile, where it is ours to look at.
     pub server_cpu: Option<Duration>,
     /// The server's memory, where it is ours to look at.
@@ -217,6 +219,7 @@ impl Meter {
             done,
             more_latencies: Vec::new(),
             figures: Vec::new(),
+            remarks: Vec::new(),
             server_cpu: cpu,
             memory: memory(),
             generator,

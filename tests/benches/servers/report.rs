@@ -86,6 +86,8 @@ struct Numbers {
     more_latencies: Vec<Latency>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     figures: Vec<Figure>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
     server_cpu_seconds: Option<f64>,
     server_cpu_seconds_per_thousand: Option<f64>,
     server_memory: Option<Memory>,
@@ -238,6 +240,7 @@ impl Numbers {
             latency: Latency::new(&done.latencies),
             more_latencies: measured.more_latencies.iter().map(Latency::new).collect(),
             figures: figures.collect(),
+            remarks: measured.remarks.clone(),
             server_cpu_seconds: cpu,
             server_cpu_seconds_per_thousand: cpu.map(|cpu| cpu / operations * 1e3),
             server_memory: measured.memory.map(|it| Memory {

@@ -116,6 +116,9 @@ impl Report {
             }
             for ScenarioReport { scenario, outcome } in &server.scenarios {
                 notes.extend(note(name, scenario, outcome));
+                for remark in outcome.numbers().into_iter().flat_map(|it| &it.remarks) {
+                    notes.push(format!("{name}, {scenario}: {remark}."));
+                }
                 if let Some(above) = outcome.numbers().and_then(|it| it.above_floor_ms) {
                     notes.push(format!(
                         "{name}, {scenario}: the median is {:.0} µs above that of {}.",
