@@ -7,19 +7,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const OTHERS: u64 = 100;
 
 /// Allows as many as may be allowed. Servers inherit it, so before the first.
-///
-/// # Errors
-/// When the system does not let the limit be raised.
-pub fn raise_limit() -> Result<()> {
+pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    )?;
-    Ok(())
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where the system refuses, scenarios with few clients run all the same,
+    // and the others say what they lack.
+    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 /// Makes sure that so many clients can be open at once.

@@ -102,7 +102,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     // Every argument is looked at before the first server takes its minutes.
     let subjects = subjects(&arguments)?;
-    descriptors::raise_limit()?;
+    descriptors::raise_limit();
     let mut interrupts = Interrupts::new()?;
     let mut report = Report {
         cpus: std::thread::available_parallelism()?.get(),

@@ -33,7 +33,9 @@ pub async fn run(target: &Target<'_>, store: &str, events: u64, due: u64) -> Res
         latencies,
         is_cut_short: done < due,
     })?;
-    if let Some(memory) = measured.memory {
+    if events == 1
+        && let Some(memory) = measured.memory
+    {
         measured.figure("memory without clients", mebibytes(memory.idle), "MiB");
         measured.figure("with this one store", mebibytes(memory.after), "MiB");
     }
