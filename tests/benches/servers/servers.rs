@@ -134,8 +134,12 @@ impl Known {
                 Worker {
                     dir: root,
                     node_modules: package.join("node_modules"),
-                    // Production, its default, would want tokens.
-                    variables: &[("ENVIRONMENT", "development")],
+                    variables: &[
+                        // Production, its default, would want tokens.
+                        ("ENVIRONMENT", "development"),
+                        // One client does here what many would.
+                        ("CONNECTION_REQUESTS_PER_SECOND", "0"),
+                    ],
                 }
             }
             Self::WasmtimeSqlite => return Ok(Startable::Syncline("sqlite:data")),
@@ -166,6 +170,9 @@ fn syncline(storage: &str) -> Result<Running> {
     syncline.arguments.extend([
         "--room-idle".to_owned(),
         format!("{}s", ROOM_IDLE.as_secs()),
+        // One client does here what many would.
+        "--connection-requests-per-second".to_owned(),
+        "0".to_owned(),
     ]);
     let (process, url) = syncline.serve(dir.path(), "127.0.0.1:0")?;
     Ok(Running::new(url, process, dir))
