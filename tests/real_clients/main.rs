@@ -9,6 +9,7 @@ mod client;
 mod fleet;
 mod live;
 mod outages;
+mod pace;
 mod store;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     let scenarios = [
         // The slow ones first, so that they do not end alone.
         outages::scenarios(),
+        pace::scenarios(),
         live::scenarios(),
         authentication::scenarios(),
     ];

@@ -24,6 +24,9 @@ pub const BYPASS_TOKEN: &str = "conformance-bypass-of-more-than-32-bytes";
 /// `GRACE_PERIOD_SECONDS` of the auth profile.
 pub const GRACE_PERIOD_SECONDS: u64 = 3_600;
 
+/// What a connection of the paced profile may ask.
+pub const PACED_REQUESTS_PER_SECOND: u32 = 5;
+
 /// The claims versions of the auth profile: this user's is 5.
 pub const REVOKED_USER: &str = "revoked-user";
 
@@ -42,7 +45,10 @@ impl Profile {
             ],
             Self::Paced => vec![
                 ("ENVIRONMENT", "development".to_owned()),
-                ("CONNECTION_REQUESTS_PER_SECOND", "5".to_owned()),
+                (
+                    "CONNECTION_REQUESTS_PER_SECOND",
+                    PACED_REQUESTS_PER_SECOND.to_string(),
+                ),
             ],
             Self::Auth => vec![
                 ("ENVIRONMENT", "production".to_owned()),

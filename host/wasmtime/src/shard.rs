@@ -108,9 +108,12 @@ impl Shards {
             std::thread::Builder::new()
                 .name(format!("shard-{number}"))
                 .spawn(move || {
-                    let _abort = AbortOnPanic;
                     event_loop.block_on(async move {
-                        shard.run(receiver).await;
+                        // As a task: to wake what `block_on` waits for, tokio
+                        // writes to an event descriptor, also from here.
+                        if tokio::spawn(shard.run(receiver)).await.is_err() {
+                            abort();
+                        }
                         rooms_gone.cancel();
                         // Its sockets still have their closes to send.
                         ended.cancelled().await;
@@ -178,15 +181,9 @@ fn shard_of(store: &str) -> usize {
 
 /// A shard that is gone would leave its stores' clients connected to nobody:
 /// better to end and be started again, from what is durable.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            error!("a shard has panicked: the server ends");
-            std::process::abort();
-        }
-    }
+fn abort() {
+    error!("a shard has panicked: the server ends");
+    std::process::abort();
 }
 
 struct Shard {
