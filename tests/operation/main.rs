@@ -4,3 +4,4 @@
 
 mod configuration;
 mod durability;
+mod killed;

@@ -31,6 +31,15 @@ pub enum Received {
     Closed(u16, String),
 }
 
+/// Why there is no socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialError {
+    /// The server refuses the upgrade, with this status.
+    Refused(u16),
+    /// The server cannot be reached, or went away in the middle.
+    Gone(String),
+}
+
 impl Socket {
     /// Connects to `path_and_query` on the server.
     ///
@@ -53,8 +62,25 @@ impl Socket {
         path_and_query: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, u16> {
+        match Self::dial(server, path_and_query, headers) {
+            Ok(socket) => Ok(socket),
+            Err(DialError::Refused(status)) => Err(status),
+            Err(DialError::Gone(words)) => panic!("no upgrade: {words}"),
+        }
+    }
+
+    /// Connects to a server that may be gone at any moment.
+    ///
+    /// # Errors
+    /// Why there is no socket.
+    pub fn dial(
+        server: &Server,
+        path_and_query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, DialError> {
+        let gone = |error: &dyn std::fmt::Display| DialError::Gone(error.to_string());
         let authority = server.url.trim_start_matches("http://");
-        let tcp = TcpStream::connect(authority).expect("the server listens");
+        let tcp = TcpStream::connect(authority).map_err(|error| gone(&error))?;
         tcp.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
         tcp.set_write_timeout(Some(ANSWER_TIMEOUT)).unwrap();
         tcp.set_nodelay(true).unwrap();
@@ -75,9 +101,9 @@ impl Socket {
                     && !path_and_query.contains("transport="),
             }),
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
-                Err(response.status().as_u16())
+                Err(DialError::Refused(response.status().as_u16()))
             }
-            Err(error) => panic!("the handshake failed: {error}"),
+            Err(error) => Err(gone(&error)),
         }
     }
 

@@ -1,0 +1,348 @@
+//! SIGKILL at random moments, under load: what clients were told is compared
+//! with what the next server finds on the same files.
+//!
+//! `SYNCLINE_KILLS` says how often (200), `SYNCLINE_KILL_SEED` repeats the
+//! choices of a run; where exactly the kill strikes the server is new each
+//! time.
+
+mod client;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use syncline_tests::process::Process;
+use syncline_tests::profile::Profile;
+use syncline_tests::rpc;
+use syncline_tests::server::{Server, Syncline};
+
+use self::client::{Client, Life, Shown, Tally};
+
+/// Kills in one directory. Then the next campaign begins with nothing, so
+/// that the creation of files is killed too.
+const KILLS_PER_CAMPAIGN: usize = 20;
+
+/// Campaigns at a time: one compiles the component while others push.
+const LANES: usize = 3;
+
+/// Stores that clients are on at a time.
+const STORES_BUSY: usize = 4;
+
+/// How long a server may take until its clients have what a kill waits for.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(120);
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is to be a number, not {value}")),
+    )
+}
+
+#[test]
+fn i1_i2_i3_i8_sigkill_at_any_moment_loses_nothing_that_a_client_was_told() {
+    let seed = from_environment("SYNCLINE_KILL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let kills = from_environment("SYNCLINE_KILLS").unwrap_or(200);
+    let kills = usize::try_from(kills).unwrap();
+    // Past the test harness, which keeps what a test prints until it ends.
+    let mut stderr = std::io::stderr();
+    let _ = writeln!(
+        stderr,
+        "{kills} kills; to repeat: SYNCLINE_KILL_SEED={seed}"
+    );
+    let begun = Instant::now();
+
+    let mut rng = Rng::with_seed(seed);
+    let campaigns: Vec<(usize, Rng)> = (0..kills)
+        .step_by(KILLS_PER_CAMPAIGN)
+        .map(|done| (KILLS_PER_CAMPAIGN.min(kills - done), rng.fork()))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let tallies = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                while let Some((kills, rng)) = campaigns.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let tally = Campaign::new(rng.clone()).run(*kills);
+                    let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
+                    tallies.extend(tally);
+                }
+            });
+        }
+    });
+
+    let tallies = tallies.into_inner().unwrap();
+    let sum = |of: fn(&Tally) -> usize| tallies.iter().map(of).sum::<usize>();
+    let acknowledged = sum(|tally| tally.acknowledged);
+    let server_ahead = sum(|tally| tally.server_ahead);
+    let _ = writeln!(
+        stderr,
+        "{kills} kills in {:?}: {acknowledged} pushes acknowledged, {server_ahead} from behind the \
+         head; without an answer {} had landed and {} had not",
+        begun.elapsed(),
+        sum(|tally| tally.landed_unanswered),
+        sum(|tally| tally.lost_unanswered),
+    );
+    assert!(
+        acknowledged >= kills && server_ahead > 0,
+        "so few pushes that nothing was tested"
+    );
+}
+
+/// A store and those who are on it.
+struct Store {
+    name: String,
+    clients: Vec<Client>,
+    /// The log as it was last seen, for who comes later.
+    log: Vec<Shown>,
+}
+
+/// One directory, and the servers that live and die on it.
+struct Campaign {
+    dir: tempfile::TempDir,
+    rng: Rng,
+    stores: Vec<Store>,
+    /// How long a start takes here.
+    start: Duration,
+}
+
+impl Campaign {
+    fn new(rng: Rng) -> Self {
+        let mut campaign = Self {
+            dir: tempfile::tempdir().unwrap(),
+            rng,
+            stores: Vec::new(),
+            start: Duration::from_secs(1),
+        };
+        for _ in 0..STORES_BUSY {
+            campaign.add_store();
+        }
+        campaign
+    }
+
+    fn run(mut self, kills: usize) -> Vec<Tally> {
+        for life in 0..kills {
+            // The first one creates the files.
+            let kind = if life == 0 { 0 } else { self.rng.u8(..100) };
+            match kind {
+                0..15 => self.kill_while_it_starts(),
+                15..45 => {
+                    let (acknowledged, millis) = (self.rng.usize(..3), self.rng.u64(..15));
+                    let (process, server) = self.serve();
+                    self.load(
+                        process,
+                        &server,
+                        acknowledged,
+                        Duration::from_millis(millis),
+                    );
+                }
+                _ => {
+                    let (acknowledged, millis) = (self.rng.usize(1..80), self.rng.u64(..10));
+                    let (process, server) = self.serve();
+                    self.check(&server);
+                    self.load(
+                        process,
+                        &server,
+                        acknowledged,
+                        Duration::from_millis(millis),
+                    );
+                }
+            }
+            if self.rng.bool() {
+                self.add_store();
+            }
+        }
+        let (mut process, server) = self.serve();
+        self.check(&server);
+        process.kill().unwrap();
+        self.check_files();
+        let clients = self.stores.iter().flat_map(|store| &store.clients);
+        clients.map(|client| client.tally).collect()
+    }
+
+    /// A store that nobody has used before.
+    fn add_store(&mut self) {
+        // Unlike any other campaign's.
+        let name = format!("killed-{:x}", self.rng.u64(..));
+        let mut client = |who: String, pushes| {
+            let rng = self.rng.fork();
+            Client::new(format!("{name}-{who}"), &name, pushes, rng)
+        };
+        let mut clients = vec![client("reader".to_owned(), false)];
+        for number in 0..3 {
+            clients.push(client(format!("pusher-{number}"), true));
+        }
+        self.stores.push(Store {
+            name,
+            clients,
+            log: Vec::new(),
+        });
+    }
+
+    fn serve(&mut self) -> (Process, Server) {
+        let begun = Instant::now();
+        let mut server = syncline().start_in(self.dir.path()).unwrap();
+        self.start = begun.elapsed();
+        (server.process.take().unwrap(), server)
+    }
+
+    fn kill_while_it_starts(&mut self) {
+        // What touches files comes at the end of a start.
+        let part = 0.5 + 0.7 * self.rng.f32();
+        let mut command = syncline().command(self.dir.path()).unwrap();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(["--storage", "sqlite:data"])
+            .stderr(std::process::Stdio::null());
+        let mut process = Process::start(command).unwrap();
+        thread::sleep(self.start.mul_f32(part));
+        process.kill().unwrap();
+    }
+
+    /// Lets the clients of the newest stores live with the server until it is
+    /// killed: after so many acknowledgements and a while.
+    fn load(
+        &mut self,
+        mut process: Process,
+        server: &Server,
+        acknowledged: usize,
+        delay: Duration,
+    ) {
+        let life = Life::default();
+        let busy = self.stores.len().saturating_sub(STORES_BUSY);
+        thread::scope(|scope| {
+            let clients = self.stores[busy..]
+                .iter_mut()
+                .flat_map(|store| &mut store.clients);
+            let clients: Vec<_> = clients
+                .map(|client| scope.spawn(|| client.live(server, &life)))
+                .collect();
+            let deadline = Instant::now() + PROGRESS_TIMEOUT;
+            let mut in_time = true;
+            while in_time && life.acknowledged.load(Ordering::SeqCst) < acknowledged {
+                if clients.iter().any(thread::ScopedJoinHandle::is_finished) {
+                    // It says why when it is joined.
+                    break;
+                }
+                thread::sleep(Duration::from_micros(200));
+                in_time = Instant::now() < deadline;
+            }
+            thread::sleep(delay);
+            life.killed.store(true, Ordering::SeqCst);
+            process.kill().unwrap();
+            assert!(in_time, "no {acknowledged} pushes in {PROGRESS_TIMEOUT:?}");
+        });
+    }
+
+    /// Compares every store's log with every record.
+    fn check(&mut self, server: &Server) {
+        for store in &mut self.stores {
+            let mut reader = rpc::Client::open(server, &store.name);
+            let (chunks, exit) = reader.pull_all(None);
+            assert_eq!(exit["_tag"], "Success", "{exit}");
+            store.check(&chunks);
+        }
+    }
+
+    /// What the files themselves say, once nobody has them open.
+    fn check_files(&self) {
+        let mut stores = 0;
+        let mut files = 0;
+        for number in 0..4 {
+            let here = check_file(&self.dir.path().join(format!("data/shard-{number}.db")));
+            stores += here;
+            files += usize::from(here > 0);
+        }
+        assert_eq!(stores, self.stores.len());
+        assert!(files > 1, "all stores in one file: choose others");
+    }
+}
+
+fn syncline() -> Syncline {
+    Syncline::new("sqlite:data", Profile::Open)
+}
+
+/// Returns how many stores the file holds.
+fn check_file(file: &Path) -> usize {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    let integrity: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(integrity, "ok", "{}", file.display());
+    let mut select = connection
+        .prepare(
+            r#"SELECT "tableName", "currentHead" FROM "context_7" JOIN "syncline_stores" USING ("storeId")"#,
+        )
+        .unwrap();
+    let rows: Vec<(String, i64)> = select
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for (table, head) in &rows {
+        let select = format!(r#"SELECT coalesce(max("seqNum"), 0), count(*) FROM "{table}""#);
+        let log: (i64, i64) = connection
+            .query_row(&select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(log, (*head, *head), "{table}");
+    }
+    rows.len()
+}
+
+impl Store {
+    fn check(&mut self, chunks: &[serde_json::Value]) {
+        let name = &self.name;
+        let mut log: Vec<Shown> = Vec::new();
+        for (seq_num, shown) in chunks.iter().flat_map(Shown::all) {
+            assert_eq!(seq_num, log.len() as u64 + 1, "I3, the log of {name}");
+            log.push(shown);
+        }
+        assert!(log.starts_with(&self.log), "I1, I3: {name} was rewritten");
+        let id = chunks[0]["values"][0]["backendId"].as_str().unwrap();
+        for client in &self.clients {
+            if let Some(known) = &client.backend_id {
+                assert_eq!(known, id, "I8: {name}");
+            }
+            assert!(
+                log.starts_with(&client.shown),
+                "I1, I3: a client of {name} was shown {} events; the log has {}, and not these",
+                client.shown.len(),
+                log.len(),
+            );
+            for (seq_num, args) in &client.acknowledged {
+                let index = usize::try_from(*seq_num - 1).unwrap();
+                let there = log.get(index).map(|shown| &shown.args);
+                assert_eq!(there, Some(args), "I1: {name}, event {seq_num}");
+            }
+        }
+        check_whole(name, &log);
+        self.log = log;
+    }
+}
+
+/// I2: every push that has anything in the log is there once, whole and in
+/// one piece.
+fn check_whole(name: &str, log: &[Shown]) {
+    let mut pushes = HashMap::new();
+    let mut rest = log;
+    while let Some(first) = rest.first() {
+        let push = &first.args;
+        let of = usize::try_from(push.of).unwrap();
+        let (batch, after) = rest.split_at(of.min(rest.len()));
+        let whole = batch.len() == of
+            && batch
+                .iter()
+                .zip(0..)
+                .all(|(shown, n)| shown.args == client::Args { n, ..push.clone() });
+        assert!(whole, "I2: {name} holds a part of {push:?}");
+        let before = pushes.insert((&push.pusher, push.push), ());
+        assert_eq!(before, None, "I3: {name} holds {push:?} twice");
+        rest = after;
+    }
+}
