@@ -1,13 +1,15 @@
 //! The component: the guest's logic bound to the imports and exports of
 //! `wit/`. Nothing is decided here.
 
+/// What wit-bindgen makes of `wit/`.
 // The macro writes what it writes.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
-mod bindings {
+pub mod bindings {
     wit_bindgen::generate!({
         path: "../wit",
         world: "sync-backend",
         ownership: Borrowing { duplicate_if_necessary: true },
+        pub_export_macro: true,
     });
 }
 
@@ -187,8 +189,11 @@ fn with_config<T>(use_it: impl FnOnce(&Result<Config, ConfigError>) -> T) -> T {
     CONFIG.with_borrow_mut(|config| use_it(config.get_or_insert_with(|| Config::read(&mut Host))))
 }
 
-struct Component;
+/// The world's exports.
+pub struct Component;
 
+// Off in a component that has this one inside (`tests/hostile`).
+#[cfg(feature = "exports")]
 bindings::export!(Component with_types_in bindings);
 
 impl wit_gateway::Guest for Component {

@@ -9,7 +9,7 @@
 
 pub mod admission;
 #[cfg(target_family = "wasm")]
-mod component;
+pub mod component;
 pub mod config;
 pub mod imports;
 pub mod limits;

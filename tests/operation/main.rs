@@ -4,4 +4,5 @@
 
 mod configuration;
 mod durability;
+mod hostile;
 mod killed;

@@ -65,6 +65,12 @@ impl Process {
         bail!("the process did not print what was waited for, but:\n{seen}")
     }
 
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its stdin, if the command pipes it, to be taken once.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()

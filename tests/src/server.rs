@@ -1,6 +1,6 @@
 //! Servers under test: Syncline's binary, and the original workers.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -37,6 +37,8 @@ pub struct Syncline {
     pub arguments: Vec<String>,
     /// The environment: nothing else of Syncline's is set.
     pub variables: Vec<(&'static str, String)>,
+    /// The file that its log is appended to, if a test wants to read it.
+    pub log: Option<PathBuf>,
 }
 
 impl Syncline {
@@ -47,6 +49,7 @@ impl Syncline {
             storage: storage.to_owned(),
             arguments: Vec::new(),
             variables: profile.variables(),
+            log: None,
         }
     }
 
@@ -84,7 +87,9 @@ impl Syncline {
         command
             .args(["serve", "--listen", address, "--storage", &self.storage])
             .args(&self.arguments);
-        if std::env::var_os("SYNCLINE_TEST_VERBOSE").is_none() {
+        if let Some(log) = &self.log {
+            command.stderr(File::options().create(true).append(true).open(log)?);
+        } else if std::env::var_os("SYNCLINE_TEST_VERBOSE").is_none() {
             command.stderr(Stdio::null());
         }
         let mut process = Process::start(command)?;

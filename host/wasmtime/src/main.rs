@@ -196,9 +196,15 @@ fn raise_file_limit(connections_max: usize) -> Result<()> {
 /// Creates the directory and takes it: two servers on one would each believe
 /// that their heads are the log's.
 fn lock(dir: &Path) -> Result<File> {
-    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let unusable = |what: &Path| {
+        format!(
+            "cannot write {}: let this user write the directory and see that the disk is not full, or name another with --storage sqlite:DIR",
+            what.display()
+        )
+    };
+    fs::create_dir_all(dir).with_context(|| unusable(dir))?;
     let path = dir.join("syncline.lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let file = File::create(&path).with_context(|| unusable(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(

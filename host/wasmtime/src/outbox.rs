@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// What may wait for a socket that does not read, in bytes. The windows of a
 /// connection's pulls fit in, so this is reached by clients without
 /// acknowledgements only.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Below this a socket counts as drained, in bytes.
 const BYTES_DRAINED: usize = 1024 * 1024;

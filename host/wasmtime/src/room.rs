@@ -13,8 +13,12 @@ use tracing::{error, warn};
 
 use crate::budget::Permits;
 use crate::component::{Admission, Answer, Frame, Instance, Page, Role, Runtime, StorageError};
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::storage::Storage;
+
+/// What a turn may do beside filling its sockets' outboxes, in bytes: closes,
+/// attachments, frames larger than an outbox.
+const TURN_BYTES_BASE: usize = 64 * 1024 * 1024;
 
 /// One store's sockets, by connection id.
 pub type Sockets = BTreeMap<u32, Socket>;
@@ -70,7 +74,9 @@ pub struct Turn {
     /// The room's sockets.
     pub sockets: Sockets,
     /// What the turn does, in order.
-    pub effects: Vec<Effect>,
+    effects: Vec<Effect>,
+    /// What the effects keep in memory, in bytes.
+    bytes: usize,
 }
 
 impl Effect {
@@ -85,9 +91,34 @@ impl Effect {
             Self::Close { .. } | Self::NotifyDrained { .. } => 0,
         }
     }
+
+    /// The same, with what it is itself.
+    fn weight(&self) -> usize {
+        let more = match self {
+            Self::Send { to, .. } => size_of_val(to.as_slice()),
+            Self::Close { reason, .. } => reason.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + self.bytes() + more
+    }
 }
 
 impl Turn {
+    /// Notes an effect. Beyond what its room's outboxes could hold nothing is
+    /// noted, and the turn fails.
+    pub fn add(&mut self, effect: Effect) {
+        self.bytes = self.bytes.saturating_add(effect.weight());
+        if !self.is_excessive() {
+            self.effects.push(effect);
+        }
+    }
+
+    /// Whether it does more than it may (I7).
+    fn is_excessive(&self) -> bool {
+        let outboxes = self.sockets.len().saturating_mul(outbox::BYTES_MAX);
+        self.bytes > outboxes.saturating_add(TURN_BYTES_BASE)
+    }
+
     /// Calls storage for this turn's store, and no other (I5).
     pub fn with_storage<T>(
         &mut self,
@@ -251,6 +282,7 @@ impl Room {
             storage: Arc::clone(&self.storage),
             sockets: std::mem::take(&mut self.sockets),
             effects: Vec::new(),
+            bytes: 0,
         };
         let (instance, is_fresh) = match &mut self.instance {
             Some(instance) => (instance, false),
@@ -270,8 +302,12 @@ impl Room {
         let Some(turn) = instance.state().turn.take() else {
             anyhow::bail!("the turn is gone");
         };
+        let is_excessive = turn.is_excessive();
         self.sockets = turn.sockets;
         let last = result?;
+        if is_excessive {
+            anyhow::bail!("it sends more than its sockets could take");
+        }
         let mut effects = turn.effects;
         effects.extend(last);
         Ok(effects)

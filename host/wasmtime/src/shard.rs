@@ -165,8 +165,7 @@ impl Shards {
 }
 
 fn open_sqlite(dir: &Path, number: usize) -> Result<Sqlite> {
-    let file = dir.join(format!("shard-{number}.db"));
-    Sqlite::open_file(&file).with_context(|| format!("cannot open {}", file.display()))
+    Ok(Sqlite::open_file(&dir.join(format!("shard-{number}.db")))?)
 }
 
 /// The shard of a store: FNV-1a, since the layout on disk must not change
@@ -295,10 +294,8 @@ impl Shard {
         let mut orphans = pending.orphans;
         let failed = match &committed {
             Ok(()) => HashSet::new(),
-            Err(error) => {
-                error!("a commit failed, its turns never happened: {error}");
-                pending.wrote
-            }
+            // Storage has told the operator.
+            Err(_) => pending.wrote,
         };
         for store in &failed {
             if let Some(room) = self.rooms.get_mut(store) {

@@ -15,7 +15,7 @@ const REASON_BYTES_MAX: usize = 123;
 impl Host for State {
     fn send(&mut self, to: Vec<u32>, frame: String) {
         if let Some(turn) = &mut self.turn {
-            turn.effects.push(Effect::Send {
+            turn.add(Effect::Send {
                 to,
                 frame: frame.into(),
             });
@@ -29,7 +29,7 @@ impl Host for State {
         }
         reason.truncate(end);
         if let Some(turn) = &mut self.turn {
-            turn.effects.push(Effect::Close {
+            turn.add(Effect::Close {
                 connection,
                 code,
                 reason,
@@ -44,7 +44,7 @@ impl Host for State {
         }
         match &mut self.turn {
             Some(turn) if turn.sockets.contains_key(&connection) => {
-                turn.effects.push(Effect::Attach {
+                turn.add(Effect::Attach {
                     connection,
                     attachment,
                 });
@@ -69,7 +69,7 @@ impl Host for State {
 
     fn notify_drained(&mut self, connection: u32) {
         if let Some(turn) = &mut self.turn {
-            turn.effects.push(Effect::NotifyDrained { connection });
+            turn.add(Effect::NotifyDrained { connection });
         }
     }
 }

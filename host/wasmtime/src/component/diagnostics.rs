@@ -1,5 +1,7 @@
 //! The `diagnostics` import: the guest's lines in the host's log.
 
+use std::time::{Duration, Instant};
+
 use tracing::{debug, error, info, warn};
 
 use super::State;
@@ -8,8 +10,82 @@ use super::bindings::syncline::backend::diagnostics::{Host, Level};
 /// A guest's line is cut here: a hostile one must not fill the disk at once.
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
+/// What an instance may log in [`PERIOD`]: enough to see what is wrong. A
+/// storage that fails is a line for each push.
+const LINES_MAX: u32 = 20;
+
+/// How long lines are counted.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// An instance's lines, counted.
+pub struct Lines {
+    since: Instant,
+    count: u32,
+    left_out: u64,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            count: 0,
+            left_out: 0,
+        }
+    }
+}
+
+/// Whether a line is written.
+enum Permit {
+    Yes,
+    /// It is the first after so many that were not.
+    After(u64),
+    /// It is the first of those that are not.
+    LastWord,
+    No,
+}
+
+impl Lines {
+    fn next(&mut self) -> Permit {
+        if self.since.elapsed() > PERIOD {
+            let left_out = self.left_out;
+            *self = Self {
+                count: 1,
+                ..Self::default()
+            };
+            return if left_out > 0 {
+                Permit::After(left_out)
+            } else {
+                Permit::Yes
+            };
+        }
+        if self.count < LINES_MAX {
+            self.count += 1;
+            return Permit::Yes;
+        }
+        self.left_out += 1;
+        if self.left_out == 1 {
+            Permit::LastWord
+        } else {
+            Permit::No
+        }
+    }
+}
+
 impl Host for State {
     fn log(&mut self, level: Level, message: String) {
+        match self.lines.next() {
+            // Whoever wants these wants all of them.
+            _ if matches!(level, Level::Debug) => {}
+            Permit::Yes => {}
+            Permit::After(left_out) => {
+                warn!(target: "syncline::guest", room = self.name(), "{left_out} lines were left out");
+            }
+            Permit::LastWord => {
+                warn!(target: "syncline::guest", room = self.name(), "too many lines: some are left out now");
+                return;
+            }
+            Permit::No => return,
+        }
         let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
         let room = self.name();
         match level {

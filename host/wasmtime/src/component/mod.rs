@@ -5,6 +5,7 @@ mod claims;
 mod connections;
 mod diagnostics;
 mod event_log;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -75,6 +76,7 @@ pub struct State {
     table: ResourceTable,
     claims: Arc<ClaimsFile>,
     limiter: Limiter,
+    lines: diagnostics::Lines,
     role: Role,
     /// The turn under way; `None` at the gateway and between turns.
     pub(crate) turn: Option<Turn>,
@@ -155,7 +157,7 @@ impl Runtime {
                 .with_context(|| format!("--component {}", file.display()))?,
         };
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+        wasi::add_to_linker(&mut linker)?;
         SyncBackend::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
         let pre = SyncBackendPre::new(linker.instantiate_pre(&component)?)
             .context("the component does not implement wit/world.wit")?;
@@ -189,6 +191,7 @@ impl Runtime {
             table: ResourceTable::new(),
             claims: Arc::clone(&self.claims),
             limiter: Limiter::default(),
+            lines: diagnostics::Lines::default(),
             role,
             turn: None,
         };

@@ -5,6 +5,7 @@ pub mod memory;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
+pub mod trouble;
 
 use std::fmt;
 use std::path::PathBuf;

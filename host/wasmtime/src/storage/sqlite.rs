@@ -7,12 +7,13 @@
 //! names can be the same (`a-b` and `a_b`, `Abc` and `abc`).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
 use tracing::error;
 
+use super::trouble::{OpenError, Trouble, is_of_disk, storage_error};
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
@@ -37,12 +38,19 @@ CREATE TABLE IF NOT EXISTS "syncline_stores" (
 
 /// The logs of a shard's stores.
 pub struct Sqlite {
+    file: PathBuf,
     connection: Connection,
     /// The tables of the stores that are open. Forgotten when a write is
     /// undone: their creation may have been.
     tables: HashMap<String, String>,
     group: Group,
+    /// Whether the transaction holds anything.
+    is_written: bool,
     turn: Writes,
+    /// While it is met, a write is committed on its own: then its client is
+    /// answered with what storage says, and the others of its store keep
+    /// their sockets.
+    trouble: Trouble,
 }
 
 /// What has been written since the last commit.
@@ -69,20 +77,30 @@ impl Sqlite {
     /// Opens a shard's file, creating what is absent.
     ///
     /// # Errors
-    /// What SQLite reports.
-    pub fn open_file(file: &Path) -> rusqlite::Result<Self> {
-        let connection = Connection::open(file)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        // An acknowledged push survives a power cut, not only a crash (I1).
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-        connection.execute_batch(SCHEMA)?;
+    /// When nothing could be pushed to it: why, and what to do.
+    pub fn open_file(file: &Path) -> std::result::Result<Self, OpenError> {
+        let failed = |source| OpenError::Sqlite {
+            file: file.to_owned(),
+            source,
+        };
+        let connection = Connection::open(file).map_err(failed)?;
+        let journal = prepare(&connection).map_err(failed)?;
+        // SQLite opens what it may not write as if nothing were wrong.
+        if connection.is_readonly(MAIN_DB).map_err(failed)? {
+            return Err(OpenError::ReadOnly(file.to_owned()));
+        }
+        if journal != "wal" {
+            return Err(OpenError::NoWal(file.to_owned()));
+        }
+        connection.execute_batch(SCHEMA).map_err(failed)?;
         Ok(Self {
+            file: file.to_owned(),
             connection,
             tables: HashMap::new(),
             group: Group::Clean,
+            is_written: false,
             turn: Writes::None,
+            trouble: Trouble::none(file),
         })
     }
 
@@ -94,8 +112,11 @@ impl Sqlite {
         let result = call(self);
         if self.group == Group::Open && self.connection.is_autocommit() {
             self.group = Group::Lost;
+            if let Err(error) = &result {
+                self.trouble.meet(error);
+            }
         }
-        result.map_err(|error| storage_error(&error))
+        result.map_err(|error| storage_error(&self.file, &error))
     }
 
     /// Begins what is needed for a write of this turn.
@@ -232,24 +253,80 @@ impl Sqlite {
 
     /// Runs a write, whole or not at all: the turn's other writes stay.
     fn write<T>(&mut self, write: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T> {
-        self.checked(|this| {
-            this.begin()?;
-            this.connection
-                .prepare_cached("SAVEPOINT write")?
-                .execute([])?;
-            let result = write(this);
-            if !this.connection.is_autocommit() {
-                if result.is_err() {
-                    this.tables.clear();
-                    this.connection.execute_batch("ROLLBACK TO write")?;
-                }
-                this.connection
-                    .prepare_cached("RELEASE write")?
-                    .execute([])?;
+        // What other turns have written may not depend on this one.
+        let is_alone = self.trouble.is_met() && self.group == Group::Clean;
+        let result = self.checked(|this| {
+            let result = this.try_write(write);
+            match &result {
+                Ok(_) => this.is_written = true,
+                Err(error) if is_of_disk(error) => this.trouble.meet(error),
+                Err(_) => {}
             }
             result
-        })
+        });
+        if is_alone {
+            self.turn = Writes::None;
+            if result.is_ok() {
+                self.commit()?;
+            } else {
+                self.roll_back();
+                self.group = Group::Clean;
+            }
+        }
+        result
     }
+
+    fn try_write<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.begin()?;
+        self.connection
+            .prepare_cached("SAVEPOINT write")?
+            .execute([])?;
+        let result = write(self);
+        if self.connection.is_autocommit() {
+            return result;
+        }
+        let ended = if result.is_err() {
+            self.tables.clear();
+            self.connection
+                .execute_batch("ROLLBACK TO write; RELEASE write")
+        } else {
+            self.connection
+                .prepare_cached("RELEASE write")
+                .and_then(|mut release| release.execute([]))
+                .map(drop)
+        };
+        if let Err(error) = ended {
+            // A part of it may be left (I2).
+            self.group = Group::Lost;
+            self.trouble.meet(&error);
+            return result.and(Err(error));
+        }
+        result
+    }
+
+    /// Ends the transaction, so that nothing of it reaches the next one.
+    fn roll_back(&mut self) {
+        self.is_written = false;
+        self.tables.clear();
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            error!(file = %self.file.display(), "SQLite cannot roll back: {error}");
+        }
+    }
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<String> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    let journal =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    // An acknowledged push survives a power cut, not only a crash (I1).
+    connection.pragma_update(None, "synchronous", "full")?;
+    Ok(journal)
 }
 
 impl Storage for Sqlite {
@@ -343,7 +420,7 @@ impl Storage for Sqlite {
                 "ROLLBACK TO turn; RELEASE turn"
             };
             if let Err(error) = self.connection.execute_batch(end) {
-                error!("SQLite cannot end a turn: {error}");
+                self.trouble.meet(&error);
                 self.group = Group::Lost;
             }
         }
@@ -355,20 +432,16 @@ impl Storage for Sqlite {
         let result = match self.group {
             Group::Clean => return Ok(()),
             Group::Lost => Err(lost()),
-            Group::Open => self
-                .connection
-                .execute_batch("COMMIT")
-                .map_err(|error| storage_error(&error)),
+            Group::Open => self.connection.execute_batch("COMMIT").map_err(|error| {
+                self.trouble.meet(&error);
+                storage_error(&self.file, &error)
+            }),
         };
         self.group = Group::Clean;
         if result.is_err() {
-            self.tables.clear();
-            // What is left of the transaction must not reach the next one.
-            if !self.connection.is_autocommit()
-                && let Err(error) = self.connection.execute_batch("ROLLBACK")
-            {
-                error!("SQLite cannot roll back: {error}");
-            }
+            self.roll_back();
+        } else if std::mem::take(&mut self.is_written) {
+            self.trouble.end();
         }
         result
     }
@@ -386,13 +459,4 @@ fn unsigned(number: i64) -> u64 {
 
 fn lost() -> StorageError {
     StorageError::Unavailable("SQLite has given the transaction up".to_owned())
-}
-
-fn storage_error(error: &rusqlite::Error) -> StorageError {
-    let words = error.to_string();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StorageError::Full(words),
-        Some(ErrorCode::TooBig) => StorageError::TooLarge(words),
-        _ => StorageError::Unavailable(words),
-    }
 }

@@ -1,0 +1,98 @@
+//! The real component with a will to do harm. It serves as ever until it is
+//! told to misbehave: by a frame, body or path that begins with `hostile:`
+//! and a [`Misdeed`].
+#![cfg(target_family = "wasm")]
+
+mod misdeed;
+
+use syncline_guest::component::Component;
+use syncline_guest::component::bindings;
+use syncline_guest::component::bindings::exports::syncline::backend::{gateway, room};
+
+use self::misdeed::Misdeed;
+
+struct Hostile;
+
+bindings::export!(Hostile with_types_in bindings);
+
+impl gateway::Guest for Hostile {
+    fn check() -> Result<gateway::Summary, String> {
+        <Component as gateway::Guest>::check()
+    }
+
+    fn headers_read() -> Vec<String> {
+        <Component as gateway::Guest>::headers_read()
+    }
+
+    fn admit(request: gateway::Request) -> gateway::Verdict {
+        if let Some(misdeed) = Misdeed::of(request.path.trim_start_matches('/')) {
+            misdeed.commit(&[]);
+        }
+        <Component as gateway::Guest>::admit(request)
+    }
+
+    fn admit_call(body: Vec<u8>) -> Result<gateway::Admission, String> {
+        <Component as gateway::Guest>::admit_call(body)
+    }
+
+    fn refuse(refusal: gateway::Refusal, body: Vec<u8>) -> gateway::Response {
+        // The answer to a room's fault is made of the body that caused it.
+        if refusal.code != "UNAVAILABLE"
+            && let Some(misdeed) = Misdeed::of_bytes(&body)
+        {
+            misdeed.commit(&[]);
+        }
+        <Component as gateway::Guest>::refuse(refusal, body)
+    }
+}
+
+impl room::Guest for Hostile {
+    fn start(store_id: String) {
+        if let Some(misdeed) = Misdeed::of(&store_id) {
+            misdeed.commit(&[]);
+        }
+        <Component as room::Guest>::start(store_id);
+    }
+
+    fn open(connection: u32, admission: room::Admission) {
+        <Component as room::Guest>::open(connection, admission);
+    }
+
+    fn message(connection: u32, frame: room::Frame) {
+        if let room::Frame::Text(text) = &frame
+            && let Some((misdeed, first)) = Misdeed::after(text)
+        {
+            // What the frame asks for beside is done first: none of it may
+            // outlive the turn.
+            if !first.is_empty() {
+                let first = room::Frame::Text(first.to_owned());
+                <Component as room::Guest>::message(connection, first);
+            }
+            misdeed.commit(&[connection]);
+        }
+        <Component as room::Guest>::message(connection, frame);
+    }
+
+    fn drained(connection: u32) {
+        <Component as room::Guest>::drained(connection);
+    }
+
+    fn delivered(connection: u32) {
+        <Component as room::Guest>::delivered(connection);
+    }
+
+    fn closed(connection: u32) {
+        <Component as room::Guest>::closed(connection);
+    }
+
+    fn request(admission: room::Admission, body: Vec<u8>) -> room::Answer {
+        if let Some(misdeed) = Misdeed::of_bytes(&body) {
+            misdeed.commit(&[]);
+        }
+        <Component as room::Guest>::request(admission, body)
+    }
+
+    fn resume(continuation: String) -> room::Page {
+        <Component as room::Guest>::resume(continuation)
+    }
+}

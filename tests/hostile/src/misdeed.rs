@@ -1,0 +1,123 @@
+//! What a component can do to its host. None of it returns.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use syncline_guest::component::bindings::syncline::backend::{connections, diagnostics};
+
+/// What marks a frame that asks for a misdeed.
+const MARK: &str = "hostile:";
+
+/// A way to do harm.
+#[derive(Clone, Copy)]
+pub enum Misdeed {
+    /// Traps.
+    Trap,
+    /// Ends the program, as WASI has it.
+    Exit,
+    /// Calls itself until the stack is full.
+    Recurse,
+    /// Takes all the memory that it is given.
+    Grow,
+    /// Computes for ever.
+    Loop,
+    /// Waits for an hour.
+    Sleep,
+    /// Fills the log, in lines of a megabyte.
+    Log,
+    /// Fills the host's memory with large frames.
+    Send,
+    /// The same with frames of one byte to very many connections.
+    SendWide,
+    /// The same with very many calls that send hardly anything.
+    SendOften,
+}
+
+impl Misdeed {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "trap" => Self::Trap,
+            "exit" => Self::Exit,
+            "recurse" => Self::Recurse,
+            "grow" => Self::Grow,
+            "loop" => Self::Loop,
+            "sleep" => Self::Sleep,
+            "log" => Self::Log,
+            "send" => Self::Send,
+            "send-wide" => Self::SendWide,
+            "send-often" => Self::SendOften,
+            _ => return None,
+        })
+    }
+
+    /// The misdeed that a text asks for, and what follows it after a space.
+    pub fn after(text: &str) -> Option<(Self, &str)> {
+        let rest = text.strip_prefix(MARK)?;
+        let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        Some((Self::named(name)?, rest))
+    }
+
+    /// The misdeed that a text asks for.
+    pub fn of(text: &str) -> Option<Self> {
+        Self::after(text).map(|(misdeed, _)| misdeed)
+    }
+
+    /// The misdeed that a body asks for.
+    pub fn of_bytes(body: &[u8]) -> Option<Self> {
+        Self::of(std::str::from_utf8(body).ok()?)
+    }
+
+    /// Commits it; the connections are there to be written to.
+    pub fn commit(self, to: &[u32]) -> ! {
+        match self {
+            Self::Trap => core::arch::wasm32::unreachable(),
+            Self::Exit => std::process::exit(0),
+            Self::Recurse => {
+                black_box(recurse(1));
+                core::arch::wasm32::unreachable()
+            }
+            Self::Grow => {
+                let mut all = Vec::new();
+                loop {
+                    all.push(black_box(vec![1_u8; 1024 * 1024]));
+                }
+            }
+            Self::Loop => loop {
+                black_box(0);
+            },
+            Self::Sleep => loop {
+                std::thread::sleep(Duration::from_secs(3_600));
+            },
+            Self::Log => {
+                let line = "a line\n".repeat(150_000);
+                loop {
+                    diagnostics::log(diagnostics::Level::Error, &line);
+                }
+            }
+            Self::Send => {
+                let frame = "x".repeat(4 * 1024 * 1024);
+                loop {
+                    connections::send(to, &frame);
+                }
+            }
+            Self::SendWide => {
+                let wide = vec![0; 1024 * 1024];
+                loop {
+                    connections::send(&wide, "x");
+                }
+            }
+            Self::SendOften => loop {
+                for &connection in to {
+                    connections::notify_drained(connection);
+                    let _ = connections::attach(connection, "x");
+                }
+            },
+        }
+    }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 16]);
+    recurse(black_box(depth + 1)) + frame[black_box(3)]
+}

@@ -1,0 +1,291 @@
+//! `--component` with a component that means harm (`tests/hostile`): what it
+//! does hits its own room, and no other.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use syncline_tests::http;
+use syncline_tests::profile::Profile;
+use syncline_tests::rpc::{Client, cursor, events, numbers, push, ws_url};
+use syncline_tests::server::{Server, Syncline};
+use syncline_tests::socket::{Received, Socket};
+use tempfile::TempDir;
+
+/// What a room's fault closes its sockets with.
+fn fault() -> Received {
+    Received::Closed(1011, "INTERNAL".to_owned())
+}
+
+/// Builds the component. Not where the build script builds the guest: this
+/// one has it inside, built otherwise.
+fn component() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        // target/PROFILE/deps/TEST is this.
+        let target = test.ancestors().nth(3).unwrap().join("hostile");
+        let status = Command::new(env!("CARGO"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["build", "--quiet", "--package", "syncline-hostile", "--lib"])
+            .args([
+                "--target",
+                "wasm32-wasip2",
+                "--profile",
+                "guest",
+                "--locked",
+            ])
+            .arg("--target-dir")
+            .arg(&target)
+            .status()
+            .unwrap();
+        assert!(status.success(), "the hostile component does not build");
+        target.join("wasm32-wasip2/guest/syncline_hostile.wasm")
+    })
+}
+
+/// A server of the hostile component, with three stores of three events.
+struct Scene {
+    server: Server,
+    dir: TempDir,
+    /// The one that is harmed.
+    victim: String,
+    /// One in the victim's shard.
+    neighbour: String,
+    /// One in another shard.
+    stranger: String,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut syncline = Syncline::new("sqlite:data", Profile::Open);
+        let component = component().to_str().unwrap().to_owned();
+        syncline.arguments = vec!["--component".to_owned(), component];
+        syncline.log = Some(dir.path().join("log"));
+        let server = syncline.start_in(dir.path()).unwrap();
+        let stores: Vec<String> = (0..12).map(|number| format!("store-{number}")).collect();
+        for store in &stores {
+            Client::open(&server, store).push_ok(&events(1, 3));
+        }
+        let shard = |store: &String| (0..4).find(|number| holds(dir.path(), *number, store));
+        let victim = stores[0].clone();
+        let here = shard(&victim);
+        let mut others = stores[1..].iter();
+        let neighbour = others.clone().find(|store| shard(store) == here).unwrap();
+        let stranger = others.find(|store| shard(store) != here).unwrap();
+        Self {
+            victim,
+            neighbour: neighbour.clone(),
+            stranger: stranger.clone(),
+            server,
+            dir,
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// What the server keeps in memory, in megabytes.
+    fn megabytes(&self) -> u64 {
+        let id = self.server.process.as_ref().unwrap().id().to_string();
+        let output = Command::new("ps")
+            .args(["-o", "rss=", "-p", &id])
+            .output()
+            .unwrap();
+        let kilobytes: u64 = String::from_utf8(output.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        kilobytes / 1024
+    }
+}
+
+/// Whether a shard's file holds a store.
+fn holds(dir: &Path, shard: usize, store: &str) -> bool {
+    rusqlite::Connection::open(dir.join(format!("data/shard-{shard}.db")))
+        .unwrap()
+        .query_row(
+            r#"SELECT EXISTS (SELECT 1 FROM "context_7" WHERE "storeId" = ?1)"#,
+            [store],
+            |row| row.get(0),
+        )
+        .unwrap()
+}
+
+/// A client that has the store's three events; its live pull.
+fn live(server: &Server, store: &str) -> (Client, String) {
+    let mut client = Client::open(server, store);
+    let pull = client.pull(true, None);
+    assert_eq!(numbers(&client.chunk(&pull)), [1, 2, 3]);
+    (client, pull)
+}
+
+/// Commits a misdeed with two clients on the victim, and sees that they lose
+/// their sockets and nothing else, and that others lose nothing.
+fn is_contained(scene: &Scene, frame: &str) {
+    let server = &scene.server;
+    let backend_id = Client::open(server, &scene.victim).backend_id();
+    let (mut attacker, _) = live(server, &scene.victim);
+    let (mut reader, _) = live(server, &scene.victim);
+    let mut others = [&scene.neighbour, &scene.stranger].map(|store| live(server, store));
+
+    attacker.socket.send(frame);
+    for (other, pull) in &mut others {
+        other.push_ok(&events(4, 4));
+        assert_eq!(numbers(&other.chunk(pull)), [4], "{frame}");
+    }
+    for client in [&mut attacker, &mut reader] {
+        assert_eq!(client.socket.receive(), fault(), "{frame}");
+    }
+
+    let mut back = Client::open(server, &scene.victim);
+    let pull = back.pull(true, Some(cursor(&backend_id, 3)));
+    let nothing: [u64; 0] = [];
+    assert_eq!(numbers(&back.chunk(&pull)), nothing, "{frame}");
+    back.push_ok(&events(4, 6));
+    assert_eq!(back.numbers_until(&pull, 6), [4, 5, 6], "{frame}");
+    for (other, _) in &mut others {
+        other.assert_silent();
+    }
+    assert_eq!(http::request(server, "GET", "/readyz", &[], "").status, 200);
+}
+
+/// The same while the server's memory is watched.
+fn is_contained_within(scene: &Scene, frame: &str, megabytes_max: u64) {
+    thread::scope(|scope| {
+        let test = scope.spawn(|| is_contained(scene, frame));
+        while !test.is_finished() {
+            let megabytes = scene.megabytes();
+            assert!(
+                megabytes < megabytes_max,
+                "{frame}: the server has {megabytes} MB"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+#[test]
+fn i9_a_turn_that_traps_harms_its_room_alone() {
+    is_contained(&Scene::new(), "hostile:trap");
+}
+
+#[test]
+fn i9_a_turn_that_ends_the_program_harms_its_room_alone() {
+    is_contained(&Scene::new(), "hostile:exit");
+}
+
+#[test]
+fn i9_a_turn_that_overflows_its_stack_harms_its_room_alone() {
+    is_contained(&Scene::new(), "hostile:recurse");
+}
+
+#[test]
+fn i7_i9_a_turn_that_takes_all_memory_harms_its_room_alone() {
+    is_contained_within(&Scene::new(), "hostile:grow", 1_000);
+}
+
+#[test]
+fn i9_a_turn_that_loops_is_ended_and_harms_its_room_alone() {
+    is_contained(&Scene::new(), "hostile:loop");
+}
+
+#[test]
+fn i9_a_turn_that_waits_is_ended_and_harms_its_room_alone() {
+    is_contained(&Scene::new(), "hostile:sleep");
+}
+
+#[test]
+fn i2_i9_what_a_turn_stored_before_it_trapped_never_happened() {
+    let scene = Scene::new();
+    let push = push("1", &scene.victim, &events(4, 5));
+    is_contained(&scene, &format!("hostile:trap {push}"));
+}
+
+#[test]
+fn i7_i9_a_turn_that_sends_large_frames_for_ever_is_bounded() {
+    is_contained_within(&Scene::new(), "hostile:send", 1_000);
+}
+
+#[test]
+fn i7_i9_a_turn_that_sends_to_endless_lists_is_bounded() {
+    is_contained_within(&Scene::new(), "hostile:send-wide", 1_000);
+}
+
+#[test]
+fn i7_i9_a_turn_of_endless_small_effects_is_bounded() {
+    is_contained_within(&Scene::new(), "hostile:send-often", 1_000);
+}
+
+#[test]
+fn i9_a_turn_that_logs_for_ever_does_not_fill_the_disk() {
+    let scene = Scene::new();
+    is_contained(&scene, "hostile:log");
+    let log = scene.log();
+    // 20 lines of 2,000 characters, and who knows what else was worth a line.
+    assert!(log.contains("some are left out"), "{}", &log[..1_000]);
+    assert!(log.len() < 200_000, "the log has {} bytes", log.len());
+}
+
+#[test]
+fn i9_a_room_that_cannot_start_harms_nobody() {
+    let scene = Scene::new();
+    let (mut other, pull) = live(&scene.server, &scene.neighbour);
+    for misdeed in ["hostile:trap", "hostile:recurse", "hostile:trap"] {
+        let mut socket = Socket::open(&scene.server, &ws_url(misdeed));
+        assert_eq!(socket.receive(), fault());
+    }
+    other.push_ok(&events(4, 4));
+    assert_eq!(numbers(&other.chunk(&pull)), [4]);
+}
+
+#[test]
+fn i9_an_http_request_whose_turn_fails_is_answered() {
+    let scene = Scene::new();
+    let url = format!("/?storeId={}&transport=http", scene.victim);
+    for misdeed in ["hostile:trap", "hostile:grow", "hostile:sleep"] {
+        let answer = http::request(&scene.server, "POST", &url, &[], misdeed);
+        assert_eq!(answer.status, 503, "{misdeed}");
+        assert_eq!(answer.json()["code"], "UNAVAILABLE", "{misdeed}");
+    }
+    live(&scene.server, &scene.victim);
+}
+
+#[test]
+fn i9_a_gateway_that_fails_or_hangs_fails_its_request_alone() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    let (mut client, pull) = live(server, &scene.victim);
+    let admit = |misdeed: &str| http::request(server, "GET", &format!("/{misdeed}"), &[], "");
+    thread::scope(|scope| {
+        // More than there are threads for requests on a small machine.
+        let hanging: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| admit("hostile:loop")))
+            .collect();
+        for misdeed in [
+            "hostile:trap",
+            "hostile:exit",
+            "hostile:recurse",
+            "hostile:grow",
+            "hostile:sleep",
+        ] {
+            assert_eq!(admit(misdeed).status, 500, "{misdeed}");
+        }
+        // The answer to a refusal is the gateway's too.
+        let refused = http::request(server, "POST", "/?transport=http", &[], "hostile:trap");
+        assert_eq!(refused.status, 500);
+        client.push_ok(&events(4, 4));
+        assert_eq!(numbers(&client.chunk(&pull)), [4]);
+        live(server, &scene.stranger);
+        for hanging in hanging {
+            assert_eq!(hanging.join().unwrap().status, 500);
+        }
+    });
+    client.push_ok(&events(5, 5));
+    assert_eq!(numbers(&client.chunk(&pull)), [5]);
+}
