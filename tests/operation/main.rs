@@ -4,5 +4,6 @@
 
 mod configuration;
 mod durability;
+mod files;
 mod hostile;
 mod killed;

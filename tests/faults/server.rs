@@ -1,0 +1,48 @@
+//! The server under test: what `syncline serve` starts, on a shim that takes
+//! its orders from stdin.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use syncline::component::{ClaimsFile, Runtime};
+use syncline::gateway::Gateway;
+use syncline::server::App;
+use syncline::shard::Shards;
+use syncline::storage::Location;
+use tokio::net::TcpListener;
+
+use crate::shim;
+
+/// Serves `./data` until it is killed.
+pub fn run() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .init();
+    shim::install();
+    let env = BTreeMap::from([("ENVIRONMENT".to_owned(), "development".to_owned())]);
+    let runtime = Runtime::new(None, &env, ClaimsFile::new(None))?;
+    let (gateway, _) = Gateway::new(&runtime)?;
+    std::fs::create_dir_all("data")?;
+    let location = Location::Sqlite(PathBuf::from("data"));
+    let shards = Shards::start(&runtime, &location, Duration::from_secs(60))?;
+    std::thread::spawn(|| {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            shim::set(line.parse().expect("a fault"));
+            println!("fault: {line}");
+        }
+    });
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            println!("listens on http://{}", listener.local_addr()?);
+            App::new(gateway, shards)
+                .serve(listener, std::future::pending())
+                .await
+        })
+}
