@@ -5,9 +5,14 @@ use syncline_tests::rpc::{Client, event_with, events, failure_code, numbers};
 use syncline_tests::socket::Received;
 
 use crate::faulty::{Faulty, fails, live, log, read};
+use crate::soak;
 
 /// Every case, by name.
-pub const ALL: [(&str, fn()); 8] = [
+pub const ALL: [(&str, fn()); 9] = [
+    (
+        "i1_i2_i3_i8_nothing_that_a_client_was_told_is_lost_however_the_disk_fails",
+        soak::nothing_that_a_client_was_told_is_lost_however_the_disk_fails,
+    ),
     (
         "i1_a_full_disk_refuses_pushes_until_there_is_space",
         a_full_disk_refuses_pushes_until_there_is_space,
@@ -174,20 +179,22 @@ fn a_sync_error_acknowledges_nothing_and_loses_nothing() {
 }
 
 fn a_sync_error_before_the_end_leaves_whole_pushes() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut faulty = Faulty::start(dir.path());
-    Client::open(&faulty.server, "s").push_ok(&events(1, 5));
-    let before = read(&faulty.server, "s");
-    faulty.set("sync -wal");
-    let (mut pusher, _, _) = live(&faulty.server, "s", 5);
-    fails(&mut pusher, "s", &large(6, 105), "STORAGE_UNAVAILABLE");
-    faulty.kill();
-    let faulty = Faulty::start(dir.path());
-    let (log, id) = read(&faulty.server, "s");
-    assert_eq!((&log[..5], &id), (&*before.0, &before.1), "I1, I8");
-    assert!([5, 105].contains(&log.len()), "I2: {} events", log.len());
-    let head = log.len() as u64;
-    Client::open(&faulty.server, "s").push_ok(&events(head + 1, head + 1));
+    for fault in ["sync -wal", "sync-kept -wal"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut faulty = Faulty::start(dir.path());
+        Client::open(&faulty.server, "s").push_ok(&events(1, 5));
+        let before = read(&faulty.server, "s");
+        faulty.set(fault);
+        let (mut pusher, _, _) = live(&faulty.server, "s", 5);
+        fails(&mut pusher, "s", &large(6, 105), "STORAGE_UNAVAILABLE");
+        faulty.kill();
+        let faulty = Faulty::start(dir.path());
+        let (log, id) = read(&faulty.server, "s");
+        assert_eq!((&log[..5], &id), (&*before.0, &before.1), "I1, I8");
+        assert!([5, 105].contains(&log.len()), "I2: {} events", log.len());
+        let head = log.len() as u64;
+        Client::open(&faulty.server, "s").push_ok(&events(head + 1, head + 1));
+    }
 }
 
 fn a_checkpoint_that_fails_loses_nothing() {

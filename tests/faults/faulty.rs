@@ -56,6 +56,16 @@ impl Faulty {
         }
     }
 
+    /// The server, to hand on.
+    pub fn server(&self) -> Server {
+        Server {
+            url: self.server.url.clone(),
+            process: None,
+            dir: None,
+            is_original: false,
+        }
+    }
+
     /// From now on this fails, and nothing else.
     pub fn set(&mut self, fault: &str) {
         writeln!(self.orders, "{fault}").unwrap();

@@ -12,6 +12,7 @@ mod cases;
 mod faulty;
 mod server;
 mod shim;
+mod soak;
 
 use std::process::ExitCode;
 

@@ -28,6 +28,8 @@ enum Kind {
     Write,
     /// As a disk does that fails: what was to be kept is lost.
     Sync,
+    /// As one that has done its work and cannot tell.
+    SyncKept,
     Read,
 }
 
@@ -45,6 +47,7 @@ impl FromStr for Fault {
             }
             Some("write") => Kind::Write,
             Some("sync") => Kind::Sync,
+            Some("sync-kept") => Kind::SyncKept,
             Some("read") => Kind::Read,
             _ => return Err(format!("no fault: {text}")),
         };
@@ -174,11 +177,9 @@ unsafe extern "C" fn read(
 ) -> c_int {
     let (methods, fault, _) = shim().of(file);
     match (fault, methods.xRead) {
+        (Kind::Read, _) | (_, None) => SQLITE_IOERR_READ,
         // SAFETY: as above.
-        (Kind::None | Kind::Full(_) | Kind::Write | Kind::Sync, Some(read)) => unsafe {
-            read(file, to, bytes, offset)
-        },
-        _ => SQLITE_IOERR_READ,
+        (_, Some(read)) => unsafe { read(file, to, bytes, offset) },
     }
 }
 
@@ -206,7 +207,7 @@ unsafe extern "C" fn write(
             shim.fault.kind = Kind::Full(left - growth);
             (bytes, SQLITE_OK)
         }
-        Kind::None | Kind::Sync | Kind::Read => (bytes, SQLITE_OK),
+        Kind::None | Kind::Sync | Kind::SyncKept | Kind::Read => (bytes, SQLITE_OK),
     };
     shim.remember(file, size, fits, offset);
     // SAFETY: as above; no more than SQLite gave.
@@ -225,6 +226,9 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
         return SQLITE_IOERR_FSYNC;
     };
     let unsynced = std::mem::take(&mut opened.unsynced);
+    if fault == Kind::SyncKept {
+        return SQLITE_IOERR_FSYNC;
+    }
     if fault != Kind::Sync {
         // SAFETY: as above.
         return methods

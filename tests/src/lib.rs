@@ -11,6 +11,7 @@ pub mod profile;
 pub mod replay;
 pub mod rpc;
 pub mod server;
+pub mod soak;
 pub mod socket;
 pub mod suite;
 pub mod workerd;

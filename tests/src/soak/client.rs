@@ -1,31 +1,37 @@
-//! A client whose server may be gone at any moment: what LiveStore 0.4 does,
-//! and a record of all that it was told.
+//! A client whose server may be gone at any moment: it does what LiveStore
+//! 0.4 does, and keeps a record of all that it was told.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::rpc::{ack, batch, cursor, failure, pull, push_to, ws_url};
+use crate::server::Server;
+use crate::socket::{Received, Socket};
 use fastrand::Rng;
 use serde_json::{Value, json};
-use syncline_tests::rpc::{ack, batch, cursor, failure, pull, push_to, ws_url};
-use syncline_tests::server::Server;
-use syncline_tests::socket::{Received, Socket};
 
 /// How long a client waits for a frame before the test fails: it is there so
 /// that a hang is a failure.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a client waits before it comes back to a server that fails.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// One life of the server, as its clients share it.
 #[derive(Default)]
 pub struct Life {
     /// Set before the server is killed. A socket that ends earlier is a fault.
     pub killed: AtomicBool,
+    /// Whether its storage fails at times: then it may refuse pushes, and
+    /// close sockets with 1011.
+    pub is_faulty: bool,
     /// Pushes acknowledged in this life.
     pub acknowledged: AtomicUsize,
 }
 
-/// The server is gone.
+/// The socket is gone.
 #[derive(Debug)]
-pub struct Gone;
+struct Gone;
 
 /// An event as a client was shown it.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,14 +46,22 @@ pub struct Shown {
 /// whether a push is whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Args {
+    /// Who pushed.
     pub pusher: String,
+    /// Which of its pushes.
     pub push: u64,
+    /// How many events that has.
     pub of: u64,
+    /// Which of them this is.
     pub n: u64,
 }
 
 impl Shown {
-    /// The items of a Chunk.
+    /// The items of a Chunk, by their places.
+    ///
+    /// # Panics
+    /// When it is no Chunk of such events.
+    #[must_use]
     pub fn all(chunk: &Value) -> Vec<(u64, Self)> {
         batch(chunk)
             .iter()
@@ -77,10 +91,16 @@ struct Push {
 /// how often clients were in each other's way.
 #[derive(Default, Clone, Copy)]
 pub struct Tally {
-    pub landed_unanswered: usize,
-    pub lost_unanswered: usize,
-    pub server_ahead: usize,
+    /// Pushes acknowledged.
     pub acknowledged: usize,
+    /// Refused from behind the head.
+    pub server_ahead: usize,
+    /// Refused by storage.
+    pub refused: usize,
+    /// Without an answer, and in the log.
+    pub landed_unanswered: usize,
+    /// Without an answer, and not.
+    pub lost_unanswered: usize,
 }
 
 /// A client with its record. It outlives many servers.
@@ -95,12 +115,15 @@ pub struct Client {
     pub backend_id: Option<String>,
     /// Places and arguments of all that was acknowledged to it.
     pub acknowledged: Vec<(u64, Args)>,
+    /// What became of its pushes.
     pub tally: Tally,
     unanswered: Option<Push>,
     pushes: u64,
 }
 
 impl Client {
+    /// One that has nothing yet.
+    #[must_use]
     pub fn new(name: String, store: &str, is_pusher: bool, rng: Rng) -> Self {
         Self {
             name,
@@ -117,10 +140,19 @@ impl Client {
     }
 
     /// Lives until the server is killed.
+    ///
+    /// # Panics
+    /// When the server does what it must not.
     pub fn live(&mut self, server: &Server, life: &Life) {
-        let Err(Gone) = self.try_live(server, life);
-        let is_killed = life.killed.load(Ordering::SeqCst);
-        assert!(is_killed, "{}: the socket ended before the kill", self.name);
+        loop {
+            let Err(Gone) = self.try_live(server, life);
+            if life.killed.load(Ordering::SeqCst) {
+                return;
+            }
+            let name = &self.name;
+            assert!(life.is_faulty, "{name}: the socket ended before the kill");
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn try_live(&mut self, server: &Server, life: &Life) -> Result<std::convert::Infallible, Gone> {
@@ -205,7 +237,14 @@ impl Client {
                 return Ok(());
             }
             let error = failure(&exit);
-            assert_eq!(error["_tag"], "ServerAheadError", "{}", self.name);
+            let code = error["payload"]["code"].as_str().unwrap_or_default();
+            if life.is_faulty && ["STORAGE_FULL", "STORAGE_UNAVAILABLE"].contains(&code) {
+                self.tally.refused += 1;
+                events = push.events;
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            assert_eq!(error["_tag"], "ServerAheadError", "{}: {error}", self.name);
             self.tally.server_ahead += 1;
             let head = error["minimumExpectedNum"].as_u64().unwrap();
             // I4: the live pull is sure to bring what was missed.
@@ -239,15 +278,16 @@ impl Client {
         landed
     }
 
-    /// A batch of any size: mostly small, at times of several Chunks, or of
-    /// large events.
+    /// A batch of any size: mostly small, at times of several Chunks, of large
+    /// events, or more than SQLite keeps in memory until the commit.
     fn new_events(&mut self) -> Vec<Value> {
         let (of, bytes) = match self.rng.u8(..100) {
             0..50 => (1, 20),
             50..80 => (self.rng.u64(2..10), 100),
             80..90 => (self.rng.u64(10..60), 20),
             90..95 => (self.rng.u64(100..250), 20),
-            _ => (self.rng.u64(1..5), 40_000),
+            95..99 => (self.rng.u64(1..5), 40_000),
+            _ => (60, 80_000),
         };
         self.pushes += 1;
         (0..of)
@@ -321,6 +361,7 @@ impl<'a> Wire<'a> {
         match self.socket.receive_within(FRAME_TIMEOUT) {
             Some(Received::Text(text)) => Ok(serde_json::from_str(&text).unwrap()),
             Some(Received::Closed(1006, _)) => Err(Gone),
+            Some(Received::Closed(1011, _)) if self.life.is_faulty => Err(Gone),
             Some(closed) => panic!("the server is to be killed, not to close: {closed:?}"),
             None => {
                 let killed = self.life.killed.load(Ordering::SeqCst);

@@ -5,9 +5,6 @@
 //! choices of a run; where exactly the kill strikes the server is new each
 //! time.
 
-mod client;
-
-use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +15,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
-use syncline_tests::rpc;
 use syncline_tests::server::{Server, Syncline};
-
-use self::client::{Client, Life, Shown, Tally};
+use syncline_tests::soak::{self, Life, Store, Tally};
 
 /// Kills in one directory. Then the next campaign begins with nothing, so
 /// that the creation of files is killed too.
@@ -36,19 +31,11 @@ const STORES_BUSY: usize = 4;
 /// How long a server may take until its clients have what a kill waits for.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(120);
 
-fn from_environment(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} is to be a number, not {value}")),
-    )
-}
-
 #[test]
 fn i1_i2_i3_i8_sigkill_at_any_moment_loses_nothing_that_a_client_was_told() {
-    let seed = from_environment("SYNCLINE_KILL_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let kills = from_environment("SYNCLINE_KILLS").unwrap_or(200);
+    let seed =
+        soak::number_from_environment("SYNCLINE_KILL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let kills = soak::number_from_environment("SYNCLINE_KILLS").unwrap_or(200);
     let kills = usize::try_from(kills).unwrap();
     // Past the test harness, which keeps what a test prints until it ends.
     let mut stderr = std::io::stderr();
@@ -93,14 +80,6 @@ fn i1_i2_i3_i8_sigkill_at_any_moment_loses_nothing_that_a_client_was_told() {
         acknowledged >= kills && server_ahead > 0,
         "so few pushes that nothing was tested"
     );
-}
-
-/// A store and those who are on it.
-struct Store {
-    name: String,
-    clients: Vec<Client>,
-    /// The log as it was last seen, for who comes later.
-    log: Vec<Shown>,
 }
 
 /// One directory, and the servers that live and die on it.
@@ -166,23 +145,8 @@ impl Campaign {
         clients.map(|client| client.tally).collect()
     }
 
-    /// A store that nobody has used before.
     fn add_store(&mut self) {
-        // Unlike any other campaign's.
-        let name = format!("killed-{:x}", self.rng.u64(..));
-        let mut client = |who: String, pushes| {
-            let rng = self.rng.fork();
-            Client::new(format!("{name}-{who}"), &name, pushes, rng)
-        };
-        let mut clients = vec![client("reader".to_owned(), false)];
-        for number in 0..3 {
-            clients.push(client(format!("pusher-{number}"), true));
-        }
-        self.stores.push(Store {
-            name,
-            clients,
-            log: Vec::new(),
-        });
+        self.stores.push(Store::new("killed", &mut self.rng));
     }
 
     fn serve(&mut self) -> (Process, Server) {
@@ -240,13 +204,9 @@ impl Campaign {
         });
     }
 
-    /// Compares every store's log with every record.
     fn check(&mut self, server: &Server) {
         for store in &mut self.stores {
-            let mut reader = rpc::Client::open(server, &store.name);
-            let (chunks, exit) = reader.pull_all(None);
-            assert_eq!(exit["_tag"], "Success", "{exit}");
-            store.check(&chunks);
+            store.check(server);
         }
     }
 
@@ -293,56 +253,4 @@ fn check_file(file: &Path) -> usize {
         assert_eq!(log, (*head, *head), "{table}");
     }
     rows.len()
-}
-
-impl Store {
-    fn check(&mut self, chunks: &[serde_json::Value]) {
-        let name = &self.name;
-        let mut log: Vec<Shown> = Vec::new();
-        for (seq_num, shown) in chunks.iter().flat_map(Shown::all) {
-            assert_eq!(seq_num, log.len() as u64 + 1, "I3, the log of {name}");
-            log.push(shown);
-        }
-        assert!(log.starts_with(&self.log), "I1, I3: {name} was rewritten");
-        let id = chunks[0]["values"][0]["backendId"].as_str().unwrap();
-        for client in &self.clients {
-            if let Some(known) = &client.backend_id {
-                assert_eq!(known, id, "I8: {name}");
-            }
-            assert!(
-                log.starts_with(&client.shown),
-                "I1, I3: a client of {name} was shown {} events; the log has {}, and not these",
-                client.shown.len(),
-                log.len(),
-            );
-            for (seq_num, args) in &client.acknowledged {
-                let index = usize::try_from(*seq_num - 1).unwrap();
-                let there = log.get(index).map(|shown| &shown.args);
-                assert_eq!(there, Some(args), "I1: {name}, event {seq_num}");
-            }
-        }
-        check_whole(name, &log);
-        self.log = log;
-    }
-}
-
-/// I2: every push that has anything in the log is there once, whole and in
-/// one piece.
-fn check_whole(name: &str, log: &[Shown]) {
-    let mut pushes = HashMap::new();
-    let mut rest = log;
-    while let Some(first) = rest.first() {
-        let push = &first.args;
-        let of = usize::try_from(push.of).unwrap();
-        let (batch, after) = rest.split_at(of.min(rest.len()));
-        let whole = batch.len() == of
-            && batch
-                .iter()
-                .zip(0..)
-                .all(|(shown, n)| shown.args == client::Args { n, ..push.clone() });
-        assert!(whole, "I2: {name} holds a part of {push:?}");
-        let before = pushes.insert((&push.pusher, push.push), ());
-        assert_eq!(before, None, "I3: {name} holds {push:?} twice");
-        rest = after;
-    }
 }
