@@ -213,6 +213,13 @@ fn a_checkpoint_that_fails_loses_nothing() {
         let (_, _, first) = live(&faulty.server, "s", head - 1);
         assert_eq!(first, [head], "{fault}");
     }
+    let said = log(dir.path());
+    let cannot = "cannot move the write-ahead log into the file: the disk";
+    // An error of the disk, and a full one.
+    assert_eq!(count(&said, cannot), 2, "{said}");
+    assert!(said.contains("the -wal beside it grows"), "{said}");
+    assert_eq!(count(&said, "log was moved into the file"), 1, "{said}");
+
     let before = read(&faulty.server, "s");
     faulty.kill();
     let faulty = Faulty::start(dir.path());

@@ -1,4 +1,4 @@
-//! What a component can do to its host. None of it returns.
+//! What a component can do to its host.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -27,10 +27,12 @@ pub enum Misdeed {
     Log,
     /// Fills the host's memory with large frames.
     Send,
+    /// Returns after 200 MB of large frames.
+    SendMuch,
     /// The same with frames of one byte to very many connections.
     SendWide,
-    /// The same with very many calls that send hardly anything.
-    SendOften,
+    /// The same with attachments.
+    AttachOften,
 }
 
 impl Misdeed {
@@ -44,8 +46,9 @@ impl Misdeed {
             "sleep" => Self::Sleep,
             "log" => Self::Log,
             "send" => Self::Send,
+            "send-much" => Self::SendMuch,
             "send-wide" => Self::SendWide,
-            "send-often" => Self::SendOften,
+            "attach-often" => Self::AttachOften,
             _ => return None,
         })
     }
@@ -68,7 +71,7 @@ impl Misdeed {
     }
 
     /// Commits it; the connections are there to be written to.
-    pub fn commit(self, to: &[u32]) -> ! {
+    pub fn commit(self, to: &[u32]) {
         match self {
             Self::Trap => core::arch::wasm32::unreachable(),
             Self::Exit => std::process::exit(0),
@@ -100,18 +103,26 @@ impl Misdeed {
                     connections::send(to, &frame);
                 }
             }
+            Self::SendMuch => {
+                let frame = "x".repeat(4 * 1024 * 1024);
+                for _ in 0..50 {
+                    connections::send(to, &frame);
+                }
+            }
             Self::SendWide => {
                 let wide = vec![0; 1024 * 1024];
-                loop {
+                for _ in 0..50 {
                     connections::send(&wide, "x");
                 }
             }
-            Self::SendOften => loop {
-                for &connection in to {
-                    connections::notify_drained(connection);
-                    let _ = connections::attach(connection, "x");
+            Self::AttachOften => {
+                let attachment = "x".repeat(16_000);
+                for _ in 0..13_000 {
+                    for &connection in to {
+                        let _ = connections::attach(connection, &attachment);
+                    }
                 }
-            },
+            }
         }
     }
 }

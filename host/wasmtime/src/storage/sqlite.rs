@@ -6,14 +6,17 @@
 //! `syncline_stores` says which table is whose, since two stores' upstream
 //! names can be the same (`a-b` and `a_b`, `Abc` and `abc`).
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, MAIN_DB, OptionalExtension, params};
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OptionalExtension, params};
 use tracing::error;
 
-use super::trouble::{OpenError, Trouble, is_of_disk, storage_error};
+use super::trouble::{CHECKPOINTS, OpenError, Trouble, WRITES, is_of_disk, storage_error};
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
@@ -23,6 +26,10 @@ const STATEMENTS_CACHED: usize = 512;
 /// How long somebody else's lock on the file is waited for: nobody but an
 /// operator with a tool should have one, and a shard waits meanwhile.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The write-ahead log's length from which it is moved into the file, in
+/// pages of 4 KiB: SQLite's own.
+const CHECKPOINT_PAGES: c_int = 1_000;
 
 const SCHEMA: &str = r#"
 CREATE TABLE IF NOT EXISTS "context_7" (
@@ -51,6 +58,7 @@ pub struct Sqlite {
     /// answered with what storage says, and the others of its store keep
     /// their sockets.
     trouble: Trouble,
+    checkpoints: Trouble,
 }
 
 /// What has been written since the last commit.
@@ -100,7 +108,8 @@ impl Sqlite {
             group: Group::Clean,
             is_written: false,
             turn: Writes::None,
-            trouble: Trouble::none(file),
+            trouble: Trouble::none(file, &WRITES),
+            checkpoints: Trouble::none(file, &CHECKPOINTS),
         })
     }
 
@@ -319,6 +328,24 @@ impl Sqlite {
     }
 }
 
+thread_local! {
+    /// How the checkpoint ended that the last commit brought about.
+    static CHECKPOINT: Cell<Option<rusqlite::Result<()>>> = const { Cell::new(None) };
+}
+
+/// Moves the write-ahead log into the file when it is long enough. Without
+/// this SQLite does the same and tells nobody when it fails.
+fn checkpoint(wal: &Wal, pages: c_int) -> rusqlite::Result<()> {
+    if pages >= CHECKPOINT_PAGES {
+        match wal.checkpoint() {
+            // Somebody makes a backup: the next one will do.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            result => CHECKPOINT.set(Some(result)),
+        }
+    }
+    Ok(())
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<String> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
@@ -326,6 +353,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<String> {
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     // An acknowledged push survives a power cut, not only a crash (I1).
     connection.pragma_update(None, "synchronous", "full")?;
+    connection.wal_hook(Some(checkpoint));
     Ok(journal)
 }
 
@@ -442,6 +470,11 @@ impl Storage for Sqlite {
             self.roll_back();
         } else if std::mem::take(&mut self.is_written) {
             self.trouble.end();
+            match CHECKPOINT.take() {
+                Some(Err(error)) => self.checkpoints.meet(&error),
+                Some(Ok(())) => self.checkpoints.end(),
+                None => {}
+            }
         }
         result
     }

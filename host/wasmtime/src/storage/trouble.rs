@@ -99,9 +99,31 @@ pub fn is_of_disk(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether a file can be written, as far as is known.
+/// What cannot be done, in words.
+pub struct Action {
+    fails: &'static str,
+    meanwhile: &'static str,
+    works_again: &'static str,
+}
+
+/// Making pushes durable.
+pub const WRITES: Action = Action {
+    fails: "cannot write",
+    meanwhile: "Pushes to the stores in this file are refused until it can be written again; nothing acknowledged is lost",
+    works_again: "the file can be written again: pushes are taken",
+};
+
+/// Moving the write-ahead log into the file.
+pub const CHECKPOINTS: Action = Action {
+    fails: "cannot move the write-ahead log into the file",
+    meanwhile: "Pushes are taken all the same, but the -wal beside it grows; nothing is lost",
+    works_again: "the write-ahead log was moved into the file",
+};
+
+/// Whether something can be done to a file, as far as is known.
 pub struct Trouble {
     file: PathBuf,
+    action: &'static Action,
     is_met: bool,
     /// What was said of late, and when.
     said: Vec<(Option<ErrorCode>, Instant)>,
@@ -111,21 +133,22 @@ pub struct Trouble {
 
 impl Trouble {
     /// None so far.
-    pub fn none(file: &Path) -> Self {
+    pub fn none(file: &Path, action: &'static Action) -> Self {
         Self {
             file: file.to_owned(),
+            action,
             is_met: false,
             said: Vec::new(),
             is_said: false,
         }
     }
 
-    /// Whether the last write failed.
+    /// Whether it failed the last time.
     pub fn is_met(&self) -> bool {
         self.is_met
     }
 
-    /// A write failed. Said once, not for each push that meets it.
+    /// It failed. Said once, not for each push that meets it.
     pub fn meet(&mut self, error: &rusqlite::Error) {
         self.is_met = true;
         let code = error.sqlite_error_code();
@@ -134,20 +157,21 @@ impl Trouble {
             self.said.push((code, Instant::now()));
             self.is_said = true;
             let Meaning { what, to_do } = meaning(error);
+            let Action {
+                fails, meanwhile, ..
+            } = self.action;
             error!(
                 file = %self.file.display(),
-                "cannot write: {what} ({error}). Pushes to the stores in this file are refused until it can be written again; nothing acknowledged is lost. {to_do}"
+                "{fails}: {what} ({error}). {meanwhile}. {to_do}"
             );
         }
     }
 
-    /// A write is durable.
+    /// It worked.
     pub fn end(&mut self) {
         if self.is_met && std::mem::take(&mut self.is_said) {
-            info!(
-                file = %self.file.display(),
-                "the file can be written again: pushes are taken"
-            );
+            let Action { works_again, .. } = self.action;
+            info!(file = %self.file.display(), "{works_again}");
         }
         self.is_met = false;
     }
