@@ -1,7 +1,8 @@
 //! What has to hold while a disk fails, and afterwards.
 
 use serde_json::{Value, json};
-use syncline_tests::rpc::{Client, event_with, events, failure_code, numbers};
+use syncline_tests::http;
+use syncline_tests::rpc::{Client, event_with, events, failure_code, numbers, option, request};
 use syncline_tests::socket::Received;
 
 use crate::faulty::{Faulty, fails, live, log, read};
@@ -82,13 +83,18 @@ fn a_full_disk_refuses_pushes_until_there_is_space() {
         assert_eq!(failure_code(&exit), "STORAGE_FULL");
     }
     reader.assert_silent();
+    let payload = json!({"storeId": "s", "batch": events(6, 6), "backendId": option(None)});
+    let body = request("1", "SyncHttpRpc.Push", payload).to_string();
+    let answer = http::request(server, "POST", "/?storeId=s&transport=http", &[], &body);
+    assert_eq!(answer.status, 200);
+    assert_eq!(failure_code(&answer.json()[0]["exit"]), "STORAGE_FULL");
     let said = log(dir.path());
     assert_eq!(count(&said, "cannot write: the disk is full"), 1, "{said}");
     for words in ["data/shard-", ".db", "Free some space", "are refused until"] {
         assert!(said.contains(words), "not a word of `{words}`: {said}");
     }
     let lines = said.lines().count();
-    assert!(lines < 150, "{lines} lines for 301 pushes");
+    assert!(lines < 200, "{lines} lines for 300 pushes");
 
     faulty.set("none");
     pusher.push_ok(&events(6, 8));
