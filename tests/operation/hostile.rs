@@ -233,6 +233,8 @@ fn i9_a_turn_that_logs_for_ever_does_not_fill_the_disk() {
     // 20 lines of 2,000 characters, and who knows what else was worth a line.
     assert!(log.contains("some are left out"), "{}", &log[..1_000]);
     assert!(log.len() < 200_000, "the log has {} bytes", log.len());
+    let forged = log.lines().filter(|line| *line == "a line").count();
+    assert_eq!(forged, 0, "a guest's line is one line");
 }
 
 #[test]

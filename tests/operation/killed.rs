@@ -86,6 +86,7 @@ fn i1_i2_i3_i8_sigkill_at_any_moment_loses_nothing_that_a_client_was_told() {
 /// One directory, and the servers that live and die on it.
 struct Campaign {
     dir: tempfile::TempDir,
+    syncline: Syncline,
     rng: Rng,
     stores: Vec<Store>,
     /// How long a start takes here.
@@ -93,9 +94,15 @@ struct Campaign {
 }
 
 impl Campaign {
-    fn new(rng: Rng) -> Self {
+    fn new(mut rng: Rng) -> Self {
+        let mut syncline = Syncline::new("sqlite:data", Profile::Open);
+        if rng.u8(..4) == 0 {
+            // Every turn has a commit of its own, and every room wakes anew.
+            syncline.arguments = vec!["--room-idle".to_owned(), "0s".to_owned()];
+        }
         let mut campaign = Self {
             dir: tempfile::tempdir().unwrap(),
+            syncline,
             rng,
             stores: Vec::new(),
             start: Duration::from_secs(1),
@@ -152,7 +159,7 @@ impl Campaign {
 
     fn serve(&mut self) -> (Process, Server) {
         let begun = Instant::now();
-        let mut server = syncline().start_in(self.dir.path()).unwrap();
+        let mut server = self.syncline.start_in(self.dir.path()).unwrap();
         self.start = begun.elapsed();
         (server.process.take().unwrap(), server)
     }
@@ -160,7 +167,7 @@ impl Campaign {
     fn kill_while_it_starts(&mut self) {
         // What touches files comes at the end of a start.
         let part = 0.5 + 0.7 * self.rng.f32();
-        let mut command = syncline().command(self.dir.path()).unwrap();
+        let mut command = self.syncline.command(self.dir.path()).unwrap();
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(["--storage", "sqlite:data"])
@@ -218,10 +225,6 @@ impl Campaign {
             .sum();
         assert_eq!(stores, self.stores.len());
     }
-}
-
-fn syncline() -> Syncline {
-    Syncline::new("sqlite:data", Profile::Open)
 }
 
 /// Returns how many stores the file holds.

@@ -86,7 +86,12 @@ impl Host for State {
             }
             Permit::No => return,
         }
-        let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
+        // One line, whatever it holds: nobody writes others' into the log.
+        let message: String = message
+            .chars()
+            .take(MESSAGE_CHARS_MAX)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let room = self.name();
         match level {
             Level::Debug => debug!(target: "syncline::guest", room, "{message}"),
