@@ -6,6 +6,9 @@
 //! `syncline_stores` says which table is whose, since two stores' upstream
 //! names can be the same (`a-b` and `a_b`, `Abc` and `abc`).
 
+#[cfg(test)]
+mod full_tests;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_int;
