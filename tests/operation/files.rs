@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
+use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
 use syncline_tests::rpc::{Client, batch, event_with, events};
 use syncline_tests::server::{Server, Syncline, binary};
@@ -18,6 +19,10 @@ use tempfile::TempDir;
 
 /// `nobody`, nearly everywhere; what counts is that nothing here is its.
 const NOBODY: u32 = 65_534;
+
+/// How long a server may take to refuse: it is there so that one that serves
+/// instead is a failure.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn syncline() -> Syncline {
     Syncline::new("sqlite:data", Profile::Open)
@@ -70,13 +75,17 @@ fn refuses(dir: &Path, as_nobody: bool) -> String {
         command.current_dir(dir).uid(NOBODY);
         command.env("ENVIRONMENT", "development");
     }
-    let output = command
+    let mut said = tempfile::tempfile().unwrap();
+    command
         .args(["serve", "--listen", "127.0.0.1:0"])
         .args(["--storage", "sqlite:data"])
-        .output()
-        .unwrap();
-    assert!(!output.status.success());
-    String::from_utf8(output.stderr).unwrap()
+        .stderr(said.try_clone().unwrap());
+    let status = Process::start(command).unwrap().wait(REFUSAL_TIMEOUT);
+    let mut words = String::new();
+    said.rewind().unwrap();
+    said.read_to_string(&mut words).unwrap();
+    assert!(!status.unwrap().success(), "{words}");
+    words
 }
 
 fn set_mode(path: &Path, mode: u32) {
