@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use syncline::component::{ClaimsFile, Runtime};
 use syncline::gateway::Gateway;
+use syncline::limits::Limits;
 use syncline::server::App;
 use syncline::shard::Shards;
 use syncline::storage::Location;
@@ -28,7 +29,7 @@ pub fn run() -> Result<()> {
     let (gateway, _) = Gateway::new(&runtime)?;
     std::fs::create_dir_all("data")?;
     let location = Location::Sqlite(PathBuf::from("data"));
-    let shards = Shards::start(&runtime, &location, Duration::from_secs(60))?;
+    let shards = Shards::start(&runtime, &location, &Limits::default())?;
     std::thread::spawn(|| {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             shim::set(line.parse().expect("a fault"));
@@ -41,7 +42,7 @@ pub fn run() -> Result<()> {
         .block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             println!("listens on http://{}", listener.local_addr()?);
-            App::new(gateway, shards)
+            App::new(gateway, shards, Limits::default())
                 .serve(listener, std::future::pending())
                 .await
         })

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Parser};
 
 /// Cloudflare's limit on a message received, in bytes.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -40,6 +40,18 @@ pub struct Limits {
     /// after every turn
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     pub room_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        /// No flags at all.
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            limits: Limits,
+        }
+        Flags::parse_from(["syncline"]).limits
+    }
 }
 
 /// Parses a number from 1 to `max`.
