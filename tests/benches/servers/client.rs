@@ -18,15 +18,16 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 /// How long any one answer may take. It only turns a hang into an error.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How much of a frame an error shows.
 const QUOTED_CHARS: usize = 300;
 
-/// What a client reads at once, and holds all its life.
+/// What a client reads at once, and holds all its life. tungstenite clears
+/// all of it for each read.
 #[derive(Debug, Clone, Copy)]
 pub enum Buffer {
-    /// For one of thousands of clients.
+    /// For one of thousands of clients, and for little to read.
     Small,
     /// For much to read.
     Large,

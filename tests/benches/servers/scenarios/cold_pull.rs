@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
+use tokio::time::timeout_at;
 
 use super::{REPEATS_MAX, TIME_MAX, TIME_MIN, Target};
-use crate::client::{Address, Buffer, Client, LogEnd, Received};
+use crate::client::{Address, Buffer, Client, LogEnd};
 use crate::meter::{Done, Latencies, Measured, Meter, float, mebibytes};
 
 /// Events in a push that fills a log: as many as real clients send at once.
@@ -126,49 +127,66 @@ pub async fn run_at_once(target: &Target<'_>, store: &str, events: u64) -> Resul
     writer.resume(&filled.end);
     writer.pull_to_end().await?;
 
-    let pulled = Cell::new(0);
     let meter = Meter::start(target.gauge);
+    let deadline = meter.started + time_max;
     let readers = (0..READERS).map(|_| async {
         let mut reader = Client::open(target.address, store, Buffer::Large).await?;
         let started = Instant::now();
         reader.start_pull().await?;
-        while reader.position() < log && meter.started.elapsed() < time_max {
-            if let Received::Chunk { after, up_to, .. } = reader.receive().await? {
-                pulled.set(pulled.get() + (up_to - after));
-            }
+        // One that is left to starve has what it got until then.
+        while reader.position() < log
+            && let Ok(received) = timeout_at(deadline.into(), reader.receive()).await
+        {
+            received?;
         }
-        let took = started.elapsed();
-        let is_complete = reader.position() >= log;
+        let position = reader.position();
+        let took = (position >= log).then(|| started.elapsed());
         reader.close().await;
-        Ok::<_, anyhow::Error>(is_complete.then_some(took))
+        Ok::<_, anyhow::Error>((position, took))
     });
     let mut pushes = Latencies::new("of pushes of one event meanwhile, from sent to success read")?;
+    let pushed = Cell::new(Instant::now());
     let pushing = async {
         loop {
+            pushed.set(Instant::now());
             let latency = writer.push(1).await.context("the writer")?;
             pushes.record(latency)?;
         }
     };
-    let took: Vec<Option<Duration>> = tokio::select! {
-        took = try_join_all(readers) => took.context("a reader")?,
+    let pulls: Vec<(u64, Option<Duration>)> = tokio::select! {
+        pulls = try_join_all(readers) => pulls.context("a reader")?,
         error = pushing => return error,
     };
     let elapsed = meter.started.elapsed();
+    let done = pushes.histogram.len();
+    // The push under way takes at least that: without it a writer that is
+    // left to starve would look well.
+    pushes.record(pushed.get().elapsed())?;
 
     let mut latencies = Latencies::new("from a pull sent to the log's last event read")?;
-    for took in took.iter().flatten() {
-        latencies.record(*took)?;
+    for (_, took) in &pulls {
+        if let Some(took) = took {
+            latencies.record(*took)?;
+        }
     }
     let mut measured = meter.finish(Done {
-        operations: pulled.get(),
+        operations: pulls.iter().map(|(position, _)| position).sum(),
         operation: "events",
         elapsed,
         latencies,
-        is_cut_short: log < events || took.contains(&None),
+        is_cut_short: log < events || pulls.iter().any(|(_, took)| took.is_none()),
     })?;
     filled.describe(events, &mut measured);
     describe_growth(&mut measured);
-    let rate = float(pushes.histogram.len()) / elapsed.as_secs_f64();
+    let positions = || pulls.iter().map(|(position, _)| *position);
+    let (least, most) = (positions().min(), positions().max());
+    measured.figure(
+        "events that the slowest of ten got",
+        float(least.unwrap_or(0)),
+        "",
+    );
+    measured.figure("events that the fastest got", float(most.unwrap_or(0)), "");
+    let rate = float(done) / elapsed.as_secs_f64();
     measured.figure("pushes of one event meanwhile", rate, "pushes/s");
     measured.more_latencies.push(pushes);
     writer.close().await;

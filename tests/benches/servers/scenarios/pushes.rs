@@ -13,7 +13,12 @@ const WARM_UP_PUSHES: u64 = 50;
 
 /// At least `due` pushes, each after the success of the one before.
 pub async fn run(target: &Target<'_>, store: &str, events: u64, due: u64) -> Result<Measured> {
-    let mut client = Client::open_live(target.address, store, Buffer::Large).await?;
+    let buffer = if events == 1 {
+        Buffer::Small
+    } else {
+        Buffer::Large
+    };
+    let mut client = Client::open_live(target.address, store, buffer).await?;
     for _ in 0..WARM_UP_PUSHES {
         client.push(events).await?;
     }
