@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use syncline::component::{ClaimsFile, Runtime};

@@ -2,6 +2,7 @@
 //! it is awake. It lives on its shard's thread and runs one turn at a time.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -298,7 +299,12 @@ impl Room {
             },
         };
         instance.state().turn = Some(turn);
-        let result = run(instance, &self.store_id, is_fresh, event);
+        // A hostile component may find an import at which the host itself
+        // panics: that is its own room's end, and not the shard's.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            run(instance, &self.store_id, is_fresh, event)
+        }))
+        .unwrap_or_else(|_| Err(anyhow::Error::msg("the host panicked in this turn")));
         let Some(turn) = instance.state().turn.take() else {
             anyhow::bail!("the turn is gone");
         };
