@@ -29,15 +29,10 @@ pub const PUSH_EVENTS_MAX: usize = 10_000;
 /// The largest sequence number: JavaScript clients hold it in a double.
 pub const SEQ_NUM_MAX: u64 = (1 << 53) - 1;
 
-/// Unacknowledged Chunks of a pull. More than one, so that a round trip does
-/// not cost a page; few, so that a pull costs little.
+/// Unacknowledged Chunks of a pull, live or not. More than one, so that a
+/// round trip does not cost a page; few, so that a pull costs little, and a
+/// client that falls behind gets fewer and larger Chunks.
 pub const WINDOW_CHUNKS_MAX: usize = 8;
-
-/// Unacknowledged Chunks of all live pulls of a room, shared out equally, but
-/// one at least for each. From 64 clients on, an event waits for the Ack of
-/// the one before: a round trip at most, and frames become fewer as a room
-/// becomes busier.
-pub const ROOM_LIVE_CHUNKS_MAX: usize = 64;
 
 /// Events at the end of the log that a room keeps encoded, in bytes, with
 /// what each costs beside its text. Enough for subscribers that are a few

@@ -8,7 +8,7 @@ use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::fault::Fault;
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
-use crate::limits::{ROOM_LIVE_CHUNKS_MAX, WINDOW_CHUNKS_MAX};
+use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
 use crate::protocol::v4::{self, PageInfo};
@@ -29,13 +29,13 @@ impl Room {
         let before = first.parent_seq_num;
         let head = batch.last().map_or(before, |event| event.seq_num);
         let items = || batch.iter().map(|event| (*event, created_at));
-        if let Some(in_flight_max) = self.live_chunks_max() {
+        if self.has_live_v4() {
             let chunks = self
                 .log
                 .recent_chunks(before, usize::MAX)
                 .unwrap_or_else(|| chunk::pack(items(), Packing::V4, before, usize::MAX));
             for chunk in chunks {
-                self.broadcast_v4(imports, &chunk, head, in_flight_max);
+                self.broadcast_v4(imports, &chunk, head);
             }
         }
         let v3 = self.live_v3();
@@ -169,29 +169,14 @@ impl Room {
             .collect()
     }
 
-    /// How many Chunks a live 0.4 pull may have unacknowledged, if there is
-    /// one: fewer in a large room. What it is not sent at once it gets with
-    /// its next Ack, and what was pushed meanwhile in the same Chunk: then a
-    /// busy room sends fewer frames and not ever more.
-    fn live_chunks_max(&self) -> Option<usize> {
-        let mut pulls = 0;
-        let mut is_live = false;
-        for connection in self.connections.values() {
-            if let Client::V4(of_one) = &connection.client {
-                pulls += of_one.len();
-                is_live |= of_one.iter().any(|pull| pull.at == Position::Live);
-            }
-        }
-        is_live.then(|| (ROOM_LIVE_CHUNKS_MAX / pulls).clamp(1, WINDOW_CHUNKS_MAX))
+    fn has_live_v4(&self) -> bool {
+        self.connections.values().any(|connection| {
+            matches!(&connection.client, Client::V4(pulls)
+                if pulls.iter().any(|pull| pull.at == Position::Live))
+        })
     }
 
-    fn broadcast_v4(
-        &mut self,
-        imports: &mut impl Imports,
-        chunk: &chunk::Chunk,
-        head: u64,
-        in_flight_max: usize,
-    ) {
+    fn broadcast_v4(&mut self, imports: &mut impl Imports, chunk: &chunk::Chunk, head: u64) {
         let Ok(info) = self.log.info(imports) else {
             // It was open a moment ago, for the append.
             return;
@@ -208,7 +193,7 @@ impl Room {
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 let frame_bytes = bytes_without_id + pull.id.len();
-                if pull.window.admits_live(frame_bytes, in_flight_max) {
+                if pull.window.admits(frame_bytes) {
                     if pull.sent(frame_bytes, chunk.last) {
                         self.dirty.insert(id);
                     }

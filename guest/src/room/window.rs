@@ -23,22 +23,11 @@ impl Window {
         window
     }
 
-    /// Whether a frame may be sent while catching up.
+    /// Whether a frame may be sent.
     #[must_use]
     pub fn admits(&self, frame_bytes: usize) -> bool {
-        self.has_room(frame_bytes, WINDOW_CHUNKS_MAX)
-    }
-
-    /// Whether a frame may be sent to a live pull, of which so many may be
-    /// unacknowledged.
-    #[must_use]
-    pub fn admits_live(&self, frame_bytes: usize, chunks_max: usize) -> bool {
-        self.has_room(frame_bytes, chunks_max)
-    }
-
-    fn has_room(&self, frame_bytes: usize, chunks_max: usize) -> bool {
         self.is_empty()
-            || (self.frames.len() < chunks_max
+            || (self.frames.len() < WINDOW_CHUNKS_MAX
                 && self.bytes.saturating_add(frame_bytes) <= WINDOW_BYTES_MAX)
     }
 
@@ -124,6 +113,5 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, WINDOW_CHUNKS_MAX);
-        assert!(!window.admits_live(1, 1));
     }
 }

@@ -22,6 +22,7 @@ use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdic
 use crate::listener::Permit;
 use crate::room::Event;
 use crate::server::App;
+use crate::shard::RoomQueue;
 use crate::socket;
 
 /// Cloudflare's limits on a request, in bytes.
@@ -127,7 +128,7 @@ impl App {
     }
 
     async fn request(self: Arc<Self>, admission: Admission, body: Incoming) -> Response {
-        let store: Arc<str> = admission.store_id.as_str().into();
+        let room = self.shards().room(&admission.store_id);
         let response_headers = admission.response_headers.clone();
         let mut budget = self.budget().of_body();
         let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
@@ -139,18 +140,18 @@ impl App {
             }
         };
         let (reply, answer) = oneshot::channel();
-        self.shards().deliver(
-            &store,
-            Event::Request {
+        // What is not taken drops `reply`, which ends the wait.
+        if let Some(room) = &room {
+            room.deliver(Event::Request {
                 admission: Box::new(admission),
                 body: body.clone(),
                 permits: budget.permits(),
                 reply,
-            },
-        );
-        match answer.await {
-            Ok(answer) => self.stream(store, answer),
-            Err(_) => {
+            });
+        }
+        match (answer.await, room) {
+            (Ok(answer), Some(room)) => stream(room, answer),
+            _ => {
                 let refusal = Refusal {
                     status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
                     code: "UNAVAILABLE".to_owned(),
@@ -164,36 +165,32 @@ impl App {
             }
         }
     }
+}
 
-    /// Writes an answer page by page: a page is asked for only when the
-    /// client has taken all before the last one.
-    fn stream(self: Arc<Self>, store: Arc<str>, answer: Answer) -> Response {
-        let Answer {
-            status,
-            headers,
-            first,
-        } = answer;
-        let body = if first.continuation.is_none() {
-            body_of(first.body)
-        } else {
-            let next = Step::Write(first);
-            let pages = stream::try_unfold(next, move |step| {
-                let app = Arc::clone(&self);
-                let store = Arc::clone(&store);
-                async move {
-                    let page = match step {
-                        Step::Write(page) => page,
-                        Step::Ask(continuation) => app.next_page(&store, continuation).await?,
-                        Step::End => return Ok(None),
-                    };
-                    let next = page.continuation.map_or(Step::End, Step::Ask);
-                    Ok(Some((Frame::data(Bytes::from(page.body)), next)))
-                }
-            });
-            StreamBody::new(pages).boxed_unsync()
-        };
-        response(status_of(status), headers, body)
-    }
+/// Writes an answer page by page: a page is asked for only when the client
+/// has taken all before the last one.
+fn stream(room: RoomQueue, answer: Answer) -> Response {
+    let Answer {
+        status,
+        headers,
+        first,
+    } = answer;
+    let body = if first.continuation.is_none() {
+        body_of(first.body)
+    } else {
+        let begin = (room, Step::Write(first));
+        let pages = stream::try_unfold(begin, async |(room, step)| {
+            let page = match step {
+                Step::Write(page) => page,
+                Step::Ask(continuation) => next_page(&room, continuation).await?,
+                Step::End => return Ok(None),
+            };
+            let next = page.continuation.map_or(Step::End, Step::Ask);
+            Ok(Some((Frame::data(Bytes::from(page.body)), (room, next))))
+        });
+        StreamBody::new(pages).boxed_unsync()
+    };
+    response(status_of(status), headers, body)
 }
 
 /// What is next of a paged answer.
@@ -203,18 +200,15 @@ enum Step {
     End,
 }
 
-impl App {
-    /// Asks a room for a page. If its turn fails, the answer is cut off, so
-    /// that nobody takes it for the whole.
-    async fn next_page(&self, store: &Arc<str>, continuation: String) -> Result<Page, RecvError> {
-        let (reply, page) = oneshot::channel();
-        let event = Event::Resume {
-            continuation,
-            reply,
-        };
-        self.shards().deliver(store, event);
-        page.await
-    }
+/// Asks a room for a page. If its turn fails, the answer is cut off, so that
+/// nobody takes it for the whole.
+async fn next_page(room: &RoomQueue, continuation: String) -> Result<Page, RecvError> {
+    let (reply, page) = oneshot::channel();
+    room.deliver(Event::Resume {
+        continuation,
+        reply,
+    });
+    page.await
 }
 
 /// Why a body could not be read.

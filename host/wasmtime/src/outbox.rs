@@ -2,9 +2,9 @@
 //! socket's task, bounded in bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +12,6 @@ use tokio_util::sync::CancellationToken;
 /// connection's pulls fit in, so this is reached by clients without
 /// acknowledgements only.
 pub const BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Below this a socket counts as drained, in bytes.
-const BYTES_DRAINED: usize = 1024 * 1024;
 
 /// What a queued frame counts for beside its bytes.
 const OVERHEAD_BYTES: usize = 64;
@@ -31,6 +28,8 @@ pub enum Outgoing {
     Frame(Utf8Bytes),
     /// A ping of the WebSocket's own.
     Ping,
+    /// What was queued before has left: the room wants to know.
+    Drained,
     /// A close; nothing follows.
     Close {
         /// The close code.
@@ -56,9 +55,6 @@ pub struct Inlet {
 #[derive(Default)]
 struct Shared {
     bytes: AtomicUsize,
-    /// Someone waits for the outbox to drain.
-    awaited: AtomicBool,
-    drained: Notify,
     /// Cancelled when a frame found no room: from then on nothing is queued,
     /// or the client would see a gap.
     overflow: CancellationToken,
@@ -107,12 +103,9 @@ impl Outbox {
         let _ = self.queue.send(Outgoing::Close { code, reason });
     }
 
-    /// Asks for one notice when the outbox has room again.
+    /// Asks for one notice when what is queued by now has left.
     pub fn notify_drained(&self) {
-        self.shared.awaited.store(true, Ordering::SeqCst);
-        if self.shared.bytes.load(Ordering::SeqCst) <= BYTES_DRAINED {
-            self.shared.drained.notify_one();
-        }
+        let _ = self.queue.send(Outgoing::Drained);
     }
 }
 
@@ -129,36 +122,18 @@ impl Inlet {
 
     /// A frame has left; `bytes` is its [`weight`].
     pub fn taken(&self, bytes: usize) {
-        let before = self.shared.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        let is_drained = before.saturating_sub(bytes) <= BYTES_DRAINED;
-        if is_drained && self.shared.awaited.load(Ordering::SeqCst) {
-            self.shared.drained.notify_one();
-        }
+        self.shared.bytes.fetch_sub(bytes, Ordering::SeqCst);
     }
 
-    /// What to watch beside the queue.
+    /// Returns when the outbox has overflowed: something to watch while a
+    /// frame waits for its socket.
+    pub fn overflow(&self) -> impl Future<Output = ()> + use<'_> {
+        self.shared.overflow.cancelled()
+    }
+
+    /// Whether it has overflowed.
     #[must_use]
-    pub fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.shared))
-    }
-}
-
-/// The outbox's two notices.
-pub struct Watch(Arc<Shared>);
-
-impl Watch {
-    /// Returns when the outbox has overflowed.
-    pub async fn overflow(&self) {
-        self.0.overflow.cancelled().await;
-    }
-
-    /// Returns when the outbox has room again and someone has asked.
-    pub async fn drained(&self) {
-        loop {
-            self.0.drained.notified().await;
-            if self.0.awaited.swap(false, Ordering::SeqCst) {
-                return;
-            }
-        }
+    pub fn has_overflowed(&self) -> bool {
+        self.shared.overflow.is_cancelled()
     }
 }

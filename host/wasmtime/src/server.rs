@@ -27,7 +27,6 @@ pub struct App {
     budget: Budget,
     connections: Arc<Semaphore>,
     stopping: CancellationToken,
-    stopped: CancellationToken,
 }
 
 impl App {
@@ -41,7 +40,6 @@ impl App {
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             limits,
             stopping: CancellationToken::new(),
-            stopped: CancellationToken::new(),
         })
     }
 
@@ -81,12 +79,6 @@ impl App {
         &self.stopping
     }
 
-    /// Cancelled when the rooms are gone.
-    #[must_use]
-    pub fn stopped(&self) -> &CancellationToken {
-        &self.stopped
-    }
-
     /// Serves until `stop` returns; then finishes the turns that wait, closes
     /// the sockets with 1012 and the storage.
     ///
@@ -111,7 +103,7 @@ impl App {
         let stopped = async {
             self.stopping.cancelled().await;
             info!("stopping: turns are finished, then sockets closed");
-            self.shards.stop(&self.stopped).await;
+            self.shards.stop().await;
         };
         let deadline = async {
             self.stopping.cancelled().await;

@@ -67,6 +67,21 @@ struct Entry {
     handle: Handle,
 }
 
+/// The queue to a store's room. Events of one caller keep their order.
+pub struct RoomQueue {
+    store: Arc<str>,
+    queue: UnboundedSender<Command>,
+}
+
+impl RoomQueue {
+    /// Hands an event to the room. Returns whether it was taken: after
+    /// [`Shards::stop`] it is not.
+    pub fn deliver(&self, event: Event) -> bool {
+        let command = Command::Event(Arc::clone(&self.store), event);
+        self.queue.send(command).is_ok()
+    }
+}
+
 /// All shards.
 pub struct Shards {
     shards: Vec<Entry>,
@@ -129,14 +144,14 @@ impl Shards {
         })
     }
 
-    /// Hands an event to a store's room. Events of one caller keep their
-    /// order. Returns whether it was taken: after [`stop`](Self::stop) it is
-    /// not.
-    pub fn deliver(&self, store: &Arc<str>, event: Event) -> bool {
-        let command = Command::Event(Arc::clone(store), event);
-        self.shards
-            .get(shard_of(store))
-            .is_some_and(|shard| shard.queue.send(command).is_ok())
+    /// Where a store's room takes its events; `None` is no store's.
+    #[must_use]
+    pub fn room(&self, store: &str) -> Option<RoomQueue> {
+        let shard = self.shards.get(shard_of(store))?;
+        Some(RoomQueue {
+            store: store.into(),
+            queue: shard.queue.clone(),
+        })
     }
 
     /// Runs a socket of a store's on its shard's event loop.
@@ -147,15 +162,14 @@ impl Shards {
     }
 
     /// Finishes the turns that wait, tells every socket to come back later,
-    /// and closes the storage. `gone` is cancelled when no room is left.
-    pub async fn stop(&self, gone: &CancellationToken) {
+    /// and closes the storage.
+    pub async fn stop(&self) {
         for shard in &self.shards {
             let _ = shard.queue.send(Command::Stop);
         }
         for rooms_gone in &self.stopped {
             rooms_gone.cancelled().await;
         }
-        gone.cancel();
         self.sockets.close();
         if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
             info!("some sockets did not close in time");
@@ -248,7 +262,7 @@ impl Shard {
             }
             self.commit(pending);
             if stop {
-                return self.stop();
+                return self.stop(queue);
             }
             self.sweep();
         }
@@ -329,7 +343,14 @@ impl Shard {
         });
     }
 
-    fn stop(self) {
+    fn stop(self, mut queue: UnboundedReceiver<Command>) {
+        queue.close();
+        // Sockets that came too late are in no room.
+        while let Ok(command) = queue.try_recv() {
+            if let Command::Event(_, Event::Open { outbox, .. }) = command {
+                outbox.close(RESTART.0, RESTART.1.to_owned());
+            }
+        }
         for room in self.rooms.into_values() {
             for socket in room.sockets.into_values() {
                 socket.outbox.close(RESTART.0, RESTART.1.to_owned());

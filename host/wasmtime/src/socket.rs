@@ -26,6 +26,7 @@ use crate::listener::Permit;
 use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
 use crate::room::Event;
 use crate::server::App;
+use crate::shard::RoomQueue;
 
 /// Of a socket's read buffer, in bytes: an idle socket keeps it.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -91,21 +92,26 @@ pub async fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, perm
     let Ok(stream) = parts.io.into_inner().into_std() else {
         return;
     };
-    let store: Arc<str> = admission.store_id.as_str().into();
-    app.clone()
-        .shards()
-        .run_socket(&Arc::clone(&store), async move {
+    let Some(room) = app.shards().room(&admission.store_id) else {
+        return;
+    };
+    let store = admission.store_id.clone();
+    let task = {
+        let app = Arc::clone(&app);
+        async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(&app, &store, stream, parts.read_buf, admission).await;
+                serve(&app, &room, stream, parts.read_buf, admission).await;
             }
             drop((slot, permit));
-        });
+        }
+    };
+    app.shards().run_socket(&store, task);
 }
 
 /// Serves an admitted socket until it ends.
 async fn serve(
     app: &App,
-    store: &Arc<str>,
+    room: &RoomQueue,
     stream: TcpStream,
     read_already: Bytes,
     admission: Admission,
@@ -124,45 +130,30 @@ async fn serve(
     let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
     let auto_response = admission.auto_response.clone();
     let (outbox, inlet) = outbox();
-    let watch = inlet.watch();
-    let opened = app.shards().deliver(
-        store,
-        Event::Open {
-            connection,
-            admission: Box::new(admission),
-            outbox: outbox.clone(),
-        },
-    );
+    let opened = room.deliver(Event::Open {
+        connection,
+        admission: Box::new(admission),
+        outbox: outbox.clone(),
+    });
     if !opened {
         outbox.close(STOPPING.0, STOPPING.1.to_owned());
     }
     let (sink, mut stream) = socket.split();
-    let mut writer = pin!(write(sink, inlet));
-    let reader = async {
-        tokio::select! {
-            () = read(app, store, connection, (&mut stream, whole), &outbox, auto_response) => {}
-            // The turns under way are finished; nothing new begins.
-            () = app.stopping().cancelled() => {
-                app.stopped().cancelled().await;
-                // In case its room was never there to say so.
-                outbox.close(STOPPING.0, STOPPING.1.to_owned());
-                std::future::pending().await
-            }
-        }
-    };
-    let drained = async {
-        loop {
-            watch.drained().await;
-            app.shards().deliver(store, Event::Drained { connection });
-        }
-    };
+    let mut writer = pin!(write(room, connection, sink, inlet));
+    let reader = read(
+        app,
+        room,
+        connection,
+        (&mut stream, whole),
+        &outbox,
+        auto_response,
+    );
     let finished = tokio::select! {
+        biased;
         sink = &mut writer => Some(sink),
         () = reader => None,
-        () = drained => None,
-        () = watch.overflow() => None,
     };
-    app.shards().deliver(store, Event::Closed { connection });
+    room.deliver(Event::Closed { connection });
     drop(outbox);
     match finished {
         // The close was sent: let the client answer it.
@@ -194,7 +185,7 @@ pub async fn refuse(upgrade: OnUpgrade, code: u16, reason: String, _permit: Perm
 /// Reads until the socket ends or is to be ended.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     app: &App,
-    store: &Arc<str>,
+    room: &RoomQueue,
     connection: u32,
     (stream, whole): (&mut SplitStream<WebSocketStream<S>>, Whole),
     outbox: &Outbox,
@@ -248,14 +239,14 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         let Some(permits) = budget.take(bytes).await else {
             return;
         };
-        app.shards().deliver(
-            store,
-            Event::Message {
-                connection,
-                frame,
-                permits,
-            },
-        );
+        let taken = room.deliver(Event::Message {
+            connection,
+            frame,
+            permits,
+        });
+        if !taken {
+            return outbox.close(STOPPING.0, STOPPING.1.to_owned());
+        }
     }
 }
 
@@ -319,61 +310,79 @@ type Socket = WebSocketStream<Arrivals<TcpStream>>;
 type Sink = SplitSink<Socket, Message>;
 
 /// Writes what the outbox holds, until a close, an error, or the room's end.
-async fn write(mut sink: Sink, mut inlet: Inlet) -> Sink {
-    let watch = inlet.watch();
+async fn write(room: &RoomQueue, connection: u32, mut sink: Sink, mut inlet: Inlet) -> Sink {
     loop {
-        let written = tokio::select! {
-            biased;
-            () = watch.overflow() => {
+        // An outbox that waits for the next frame is empty: it cannot overflow.
+        let Some(first) = inlet.next().await else {
+            return sink;
+        };
+        match write_burst(room, connection, &mut sink, &mut inlet, first).await {
+            Written::All => {}
+            Written::End => return sink,
+            Written::Overflow => {
                 let (code, reason) = OVERFLOW;
                 let _ = timeout(CLOSE_TIMEOUT, sink.send(close(code, reason.to_owned()))).await;
-                Written::End
+                return sink;
             }
-            written = write_burst(&mut sink, &mut inlet) => written,
-        };
-        if matches!(written, Written::End) {
-            return sink;
         }
     }
 }
 
 enum Written {
-    More,
+    All,
     End,
+    Overflow,
 }
 
-/// Waits for something to write and writes all there is before it flushes.
-async fn write_burst(sink: &mut Sink, inlet: &mut Inlet) -> Written {
-    let mut next = inlet.next().await;
-    loop {
-        match next {
-            Some(Outgoing::Frame(frame)) => {
+/// Writes all there is before it flushes.
+async fn write_burst(
+    room: &RoomQueue,
+    connection: u32,
+    sink: &mut Sink,
+    inlet: &mut Inlet,
+    first: Outgoing,
+) -> Written {
+    let mut next = Some(first);
+    while let Some(outgoing) = next {
+        let (message, bytes) = match outgoing {
+            Outgoing::Frame(frame) => {
                 let bytes = weight(&frame);
-                // Returns when the socket has taken enough of what is before.
-                if sink.feed(Message::Text(frame)).await.is_err() {
-                    return Written::End;
-                }
-                inlet.taken(bytes);
+                (Message::Text(frame), bytes)
             }
-            Some(Outgoing::Ping) => {
-                if sink.feed(Message::Ping(Bytes::new())).await.is_err() {
-                    return Written::End;
-                }
+            Outgoing::Ping => (Message::Ping(Bytes::new()), 0),
+            Outgoing::Drained => {
+                room.deliver(Event::Drained { connection });
+                next = inlet.next_now();
+                continue;
             }
-            Some(Outgoing::Close { code, reason }) => {
-                let _ = sink.send(close(code, reason)).await;
+            Outgoing::Close { code, reason } => {
+                // A client that does not read has no claim to hear of it.
+                let _ = timeout(CLOSE_TIMEOUT, sink.send(close(code, reason))).await;
                 return Written::End;
             }
-            None => return Written::End,
-        }
-        next = match inlet.next_now() {
-            Some(outgoing) => Some(outgoing),
-            None => break,
         };
+        // Returns when the socket has taken enough of what is before.
+        let fed = tokio::select! {
+            biased;
+            fed = sink.feed(message) => fed,
+            () = inlet.overflow() => return Written::Overflow,
+        };
+        if fed.is_err() {
+            return Written::End;
+        }
+        inlet.taken(bytes);
+        if inlet.has_overflowed() {
+            return Written::Overflow;
+        }
+        next = inlet.next_now();
     }
-    match sink.flush().await {
-        Ok(()) => Written::More,
-        Err(_) => Written::End,
+    tokio::select! {
+        biased;
+        flushed = sink.flush() => match flushed {
+            Ok(()) => Written::All,
+            Err(_) => Written::End,
+        },
+        () = inlet.overflow() => Written::Overflow,
     }
 }
 
