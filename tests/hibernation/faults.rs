@@ -269,25 +269,38 @@ fn i9_a_log_that_cannot_be_opened_refuses_a_push_and_opens_later(rooms: &Rooms) 
     Peer::live_v4(rooms, &store, 2).has_all_to(2);
 }
 
+/// The head of a log whose beginning a room has to read: it is more than a
+/// room keeps of what it has appended (`RECENT_BYTES_MAX`).
+const LONG: u64 = 1_500;
+
+fn long_store<'a>(rooms: &'a Rooms, name: &str) -> Store<'a> {
+    let mut store = Store::new(rooms, name);
+    store.pusher.push_ok(4, LONG);
+    for peer in [&mut store.pusher, &mut store.v4, &mut store.v3] {
+        peer.has_all_to(LONG);
+    }
+    store
+}
+
 fn i9_a_live_pull_that_cannot_be_read_is_closed_alone(rooms: &Rooms) {
-    let mut store = Store::new(rooms, "unread-live");
+    let mut store = long_store(rooms, "unread-live");
     store.arm("refuse-read");
     let mut peer = Peer::v4(rooms, &store.name);
     peer.pull();
     peer.is_closed_with(1011, "STORAGE_UNAVAILABLE");
-    Peer::live_v4(rooms, &store.name, 3).has_all_to(3);
-    store.goes_on(3);
+    Peer::live_v4(rooms, &store.name, LONG).has_all_to(LONG);
+    store.goes_on(LONG);
 }
 
 fn i9_a_pull_that_cannot_be_read_fails_alone(rooms: &Rooms) {
-    let mut store = Store::new(rooms, "unread");
+    let mut store = long_store(rooms, "unread");
     store.arm("refuse-read");
     let pull = syncline_tests::rpc::pull("50", &store.name, false, None);
     store.pusher.socket.send(pull);
     let answer = store.pusher.take();
     assert_eq!(answer["requestId"], "50");
     is_refused(&answer["exit"], "STORAGE_UNAVAILABLE");
-    store.goes_on(3);
+    store.goes_on(LONG);
 }
 
 fn i1_a_push_whose_answer_d1_loses_is_acknowledged_once_and_stored_once(rooms: &Rooms) {

@@ -16,7 +16,7 @@ const STORE_CONNECTIONS_MAX: usize = 32_768;
 pub struct Limits {
     /// WebSockets in all; one more is closed with 1013. Each is a file
     /// descriptor: the limit on open files is raised as far as it may be
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = positive(1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 16_000, value_parser = positive(1_000_000))]
     pub connections_max: usize,
     /// WebSockets of one store; one more is closed with 1013
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = positive(STORE_CONNECTIONS_MAX))]
