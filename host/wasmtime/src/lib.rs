@@ -8,6 +8,7 @@ pub mod budget;
 pub mod component;
 pub mod config;
 pub mod gateway;
+pub mod heap;
 pub mod http;
 pub mod limits;
 pub mod listener;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use mimalloc::MiMalloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use syncline::component::{ClaimsFile, Runtime, Summary};
 use syncline::config;
@@ -26,11 +25,6 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// Rooms come and go between sockets that stay: with the system's allocator
-/// what rooms gave back stayed with the process (PERFORMANCE.md).
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A sync backend for LiveStore.
 #[derive(Parser)]

@@ -25,6 +25,7 @@ pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
 pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
 use self::bindings::{SyncBackend, SyncBackendPre};
 pub use self::claims::ClaimsFile;
+use crate::heap::{self, Trimmer};
 use crate::room::Turn;
 
 // The macro writes what it writes.
@@ -137,6 +138,12 @@ pub struct Instance {
     bindings: SyncBackend,
 }
 
+impl Drop for Instance {
+    fn drop(&mut self) {
+        heap::instance_gone();
+    }
+}
+
 impl Runtime {
     /// Compiles the embedded component, or the one in `file`. `env` is what
     /// the guest may read of the environment.
@@ -166,9 +173,11 @@ impl Runtime {
         std::thread::Builder::new()
             .name("epochs".to_owned())
             .spawn(move || {
+                let mut trimmer = Trimmer::new();
                 while let Some(engine) = ticker.upgrade() {
                     engine.increment_epoch();
                     drop(engine);
+                    trimmer.tick();
                     std::thread::sleep(EPOCH_TICK);
                 }
             })?;
