@@ -29,7 +29,7 @@ use crate::server::App;
 use crate::shard::RoomQueue;
 
 /// Of a socket's read buffer, in bytes: an idle socket keeps it.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// Messages of a socket that is only told why it is refused, in bytes.
 const REFUSED_MESSAGE_BYTES_MAX: usize = 4 * 1024;
@@ -122,7 +122,8 @@ async fn serve(
     let config = config(limits.frame_bytes_max);
     let socket = WebSocketStream::from_partially_read(
         stream,
-        read_already.into(),
+        // A copy: the buffer that it is in has 8 KiB.
+        read_already.to_vec(),
         Role::Server,
         Some(config),
     )
