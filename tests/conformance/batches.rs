@@ -25,7 +25,7 @@ fn a_push_is_shown_in_chunks_of_100_events(server: &Server) {
     subscriber.chunk(&live);
     let mut pusher = Client::open(server, &store);
     let mut last = 0;
-    for (size, chunks) in [(101, 2), (250, 3), (500, 5)] {
+    for (size, chunks) in [(101, 2), (250, 3), (1_000, 10)] {
         pusher.push_ok(&events(last + 1, last + size));
         for _ in 0..chunks {
             let chunk = subscriber.chunk(&live);
@@ -36,7 +36,7 @@ fn a_push_is_shown_in_chunks_of_100_events(server: &Server) {
             last += numbers(&chunk).len() as u64;
         }
     }
-    assert_eq!(last, 851);
+    assert_eq!(last, 1_351);
 }
 
 fn a_push_is_shown_in_chunks_of_900_000_bytes(server: &Server) {

@@ -193,7 +193,7 @@ impl Room {
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 let frame_bytes = bytes_without_id + pull.id.len();
-                if pull.window.admits(frame_bytes) {
+                if pull.window.admits_live(frame_bytes) {
                     if pull.sent(frame_bytes, chunk.last) {
                         self.dirty.insert(id);
                     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX};
+use crate::limits::{WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX};
 
 /// Unacknowledged Chunks, by the bytes of their frames. A client takes them
 /// in order and acknowledges each, so the first Ack is the first Chunk's.
@@ -23,11 +23,21 @@ impl Window {
         window
     }
 
-    /// Whether a frame may be sent.
+    /// Whether a frame may be sent while catching up.
     #[must_use]
     pub fn admits(&self, frame_bytes: usize) -> bool {
+        self.has_room(frame_bytes, WINDOW_CHUNKS_MAX)
+    }
+
+    /// Whether a frame may be sent to a live pull.
+    #[must_use]
+    pub fn admits_live(&self, frame_bytes: usize) -> bool {
+        self.has_room(frame_bytes, WINDOW_LIVE_CHUNKS_MAX)
+    }
+
+    fn has_room(&self, frame_bytes: usize, chunks_max: usize) -> bool {
         self.is_empty()
-            || (self.frames.len() < WINDOW_CHUNKS_MAX
+            || (self.frames.len() < chunks_max
                 && self.bytes.saturating_add(frame_bytes) <= WINDOW_BYTES_MAX)
     }
 
@@ -113,5 +123,6 @@ mod tests {
             sent += 1;
         }
         assert_eq!(sent, WINDOW_CHUNKS_MAX);
+        assert!(window.admits_live(1));
     }
 }

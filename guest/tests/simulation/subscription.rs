@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use syncline_guest::imports::StoredEvent;
 use syncline_guest::limits::{
-    CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX,
+    CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX,
 };
 
 use super::coverage::seen;
@@ -132,7 +132,7 @@ impl Subscription {
             At::Live => {
                 assert_eq!(remaining, None, "D4: a live Chunk says NoMore");
                 seen("a live Chunk");
-                self.sent(bytes, WINDOW_CHUNKS_MAX);
+                self.sent(bytes, WINDOW_LIVE_CHUNKS_MAX);
             }
             At::Starting | At::Ended => panic!("I3: a Chunk after the last one"),
         }
