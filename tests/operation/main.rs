@@ -7,3 +7,4 @@ mod durability;
 mod files;
 mod hostile;
 mod killed;
+mod limits;

@@ -1,0 +1,145 @@
+//! The limits that are flags: whoever goes beyond one is told so, and nobody
+//! else notices (I7).
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use syncline_tests::http;
+use syncline_tests::profile::Profile;
+use syncline_tests::rpc::{Client, event_with, events, ws_url};
+use syncline_tests::server::{Server, Syncline};
+use syncline_tests::socket::{Received, Socket};
+
+fn start(arguments: &[&str]) -> Server {
+    let mut syncline = Syncline::new("memory", Profile::Open);
+    syncline.arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+    syncline.start().unwrap()
+}
+
+fn crowded() -> Received {
+    Received::Closed(1013, "TOO_MANY_CONNECTIONS".to_owned())
+}
+
+#[test]
+fn i7_one_socket_too_many_is_closed_and_the_next_is_not() {
+    let server = start(&["--connections-max", "2"]);
+    let first = Client::open(&server, "a");
+    let mut second = Client::open(&server, "b");
+    assert_eq!(Socket::open(&server, &ws_url("c")).receive(), crowded());
+    second.push_ok(&events(1, 1));
+    drop(first);
+    // When the server has noticed, there is room again.
+    loop {
+        let mut third = Socket::open(&server, &ws_url("c"));
+        third.send(r#"{"_tag":"Ping"}"#);
+        match third.receive() {
+            Received::Text(_) => break,
+            end => assert_eq!(end, crowded()),
+        }
+    }
+}
+
+#[test]
+fn i7_one_socket_too_many_of_a_store_is_closed_and_other_stores_go_on() {
+    let server = start(&["--store-connections-max", "1"]);
+    let mut first = Client::open(&server, "a");
+    first.push_ok(&events(1, 1));
+    assert_eq!(Socket::open(&server, &ws_url("a")).receive(), crowded());
+    Client::open(&server, "b").push_ok(&events(1, 1));
+    first.push_ok(&events(2, 2));
+}
+
+#[test]
+fn i7_a_message_or_body_over_the_limit_is_refused() {
+    let server = start(&["--frame-bytes-max", "10000"]);
+    let large = [event_with(1, "x".repeat(10_000).into())];
+    let mut client = Client::open(&server, "a");
+    let push = syncline_tests::rpc::push("1", "a", &large);
+    client.socket.send(push.to_string());
+    let closed = Received::Closed(1009, "MESSAGE_TOO_LARGE".to_owned());
+    assert_eq!(client.socket.receive(), closed);
+    assert_eq!(http::post_rpc(&server, "a", push).status, 413);
+    Client::open(&server, "a").push_ok(&events(1, 1));
+}
+
+/// A connection that was accepted and says what it likes.
+fn connect(server: &Server) -> TcpStream {
+    let address = server.url.trim_start_matches("http://");
+    let stream = TcpStream::connect(address).unwrap();
+    // Only so that what does not come is a failure and not a hang.
+    let patience = Some(Duration::from_secs(60));
+    stream.set_read_timeout(patience).unwrap();
+    stream
+}
+
+/// All that comes until the server ends the connection.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    match stream.read_to_end(&mut all) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+    all
+}
+
+/// A WebSocket whose client answers nothing by itself.
+fn upgrade(server: &Server) -> TcpStream {
+    let mut stream = connect(server);
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        ws_url("s")
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    stream
+}
+
+/// A close frame as a server sends it: unmasked.
+fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    let length = u8::try_from(2 + reason.len()).unwrap();
+    [&[0x88, length], &code.to_be_bytes()[..], reason.as_bytes()].concat()
+}
+
+#[test]
+fn i7_a_request_head_that_does_not_end_is_given_up() {
+    let server = start(&["--handshake-timeout", "200ms"]);
+    let mut silent = connect(&server);
+    let mut slow = connect(&server);
+    slow.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+    for stream in [&mut silent, &mut slow] {
+        let answer = String::from_utf8(rest(stream)).unwrap();
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
+            "{answer}"
+        );
+    }
+    assert_eq!(http::get(&server, "/readyz").status, 200);
+}
+
+#[test]
+fn i7_a_socket_that_is_silent_is_pinged_and_then_closed() {
+    let server = start(&["--idle-timeout", "400ms"]);
+    let mut stream = upgrade(&server);
+    let ping = [0x89, 0];
+    let expected = [&ping[..], &close_frame(1001, "SILENT")].concat();
+    assert_eq!(rest(&mut stream), expected);
+}
+
+#[test]
+fn i7_a_message_that_does_not_end_is_given_up() {
+    let server = start(&["--message-timeout", "200ms"]);
+    let mut stream = upgrade(&server);
+    // A masked text of 100 bytes, of which one comes.
+    stream.write_all(&[0x81, 0xe4, 0, 0, 0, 0, b'{']).unwrap();
+    assert_eq!(rest(&mut stream), close_frame(1008, "MESSAGE_TIMEOUT"));
+    // One that is slow but comes in time is none of these.
+    Client::open(&server, "s").push_ok(&events(1, 1));
+}
