@@ -1,6 +1,6 @@
 //! Memory that the process has given up and the allocator has not. Instances
 //! come and go between sockets that stay: with glibc, what they gave back
-//! stayed with the process, 16 KiB for each of 10,000 idle connections
+//! stayed with the process, 13 KiB for each of 10,000 idle connections
 //! (PERFORMANCE.md).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
