@@ -124,10 +124,11 @@ impl Packer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn event(seq_num: u64, args: &str) -> Event<'_> {
+    /// An event with these arguments.
+    pub(crate) fn event(seq_num: u64, args: &str) -> Event<'_> {
         Event {
             seq_num,
             parent_seq_num: seq_num - 1,

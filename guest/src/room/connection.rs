@@ -16,6 +16,8 @@ use crate::protocol::v4::RequestId;
 pub struct Connection {
     /// Who it is, as the gateway wrote it. Kept for later checks.
     pub principal: Box<RawValue>,
+    /// The user it was admitted as, if it is one's.
+    pub user_id: Option<Box<str>>,
     /// How it speaks, and what it is in the middle of.
     pub client: Client,
     /// What is left of its requests, once it has made one.
@@ -219,6 +221,7 @@ impl Connection {
     #[must_use]
     pub fn new(transport: Transport, principal: &str) -> Self {
         Self {
+            user_id: pace::user_id(principal),
             principal: RawValue::from_string(principal.to_owned()).unwrap_or_default(),
             client: match transport {
                 Transport::WsV3 => Client::V3(Feed::Unknown),
@@ -235,12 +238,6 @@ impl Connection {
             client: Client::V4(vec![pull]),
             ..Self::new(Transport::DoRpc, principal)
         }
-    }
-
-    /// The user it was admitted as, if it is one's.
-    #[must_use]
-    pub fn user_id(&self) -> Option<Box<str>> {
-        pace::user_id(self.principal.get())
     }
 
     /// Whether this is a subscriber's.
@@ -272,6 +269,7 @@ impl Connection {
     pub fn restore(attachment: &str) -> serde_json::Result<Self> {
         let restored: Restored = serde_json::from_str(attachment)?;
         Ok(Self {
+            user_id: pace::user_id(restored.principal.get()),
             principal: restored.principal,
             client: match (restored.v4, restored.v3) {
                 (Some(mut pulls), _) => {

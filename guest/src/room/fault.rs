@@ -113,9 +113,7 @@ impl Fault {
             "This connection has too many pulls under way.",
         )
     }
-}
 
-impl Fault {
     /// The client, or its user, asks too often.
     #[must_use]
     pub fn too_many_requests(retry_after_ms: u64) -> Self {

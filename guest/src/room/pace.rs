@@ -131,7 +131,7 @@ impl Room {
                 .take(rate, now),
             None => Pace::Served,
         };
-        let user_id = connection.user_id();
+        let user_id = connection.user_id.clone();
         own.or(self.pace_of_user(user_id, now))
     }
 

@@ -80,17 +80,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event(seq_num: u64, args: &str) -> Event<'_> {
-        Event {
-            seq_num,
-            parent_seq_num: seq_num - 1,
-            name: "n",
-            args: Some(args),
-            client_id: "c",
-            session_id: "s",
-        }
-    }
+    use crate::protocol::chunk::tests::event;
 
     fn shape(recent: &Recent, after: u64) -> Option<Vec<(u64, u64)>> {
         let chunks = recent.chunks(after, usize::MAX)?;

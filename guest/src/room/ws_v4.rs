@@ -18,10 +18,17 @@ impl Room {
         frame: &[u8],
     ) {
         let message = v4::decode(frame, Group::Ws);
-        if !is_free(&message)
-            && let Err(refusal) = self.pace_v4(imports, id)
-        {
-            return self.refuse_v4(imports, id, &message, refusal);
+        if !is_free(&message) {
+            match self.pace(imports, id) {
+                Pace::Served => {}
+                Pace::Refused(retry_after_ms) => {
+                    let fault = Fault::too_many_requests(retry_after_ms);
+                    return self.refuse_v4(imports, id, &message, &fault);
+                }
+                Pace::Flooding => {
+                    return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+                }
+            }
         }
         match message {
             Ok(Message::Ping) => imports.send(&[id], v4::PONG),
@@ -44,18 +51,6 @@ impl Room {
         }
     }
 
-    /// Counts a request; `None` if its client is to be disconnected.
-    fn pace_v4(
-        &mut self,
-        imports: &mut impl Imports,
-        id: ConnectionId,
-    ) -> Result<(), Option<Fault>> {
-        match self.pace(imports, id) {
-            Pace::Flooding => Err(None),
-            pace => Result::from(pace).map_err(Some),
-        }
-    }
-
     /// Tells a client that it asks too often: in a way that it survives, and
     /// tries again.
     fn refuse_v4(
@@ -63,14 +58,13 @@ impl Room {
         imports: &mut impl Imports,
         id: ConnectionId,
         message: &Result<Message<'_>, String>,
-        refusal: Option<Fault>,
+        fault: &Fault,
     ) {
-        match (message, refusal) {
-            (Ok(Message::Request(_, Ok(Call::Pull(pull)))), Some(_)) if pull.is_live() => {
-                self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
-            }
-            (Ok(Message::Request(request_id, _)), Some(fault)) => {
-                let exit = exit_fault(request_id, &fault);
+        let is_live =
+            matches!(message, Ok(Message::Request(_, Ok(Call::Pull(pull)))) if pull.is_live());
+        match message {
+            Ok(Message::Request(request_id, _)) if !is_live => {
+                let exit = exit_fault(request_id, fault);
                 self.end_request(imports, id, request_id, &exit);
             }
             _ => self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS),

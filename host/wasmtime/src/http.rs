@@ -140,15 +140,14 @@ impl App {
             }
         };
         let (reply, answer) = oneshot::channel();
-        // What is not taken drops `reply`, which ends the wait.
-        if let Some(room) = &room {
-            room.deliver(Event::Request {
-                admission: Box::new(admission),
-                body: body.clone(),
-                permits: budget.permits(),
-                reply,
-            });
-        }
+        let event = Event::Request {
+            admission: Box::new(admission),
+            body: body.clone(),
+            permits: budget.permits(),
+            reply,
+        };
+        // What is not taken is dropped, `reply` too, which ends the wait.
+        room.as_ref().map(|room| room.deliver(event));
         match (answer.await, room) {
             (Ok(answer), Some(room)) => stream(room, answer),
             _ => {
