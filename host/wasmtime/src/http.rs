@@ -86,7 +86,7 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
             app.request(admission, request.into_body()).await
         }
         Verdict::Enter(admission) => accept(&mut request, |upgrade| {
-            tokio::spawn(socket::admit(app, upgrade, admission, permit));
+            socket::admit(app, upgrade, admission, permit);
         }),
         Verdict::Close(close) => accept(&mut request, |upgrade| {
             tokio::spawn(socket::refuse(upgrade, close.code, close.reason, permit));

@@ -75,46 +75,83 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
         .max_frame_size(Some(message_bytes_max))
 }
 
-/// Takes an admitted socket over from HTTP and hands it to its store's shard.
-pub async fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Permit) {
+/// Lets an admitted socket in: its room knows of it before its client does, so
+/// that nothing that a client does once it is connected comes first.
+pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Permit) {
     let Ok(slot) = Arc::clone(app.connections()).try_acquire_owned() else {
-        return refuse(upgrade, CROWDED.0, CROWDED.1.to_owned(), permit).await;
-    };
-    // It fails when the client has gone.
-    let Ok(upgraded) = upgrade.await else {
-        return;
-    };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        error!("a connection is not what the listener has accepted");
-        return;
-    };
-    // From this thread's event loop to the shard's.
-    let Ok(stream) = parts.io.into_inner().into_std() else {
+        tokio::spawn(refuse(upgrade, CROWDED.0, CROWDED.1.to_owned(), permit));
         return;
     };
     let Some(room) = app.shards().room(&admission.store_id) else {
         return;
     };
     let store = admission.store_id.clone();
-    let task = {
-        let app = Arc::clone(&app);
-        async move {
-            if let Ok(stream) = TcpStream::from_std(stream) {
-                serve(&app, &room, stream, parts.read_buf, admission).await;
-            }
-            drop((slot, permit));
-        }
+    let auto_response = admission.auto_response.clone();
+    let (outbox, inlet) = outbox();
+    let entry = Entry {
+        connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+        room,
+        auto_response,
     };
-    app.shards().run_socket(&store, task);
+    let opened = entry.room.deliver(Event::Open {
+        connection: entry.connection,
+        admission: Box::new(admission),
+        outbox: outbox.clone(),
+    });
+    if !opened {
+        outbox.close(STOPPING.0, STOPPING.1.to_owned());
+    }
+    tokio::spawn(async move {
+        // From this thread's event loop to the shard's.
+        let Some((stream, read_already)) = take_over(upgrade).await else {
+            return entry.leave();
+        };
+        let task = {
+            let app = Arc::clone(&app);
+            async move {
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => serve(&app, entry, (outbox, inlet), stream, read_already).await,
+                    Err(_) => entry.leave(),
+                }
+                drop((slot, permit));
+            }
+        };
+        app.shards().run_socket(&store, task);
+    });
+}
+
+/// A socket that its room knows of.
+struct Entry {
+    room: RoomQueue,
+    connection: u32,
+    auto_response: Option<(String, String)>,
+}
+
+impl Entry {
+    fn leave(&self) {
+        let connection = self.connection;
+        self.room.deliver(Event::Closed { connection });
+    }
+}
+
+/// The connection below a request, with what was read of it already; `None`
+/// when the client has gone.
+async fn take_over(upgrade: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
+    let Ok(parts) = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>() else {
+        error!("a connection is not what the listener has accepted");
+        return None;
+    };
+    let stream = parts.io.into_inner().into_std().ok()?;
+    Some((stream, parts.read_buf))
 }
 
 /// Serves an admitted socket until it ends.
 async fn serve(
     app: &App,
-    room: &RoomQueue,
+    entry: Entry,
+    (outbox, inlet): (Outbox, Inlet),
     stream: TcpStream,
     read_already: Bytes,
-    admission: Admission,
 ) {
     let limits = app.limits();
     let budget = app.budget().of_sockets();
@@ -128,33 +165,15 @@ async fn serve(
         Some(config),
     )
     .await;
-    let connection = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
-    let auto_response = admission.auto_response.clone();
-    let (outbox, inlet) = outbox();
-    let opened = room.deliver(Event::Open {
-        connection,
-        admission: Box::new(admission),
-        outbox: outbox.clone(),
-    });
-    if !opened {
-        outbox.close(STOPPING.0, STOPPING.1.to_owned());
-    }
     let (sink, mut stream) = socket.split();
-    let mut writer = pin!(write(room, connection, sink, inlet));
-    let reader = read(
-        app,
-        room,
-        connection,
-        (&mut stream, whole),
-        &outbox,
-        auto_response,
-    );
+    let mut writer = pin!(write(&entry.room, entry.connection, sink, inlet));
+    let reader = read(app, &entry, (&mut stream, &whole), &outbox);
     let finished = tokio::select! {
         biased;
         sink = &mut writer => Some(sink),
         () = reader => None,
     };
-    room.deliver(Event::Closed { connection });
+    entry.leave();
     drop(outbox);
     match finished {
         // The close was sent: let the client answer it.
@@ -186,12 +205,15 @@ pub async fn refuse(upgrade: OnUpgrade, code: u16, reason: String, _permit: Perm
 /// Reads until the socket ends or is to be ended.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     app: &App,
-    room: &RoomQueue,
-    connection: u32,
-    (stream, whole): (&mut SplitStream<WebSocketStream<S>>, Whole),
+    entry: &Entry,
+    (stream, whole): (&mut SplitStream<WebSocketStream<S>>, &Whole),
     outbox: &Outbox,
-    auto_response: Option<(String, String)>,
 ) {
+    let Entry {
+        room,
+        connection,
+        auto_response,
+    } = entry;
     let budget = app.budget().of_socket();
     let mut silence = Silence::new(app.limits().idle_timeout);
     loop {
@@ -210,7 +232,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         whole.mark();
         let frame = match message {
             Some(Ok(Message::Text(text))) => {
-                if let Some((request, response)) = &auto_response
+                if let Some((request, response)) = auto_response
                     && text.as_str() == request
                 {
                     outbox.send(response.clone().into());
@@ -241,7 +263,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             return;
         };
         let taken = room.deliver(Event::Message {
-            connection,
+            connection: *connection,
             frame,
             permits,
         });
