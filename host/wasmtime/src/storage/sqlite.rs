@@ -3,22 +3,22 @@
 //!
 //! A file holds the stores of one shard, as a D1 database holds those of an
 //! upstream worker: then one commit makes many stores' pushes durable.
-//! `syncline_stores` says which table is whose, since two stores' upstream
-//! names can be the same (`a-b` and `a_b`, `Abc` and `abc`).
 
 #[cfg(test)]
 mod full_tests;
+mod tables;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, MAIN_DB, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, params};
 use tracing::error;
 
+use self::tables::{SCHEMA, Table, Tables};
 use super::trouble::{CHECKPOINTS, OpenError, Trouble, WRITES, is_of_disk, storage_error};
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
@@ -34,25 +34,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// pages of 4 KiB: SQLite's own.
 const CHECKPOINT_PAGES: c_int = 1_000;
 
-const SCHEMA: &str = r#"
-CREATE TABLE IF NOT EXISTS "context_7" (
-    "storeId" text primary key,
-    "currentHead" integer not null,
-    "backendId" text not null
-) STRICT;
-CREATE TABLE IF NOT EXISTS "syncline_stores" (
-    "storeId" text primary key,
-    "tableName" text not null unique collate nocase
-) STRICT;
-"#;
-
 /// The logs of a shard's stores.
 pub struct Sqlite {
     file: PathBuf,
     connection: Connection,
-    /// The tables of the stores that are open. Forgotten when a write is
-    /// undone: their creation may have been.
-    tables: HashMap<String, String>,
+    tables: Tables,
     group: Group,
     /// Whether the transaction holds anything.
     is_written: bool,
@@ -75,11 +61,13 @@ enum Group {
     Lost,
 }
 
-/// What the turn under way has written.
+/// What the turn under way has written, and what would undo it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Writes {
     /// Nothing.
     None,
+    /// Something, and the transaction has nothing else.
+    All,
     /// Something, since its savepoint.
     Some,
 }
@@ -107,7 +95,7 @@ impl Sqlite {
         Ok(Self {
             file: file.to_owned(),
             connection,
-            tables: HashMap::new(),
+            tables: Tables::default(),
             group: Group::Clean,
             is_written: false,
             turn: Writes::None,
@@ -133,95 +121,39 @@ impl Sqlite {
 
     /// Begins what is needed for a write of this turn.
     fn begin(&mut self) -> rusqlite::Result<()> {
-        if self.group == Group::Clean {
-            self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.group = Group::Open;
-        }
-        if self.turn == Writes::None {
-            self.connection
-                .prepare_cached("SAVEPOINT turn")?
-                .execute([])?;
-            self.turn = Writes::Some;
+        match (self.group, self.turn) {
+            (Group::Clean, _) => {
+                self.run("BEGIN IMMEDIATE")?;
+                self.group = Group::Open;
+                self.turn = Writes::All;
+            }
+            (_, Writes::None) => {
+                self.run("SAVEPOINT turn")?;
+                self.turn = Writes::Some;
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    /// A store's table; `None` when the store is unknown here.
-    fn table(&mut self, store: &str) -> rusqlite::Result<Option<String>> {
-        if let Some(table) = self.tables.get(store) {
-            return Ok(Some(table.clone()));
-        }
-        let table: Option<String> = self
-            .connection
-            .prepare_cached(r#"SELECT "tableName" FROM "syncline_stores" WHERE "storeId" = ?1"#)?
-            .query_row([store], |row| row.get(0))
-            .optional()?;
-        if let Some(table) = &table {
-            self.tables.insert(store.to_owned(), table.clone());
-        }
-        Ok(table)
+    /// Runs a statement that is run often: it is parsed once.
+    fn run(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(statement)?
+            .execute([])
+            .map(drop)
     }
 
-    fn opened(&mut self, store: &str) -> rusqlite::Result<String> {
-        self.table(store)?
+    fn opened(&mut self, store: &str) -> rusqlite::Result<Arc<Table>> {
+        self.tables
+            .find(&self.connection, store)?
             .ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 
-    fn create(&mut self, store: &str, backend_id: &str) -> rusqlite::Result<()> {
-        let table = self.free_table_name(store)?;
-        self.connection.execute_batch(&format!(
-            r#"CREATE TABLE "{table}" (
-                "seqNum" integer primary key,
-                "parentSeqNum" integer not null,
-                "name" text not null,
-                "args" text,
-                "createdAt" text not null,
-                "clientId" text not null,
-                "sessionId" text not null
-            ) STRICT"#
-        ))?;
-        self.connection.execute(
-            r#"INSERT INTO "syncline_stores" ("storeId", "tableName") VALUES (?1, ?2)"#,
-            params![store, table],
-        )?;
-        self.connection.execute(
-            r#"INSERT INTO "context_7" ("storeId", "currentHead", "backendId") VALUES (?1, 0, ?2)"#,
-            params![store, backend_id],
-        )?;
-        Ok(())
-    }
-
-    /// Upstream's name for the store's table, or that with a number where
-    /// another store has it. SQLite's names ignore case, and so does the
-    /// index that is asked here.
-    fn free_table_name(&self, store: &str) -> rusqlite::Result<String> {
-        let plain: String = store
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect();
-        // Also beside tables that somebody else has put into the file.
-        let mut taken = self.connection.prepare_cached(
-            r#"SELECT EXISTS (SELECT 1 FROM "syncline_stores" WHERE "tableName" = ?1)
-               OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)"#,
-        )?;
-        let mut name = format!("eventlog_7_{plain}");
-        // The number of stores is a number that is hardly ever taken.
-        let mut number: i64 =
-            self.connection
-                .query_row(r#"SELECT count(*) FROM "syncline_stores""#, [], |row| {
-                    row.get(0)
-                })?;
-        while taken.query_row([&name], |row| row.get(0))? {
-            number = number.saturating_add(1);
-            name = format!("eventlog_7_{plain}__{number}");
-        }
-        Ok(name)
-    }
-
-    fn head(&self, table: &str) -> rusqlite::Result<u64> {
+    fn head(&self, table: &Table) -> rusqlite::Result<u64> {
         let head: Option<i64> = self
             .connection
-            .prepare_cached(&format!(r#"SELECT max("seqNum") FROM "{table}""#))?
+            .prepare_cached(&table.head)?
             .query_row([], |row| row.get(0))?;
         Ok(head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0))
     }
@@ -235,15 +167,11 @@ impl Sqlite {
     fn insert(
         &mut self,
         store: &str,
-        table: &str,
+        table: &Table,
         batch: &[Event],
         created_at: &str,
     ) -> rusqlite::Result<()> {
-        let mut insert = self.connection.prepare_cached(&format!(
-            r#"INSERT INTO "{table}"
-               ("seqNum", "parentSeqNum", "name", "args", "createdAt", "clientId", "sessionId")
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#
-        ))?;
+        let mut insert = self.connection.prepare_cached(&table.insert)?;
         let mut head = 0;
         for event in batch {
             head = signed(event.seq_num)?;
@@ -268,13 +196,11 @@ impl Sqlite {
         // What other turns have written may not depend on this one.
         let is_alone = self.trouble.is_met() && self.group == Group::Clean;
         let result = self.checked(|this| {
-            let result = this.try_write(write);
-            match &result {
-                Ok(_) => this.is_written = true,
-                Err(error) if is_of_disk(error) => this.trouble.meet(error),
-                Err(_) => {}
-            }
-            result
+            this.try_write(write).inspect_err(|error| {
+                if is_of_disk(error) {
+                    this.trouble.meet(error);
+                }
+            })
         });
         if is_alone {
             self.turn = Writes::None;
@@ -292,23 +218,25 @@ impl Sqlite {
         &mut self,
         write: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
+        // What undoes the turn's first write undoes the turn.
+        let is_first = self.turn == Writes::None;
         self.begin()?;
-        self.connection
-            .prepare_cached("SAVEPOINT write")?
-            .execute([])?;
+        if !is_first {
+            self.run("SAVEPOINT write")?;
+        }
         let result = write(self);
         if self.connection.is_autocommit() {
             return result;
         }
-        let ended = if result.is_err() {
-            self.tables.clear();
-            self.connection
-                .execute_batch("ROLLBACK TO write; RELEASE write")
-        } else {
-            self.connection
-                .prepare_cached("RELEASE write")
-                .and_then(|mut release| release.execute([]))
-                .map(drop)
+        let ended = match (&result, is_first) {
+            (Ok(_), true) => return result,
+            (Ok(_), false) => self.run("RELEASE write"),
+            (Err(_), true) => self.undo_turn(),
+            (Err(_), false) => {
+                self.tables.clear();
+                self.connection
+                    .execute_batch("ROLLBACK TO write; RELEASE write")
+            }
         };
         if let Err(error) = ended {
             // A part of it may be left (I2).
@@ -317,6 +245,22 @@ impl Sqlite {
             return result.and(Err(error));
         }
         result
+    }
+
+    /// Undoes what the turn under way has written.
+    fn undo_turn(&mut self) -> rusqlite::Result<()> {
+        self.tables.clear();
+        match std::mem::replace(&mut self.turn, Writes::None) {
+            Writes::None => Ok(()),
+            Writes::All => {
+                self.is_written = false;
+                self.group = Group::Clean;
+                self.connection.execute_batch("ROLLBACK")
+            }
+            Writes::Some => self
+                .connection
+                .execute_batch("ROLLBACK TO turn; RELEASE turn"),
+        }
     }
 
     /// Ends the transaction, so that nothing of it reaches the next one.
@@ -362,8 +306,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<String> {
 
 impl Storage for Sqlite {
     fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
-        if self.checked(|this| this.table(store))?.is_none() {
-            self.write(|this| this.create(store, new_backend_id))?;
+        let table = self.checked(|this| this.tables.find(&this.connection, store))?;
+        if table.is_none() {
+            self.write(|this| {
+                tables::create(&this.connection, store, new_backend_id)?;
+                this.is_written = true;
+                Ok(())
+            })?;
         }
         self.checked(|this| {
             let table = this.opened(store)?;
@@ -384,15 +333,21 @@ impl Storage for Sqlite {
         if batch.is_empty() {
             return Ok(());
         }
-        let (table, head) = self.checked(|this| {
+        // In the transaction of the write, or it would be one more.
+        let head = self.write(|this| {
             let table = this.opened(store)?;
             let head = this.head(&table)?;
-            Ok((table, head))
+            if head == expected_head {
+                this.insert(store, &table, batch, created_at)?;
+                this.is_written = true;
+            }
+            Ok(head)
         })?;
-        if head != expected_head {
-            return Err(StorageError::Conflict(head));
+        if head == expected_head {
+            Ok(())
+        } else {
+            Err(StorageError::Conflict(head))
         }
-        self.write(|this| this.insert(store, &table, batch, created_at))
     }
 
     fn read(
@@ -407,10 +362,7 @@ impl Storage for Sqlite {
         };
         self.checked(|this| {
             let table = this.opened(store)?;
-            let mut select = this.connection.prepare_cached(&format!(
-                r#"SELECT "seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt"
-                   FROM "{table}" WHERE "seqNum" > ?1 ORDER BY "seqNum" LIMIT ?2"#
-            ))?;
+            let mut select = this.connection.prepare_cached(&table.read)?;
             let rows = select.query_map(params![after, max_events], |row| {
                 Ok(StoredEvent {
                     event: Event {
@@ -431,26 +383,25 @@ impl Storage for Sqlite {
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
         self.write(|this| {
             let table = this.opened(store)?;
-            this.connection
-                .execute(&format!(r#"DELETE FROM "{table}""#), [])?;
+            this.connection.execute(&table.clear, [])?;
             this.connection.execute(
                 r#"UPDATE "context_7" SET "currentHead" = 0, "backendId" = ?1 WHERE "storeId" = ?2"#,
                 params![new_backend_id, store],
             )?;
+            this.is_written = true;
             Ok(())
         })
     }
 
     fn end_turn(&mut self, keep: bool) -> bool {
-        let wrote = self.turn == Writes::Some;
+        let wrote = self.turn != Writes::None;
         if wrote && self.group == Group::Open {
-            let end = if keep {
-                "RELEASE turn"
-            } else {
-                self.tables.clear();
-                "ROLLBACK TO turn; RELEASE turn"
+            let ended = match self.turn {
+                Writes::Some if keep => self.run("RELEASE turn"),
+                _ if keep => Ok(()),
+                _ => self.undo_turn(),
             };
-            if let Err(error) = self.connection.execute_batch(end) {
+            if let Err(error) = ended {
                 self.trouble.meet(&error);
                 self.group = Group::Lost;
             }
@@ -463,7 +414,7 @@ impl Storage for Sqlite {
         let result = match self.group {
             Group::Clean => return Ok(()),
             Group::Lost => Err(lost()),
-            Group::Open => self.connection.execute_batch("COMMIT").map_err(|error| {
+            Group::Open => self.run("COMMIT").map_err(|error| {
                 self.trouble.meet(&error);
                 storage_error(&self.file, &error)
             }),

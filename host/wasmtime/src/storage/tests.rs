@@ -117,6 +117,58 @@ fn i9_a_turn_that_is_not_kept_never_happened_and_others_stay() {
 }
 
 #[test]
+fn i9_whichever_turns_of_a_commit_are_undone_the_others_stay() {
+    for kept in 0..8 {
+        let is_kept = |turn: u32| kept & (1 << turn) != 0;
+        each(|storage| {
+            for turn in 0..3 {
+                let store = format!("store-{turn}");
+                storage.open(&store, "b").unwrap();
+                storage.append(&store, 0, &batch(1..=2), "t").unwrap();
+                let behind = storage.append(&store, 0, &batch(1..=1), "t");
+                assert!(matches!(behind, Err(StorageError::Conflict(2))));
+                storage.append(&store, 2, &batch(3..=3), "t").unwrap();
+                assert!(storage.end_turn(is_kept(turn)));
+            }
+            storage.commit().unwrap();
+            for turn in 0..3 {
+                let store = format!("store-{turn}");
+                let expected: &[u64] = if is_kept(turn) { &[1, 2, 3] } else { &[] };
+                storage.open(&store, "b").unwrap();
+                assert_eq!(numbers(storage, &store), expected, "kept: {kept:03b}");
+            }
+        });
+    }
+}
+
+#[test]
+fn i2_a_write_that_fails_takes_nothing_of_its_turn_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut storage = Sqlite::open_file(&dir.path().join("shard.db")).unwrap();
+    for store in ["a", "b", "c"] {
+        storage.open(store, "id").unwrap();
+        storage.end_turn(true);
+    }
+    storage.commit().unwrap();
+    let doubled = [event(1, None), event(1, None)];
+    // As the first write of a commit, as a later one of its turn, and as the
+    // first of a later turn.
+    assert!(storage.append("a", 0, &doubled, "t").is_err());
+    storage.append("a", 0, &batch(1..=2), "t").unwrap();
+    assert!(storage.append("b", 0, &doubled, "t").is_err());
+    storage.end_turn(true);
+    assert!(storage.append("b", 0, &doubled, "t").is_err());
+    storage.append("b", 0, &batch(1..=1), "t").unwrap();
+    storage.end_turn(true);
+    assert!(storage.append("c", 0, &doubled, "t").is_err());
+    storage.end_turn(true);
+    storage.commit().unwrap();
+    assert_eq!(numbers(&mut storage, "a"), [1, 2]);
+    assert_eq!(numbers(&mut storage, "b"), [1]);
+    assert_eq!(numbers(&mut storage, "c"), [0_u64; 0]);
+}
+
+#[test]
 fn a_read_is_bounded_in_number_and_bytes_but_never_empty() {
     each(|storage| {
         storage.open("s", "b").unwrap();
