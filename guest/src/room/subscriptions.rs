@@ -197,7 +197,11 @@ impl Room {
                     if pull.sent(frame_bytes, chunk.last) {
                         self.dirty.insert(id);
                     }
-                    groups.entry(pull.id.clone()).or_default().push(id);
+                    // Most have the same id: it is copied once.
+                    match groups.get_mut(&pull.id) {
+                        Some(to) => to.push(id),
+                        None => drop(groups.insert(pull.id.clone(), vec![id])),
+                    }
                 } else {
                     // It has yet to acknowledge what came before: it costs no
                     // memory from here on and goes on from its cursor, with
