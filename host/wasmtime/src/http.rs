@@ -14,8 +14,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
 use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tracing::error;
+use tungstenite::handshake::server::create_response_with_body;
 
 use crate::budget::BodyBudget;
 use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdict};

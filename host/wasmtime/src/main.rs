@@ -113,14 +113,7 @@ fn main() -> ExitCode {
 /// Libraries that would log whole frames, or the compiler's insides: whatever
 /// `RUST_LOG` says, they do not.
 fn is_library(target: &str) -> bool {
-    const LIBRARIES: [&str; 6] = [
-        "tungstenite",
-        "tokio_tungstenite",
-        "hyper",
-        "cranelift",
-        "regalloc2",
-        "wasmtime",
-    ];
+    const LIBRARIES: [&str; 5] = ["tungstenite", "hyper", "cranelift", "regalloc2", "wasmtime"];
     LIBRARIES.iter().any(|library| target.starts_with(library))
 }
 

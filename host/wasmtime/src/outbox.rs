@@ -1,12 +1,12 @@
-//! A socket's outbox: frames on their way from the room's thread to the
-//! socket's task, bounded in bytes.
+//! A socket's outbox: frames on their way from the room to the socket's task,
+//! bounded in bytes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-use tokio_util::sync::CancellationToken;
+use tungstenite::Utf8Bytes;
 
 /// What may wait for a socket that does not read, in bytes. The windows of a
 /// connection's pulls fit in, so this is reached by clients without
@@ -15,6 +15,9 @@ pub const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a queued frame counts for beside its bytes.
 const OVERHEAD_BYTES: usize = 64;
+
+/// Places that an empty queue keeps: an idle socket has no more.
+const PLACES_KEPT: usize = 4;
 
 /// What a frame takes of an outbox, in bytes.
 #[must_use]
@@ -40,100 +43,308 @@ pub enum Outgoing {
 }
 
 /// The room's end. Cheap to clone.
-#[derive(Clone)]
-pub struct Outbox {
-    queue: mpsc::UnboundedSender<Outgoing>,
-    shared: Arc<Shared>,
-}
+pub struct Outbox(Arc<Shared>);
 
 /// The socket's end.
-pub struct Inlet {
-    queue: mpsc::UnboundedReceiver<Outgoing>,
-    shared: Arc<Shared>,
-}
+pub struct Inlet(Arc<Shared>);
+
+/// Tells a socket's task of frames that were queued and held.
+pub struct Nudge(Arc<Shared>);
 
 #[derive(Default)]
-struct Shared {
-    bytes: AtomicUsize,
-    /// Cancelled when a frame found no room: from then on nothing is queued,
-    /// or the client would see a gap.
-    overflow: CancellationToken,
+struct Shared(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    outgoing: VecDeque<Outgoing>,
+    /// What is queued and what the task has taken and not written yet.
+    bytes: usize,
+    /// A frame found no room: from then on nothing is queued, or the client
+    /// would see a gap.
+    has_overflowed: bool,
+    /// Somebody has a [`Nudge`] for what is queued.
+    is_held: bool,
+    /// The task that waits.
+    waker: Option<Waker>,
+    /// The room's ends.
+    outboxes: usize,
+    /// The task is gone: nobody reads.
+    is_deserted: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        queue.is_held = false;
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Queues, and tells the task.
+    fn push(&self, outgoing: Outgoing) {
+        let mut queue = self.lock();
+        if !queue.is_deserted {
+            queue.outgoing.push_back(outgoing);
+            self.wake(queue);
+        }
+    }
+}
+
+impl Queue {
+    /// Queues a frame, if it may be. Returns whether the task has something
+    /// to do.
+    fn push_frame(&mut self, frame: Utf8Bytes) -> bool {
+        if self.has_overflowed || self.is_deserted {
+            return false;
+        }
+        let bytes = weight(&frame);
+        if self.bytes > 0 && self.bytes.saturating_add(bytes) > BYTES_MAX {
+            self.has_overflowed = true;
+            return true;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.outgoing.push_back(Outgoing::Frame(frame));
+        true
+    }
+
+    /// `Pending` as long as `ready` finds nothing.
+    fn poll<T>(
+        &mut self,
+        context: &Context<'_>,
+        ready: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Poll<T> {
+        if let Some(found) = ready(self) {
+            return Poll::Ready(found);
+        }
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
 }
 
 /// An outbox and its other end.
 #[must_use]
 pub fn outbox() -> (Outbox, Inlet) {
-    let (sender, receiver) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::default());
-    let outbox = Outbox {
-        queue: sender,
-        shared: Arc::clone(&shared),
-    };
-    let inlet = Inlet {
-        queue: receiver,
-        shared,
-    };
-    (outbox, inlet)
+    shared.lock().outboxes = 1;
+    (Outbox(Arc::clone(&shared)), Inlet(shared))
+}
+
+impl Clone for Outbox {
+    fn clone(&self) -> Self {
+        self.0.lock().outboxes += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.outboxes -= 1;
+        if queue.outboxes == 0 {
+            self.0.wake(queue);
+        }
+    }
 }
 
 impl Outbox {
     /// Queues a frame. A socket that has taken too little of what is queued
     /// already is told to close with 1013 instead.
     pub fn send(&self, frame: Utf8Bytes) {
-        if self.shared.overflow.is_cancelled() {
-            return;
+        let mut queue = self.0.lock();
+        if queue.push_frame(frame) {
+            self.0.wake(queue);
         }
-        let bytes = weight(&frame);
-        let queued = self.shared.bytes.fetch_add(bytes, Ordering::SeqCst);
-        if queued > 0 && queued.saturating_add(bytes) > BYTES_MAX {
-            self.shared.overflow.cancel();
-            return;
-        }
-        // The task may be gone; then nobody reads.
-        let _ = self.queue.send(Outgoing::Frame(frame));
+    }
+
+    /// The same, but the task is not told before the nudge is given. `None`
+    /// when there is a nudge already, or no need of one.
+    pub fn hold(&self, frame: Utf8Bytes) -> Option<Nudge> {
+        let mut queue = self.0.lock();
+        let is_new = queue.push_frame(frame) && !queue.is_held;
+        queue.is_held |= is_new;
+        is_new.then(|| Nudge(Arc::clone(&self.0)))
     }
 
     /// Queues a ping.
     pub fn ping(&self) {
-        let _ = self.queue.send(Outgoing::Ping);
+        self.0.push(Outgoing::Ping);
     }
 
     /// Queues a close.
     pub fn close(&self, code: u16, reason: String) {
-        let _ = self.queue.send(Outgoing::Close { code, reason });
+        self.0.push(Outgoing::Close { code, reason });
     }
 
     /// Asks for one notice when what is queued by now has left.
     pub fn notify_drained(&self) {
-        let _ = self.queue.send(Outgoing::Drained);
+        self.0.push(Outgoing::Drained);
+    }
+}
+
+impl Nudge {
+    /// Tells the task.
+    pub fn give(self) {
+        self.0.wake(self.0.lock());
     }
 }
 
 impl Inlet {
     /// The next thing to write; `None` when the room has let go.
     pub async fn next(&mut self) -> Option<Outgoing> {
-        self.queue.recv().await
+        poll_fn(|context| {
+            self.0.lock().poll(context, |queue| {
+                let next = queue.outgoing.pop_front();
+                if next.is_none() {
+                    queue.outgoing.shrink_to(PLACES_KEPT);
+                }
+                match next {
+                    None if queue.outboxes == 0 => Some(None),
+                    next => next.map(Some),
+                }
+            })
+        })
+        .await
     }
 
     /// The next thing to write, if it is there already.
     pub fn next_now(&mut self) -> Option<Outgoing> {
-        self.queue.try_recv().ok()
+        self.0.lock().outgoing.pop_front()
     }
 
     /// A frame has left; `bytes` is its [`weight`].
     pub fn taken(&self, bytes: usize) {
-        self.shared.bytes.fetch_sub(bytes, Ordering::SeqCst);
+        let mut queue = self.0.lock();
+        queue.bytes = queue.bytes.saturating_sub(bytes);
     }
 
     /// Returns when the outbox has overflowed: something to watch while a
     /// frame waits for its socket.
-    pub fn overflow(&self) -> impl Future<Output = ()> + use<'_> {
-        self.shared.overflow.cancelled()
+    pub async fn overflow(&self) {
+        poll_fn(|context| {
+            let mut queue = self.0.lock();
+            queue.poll(context, |queue| queue.has_overflowed.then_some(()))
+        })
+        .await;
     }
 
     /// Whether it has overflowed.
     #[must_use]
     pub fn has_overflowed(&self) -> bool {
-        self.shared.overflow.is_cancelled()
+        self.0.lock().has_overflowed
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        let mut queue = self.0.lock();
+        queue.is_deserted = true;
+        let rest = std::mem::take(&mut queue.outgoing);
+        let waker = queue.waker.take();
+        drop(queue);
+        drop((rest, waker));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A task that waits for the next frame.
+    fn wait(inlet: &mut Inlet, wakes: &Arc<Wakes>) {
+        let waker = Waker::from(Arc::clone(wakes));
+        let next = pin!(inlet.next());
+        let poll = next.poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+
+    fn frame(bytes: usize) -> Utf8Bytes {
+        "x".repeat(bytes).into()
+    }
+
+    fn texts(inlet: &mut Inlet) -> Vec<String> {
+        let outgoing = std::iter::from_fn(|| inlet.next_now());
+        outgoing
+            .map(|outgoing| match outgoing {
+                Outgoing::Frame(text) => text.to_string(),
+                _ => "other".to_owned(),
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn i3_held_frames_keep_their_place() {
+        let (outbox, mut inlet) = outbox();
+        let wakes = Arc::default();
+        wait(&mut inlet, &wakes);
+        let nudge = outbox.hold("a".into()).unwrap();
+        assert!(outbox.hold("b".into()).is_none(), "one nudge is enough");
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        outbox.send("c".into());
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        assert_eq!(texts(&mut inlet), ["a", "b", "c"]);
+        wait(&mut inlet, &wakes);
+        assert!(outbox.hold("d".into()).is_some());
+        nudge.give();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
+        assert_eq!(texts(&mut inlet), ["d"]);
+    }
+
+    #[tokio::test]
+    async fn i7_what_a_task_does_not_take_is_bounded() {
+        let (outbox, mut inlet) = outbox();
+        // Whatever its size, one frame goes.
+        outbox.send(frame(2 * BYTES_MAX));
+        assert!(!inlet.has_overflowed());
+        outbox.send(frame(1));
+        assert!(inlet.has_overflowed());
+        // No gap: nothing comes after what was left out.
+        inlet.taken(3 * BYTES_MAX);
+        outbox.send(frame(1));
+        assert!(outbox.hold(frame(1)).is_none());
+        assert_eq!(texts(&mut inlet).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn i7_frames_for_a_task_that_is_gone_are_not_kept() {
+        let (outbox, inlet) = outbox();
+        outbox.send(frame(1));
+        drop(inlet);
+        outbox.send(frame(1));
+        assert!(outbox.0.lock().outgoing.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_task_learns_that_the_room_has_let_go() {
+        let (outbox, mut inlet) = outbox();
+        let clone = outbox.clone();
+        drop(outbox);
+        let wakes = Arc::default();
+        wait(&mut inlet, &wakes);
+        drop(clone);
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        assert!(inlet.next().await.is_none());
     }
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{error, warn};
+use tungstenite::Utf8Bytes;
 
 use crate::budget::Permits;
 use crate::component::{Admission, Answer, Frame, Instance, Page, Role, Runtime, StorageError};
+use crate::deliveries::Deliveries;
 use crate::outbox::{self, Outbox};
 use crate::storage::Storage;
 
@@ -319,10 +320,15 @@ impl Room {
         Ok(effects)
     }
 
-    /// Carries a durable turn's effects out. What is for `asker` goes first,
+    /// Carries a durable turn's effects out. What is for `asker` goes at once,
     /// in its order: a push is answered before its broadcast, which may be to
     /// thousands, is under way.
-    pub fn release(&mut self, asker: Option<u32>, effects: Vec<Effect>) {
+    pub fn release(
+        &mut self,
+        asker: Option<u32>,
+        effects: Vec<Effect>,
+        deliveries: &mut Deliveries,
+    ) {
         for effect in &effects {
             if let Effect::Send { to, frame } = effect
                 && let Some(asker) = asker.filter(|asker| to.contains(asker))
@@ -338,7 +344,7 @@ impl Room {
                         if Some(connection) != asker
                             && let Some(socket) = self.sockets.get(&connection)
                         {
-                            socket.outbox.send(frame.clone());
+                            deliveries.hold(&socket.outbox, frame.clone());
                         }
                     }
                 }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 use crate::component::Runtime;
+use crate::deliveries::Deliveries;
 use crate::limits::Limits;
 use crate::room::{Effect, Event, Room, Sockets};
 use crate::storage::memory::Memory;
@@ -111,6 +112,7 @@ impl Shards {
                 runtime: Arc::clone(runtime),
                 storage: Arc::new(Mutex::new(storage)),
                 rooms: HashMap::new(),
+                deliveries: Deliveries::default(),
                 idle: limits.room_idle,
                 connections_max: limits.store_connections_max,
                 swept: Instant::now(),
@@ -203,6 +205,7 @@ struct Shard {
     runtime: Arc<Runtime>,
     storage: Arc<Mutex<Box<dyn Storage>>>,
     rooms: HashMap<Arc<str>, Room>,
+    deliveries: Deliveries,
     idle: Duration,
     connections_max: usize,
     swept: Instant,
@@ -225,12 +228,14 @@ impl Shard {
     async fn run(mut self, mut queue: UnboundedReceiver<Command>) {
         let mut sweep = interval(SWEEP);
         loop {
+            // What the last turns sent goes out before more of them.
+            self.deliveries.let_some_go();
+            if !queue.is_empty() || !self.deliveries.is_empty() {
+                tokio::task::yield_now().await;
+            }
             let first = match queue.try_recv() {
-                Ok(command) => {
-                    // What the last turns sent goes out before more of them.
-                    tokio::task::yield_now().await;
-                    Some(command)
-                }
+                Ok(command) => Some(command),
+                Err(_) if !self.deliveries.is_empty() => continue,
                 Err(_) => tokio::select! {
                     biased;
                     command = queue.recv() => command,
@@ -292,6 +297,11 @@ impl Shard {
         let wrote = lock(&self.storage).end_turn(result.is_ok());
         match result {
             Ok(effects) => {
+                if !wrote && effects.is_empty() {
+                    // As most Acks: nothing has to wait for the commit.
+                    room.shed();
+                    return false;
+                }
                 if wrote {
                     pending.wrote.insert(Arc::clone(&store));
                 }
@@ -322,7 +332,7 @@ impl Shard {
             if !failed.contains(&store)
                 && let Some(room) = self.rooms.get_mut(&store)
             {
-                room.release(asker, effects);
+                room.release(asker, effects, &mut self.deliveries);
                 room.shed();
             }
         }

@@ -8,17 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
 use tracing::error;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::{Error, Message};
 
 use crate::arrival::{Arrivals, Whole};
 use crate::component::{Admission, Frame};
@@ -27,9 +23,13 @@ use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
 use crate::room::Event;
 use crate::server::App;
 use crate::shard::RoomQueue;
+use crate::websocket::WebSocket;
 
 /// Of a socket's read buffer, in bytes: an idle socket keeps it.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
+
+/// What is taken from an outbox before it is flushed, in bytes.
+const FLUSH_BYTES: usize = 64 * 1024;
 
 /// Messages of a socket that is only told why it is refused, in bytes.
 const REFUSED_MESSAGE_BYTES_MAX: usize = 4 * 1024;
@@ -156,34 +156,19 @@ async fn serve(
     let limits = app.limits();
     let budget = app.budget().of_sockets();
     let (stream, whole) = Arrivals::new(stream, budget, limits.message_timeout);
-    let config = config(limits.frame_bytes_max);
-    let socket = WebSocketStream::from_partially_read(
-        stream,
-        // A copy: the buffer that it is in has 8 KiB.
-        read_already.to_vec(),
-        Role::Server,
-        Some(config),
-    )
-    .await;
-    let (sink, mut stream) = socket.split();
-    let mut writer = pin!(write(&entry.room, entry.connection, sink, inlet));
-    let reader = read(app, &entry, (&mut stream, &whole), &outbox);
-    let finished = tokio::select! {
+    let socket = WebSocket::new(stream, &read_already, config(limits.frame_bytes_max));
+    let mut writer = pin!(write(&entry, &socket, inlet));
+    let reader = read(app, &entry, (&socket, &whole), &outbox);
+    let is_closed = tokio::select! {
         biased;
-        sink = &mut writer => Some(sink),
-        () = reader => None,
+        () = &mut writer => true,
+        () = reader => false,
     };
     entry.leave();
     drop(outbox);
-    match finished {
-        // The close was sent: let the client answer it.
-        Some(sink) => finish(sink, stream).await,
-        // What is in the outbox still goes out, as far as the client takes it.
-        None => {
-            if let Ok(sink) = timeout(CLOSE_TIMEOUT, writer).await {
-                finish(sink, stream).await;
-            }
-        }
+    // What is in the outbox still goes out, as far as the client takes it.
+    if is_closed || timeout(CLOSE_TIMEOUT, writer).await.is_ok() {
+        finish(&socket).await;
     }
 }
 
@@ -194,21 +179,15 @@ pub async fn refuse(upgrade: OnUpgrade, code: u16, reason: String, _permit: Perm
             return;
         };
         let config = config(REFUSED_MESSAGE_BYTES_MAX);
-        let stream = TokioIo::new(upgraded);
-        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-        let _ = socket.send(close(code, reason)).await;
+        let socket = WebSocket::new(TokioIo::new(upgraded), &[], config);
+        let _ = socket.close(Some(close(code, reason))).await;
         while let Some(Ok(_)) = socket.next().await {}
     })
     .await;
 }
 
 /// Reads until the socket ends or is to be ended.
-async fn read<S: AsyncRead + AsyncWrite + Unpin>(
-    app: &App,
-    entry: &Entry,
-    (stream, whole): (&mut SplitStream<WebSocketStream<S>>, &Whole),
-    outbox: &Outbox,
-) {
+async fn read(app: &App, entry: &Entry, (socket, whole): (&Socket, &Whole), outbox: &Outbox) {
     let Entry {
         room,
         connection,
@@ -219,7 +198,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let message = tokio::select! {
             biased;
-            message = stream.next() => message,
+            message = socket.next() => message,
             is_over = silence.grows() => {
                 if is_over {
                     return outbox.close(SILENT.0, SILENT.1.to_owned());
@@ -329,23 +308,25 @@ fn close_for(error: &Error) -> Option<(u16, &'static str)> {
     }
 }
 
-type Socket = WebSocketStream<Arrivals<TcpStream>>;
-type Sink = SplitSink<Socket, Message>;
+type Socket = WebSocket<Arrivals<TcpStream>>;
 
 /// Writes what the outbox holds, until a close, an error, or the room's end.
-async fn write(room: &RoomQueue, connection: u32, mut sink: Sink, mut inlet: Inlet) -> Sink {
-    loop {
-        // An outbox that waits for the next frame is empty: it cannot overflow.
-        let Some(first) = inlet.next().await else {
-            return sink;
+async fn write(entry: &Entry, socket: &Socket, mut inlet: Inlet) {
+    // An outbox that waits for the next frame is empty: it cannot overflow.
+    while let Some(first) = inlet.next().await {
+        let mut burst = Burst {
+            socket,
+            inlet: &mut inlet,
+            bytes: 0,
         };
-        match write_burst(room, connection, &mut sink, &mut inlet, first).await {
+        match burst.write(entry, first).await {
             Written::All => {}
-            Written::End => return sink,
+            Written::End => return,
             Written::Overflow => {
                 let (code, reason) = OVERFLOW;
-                let _ = timeout(CLOSE_TIMEOUT, sink.send(close(code, reason.to_owned()))).await;
-                return sink;
+                let close = socket.close(Some(close(code, reason.to_owned())));
+                let _ = timeout(CLOSE_TIMEOUT, close).await;
+                return;
             }
         }
     }
@@ -357,70 +338,84 @@ enum Written {
     Overflow,
 }
 
-/// Writes all there is before it flushes.
-async fn write_burst(
-    room: &RoomQueue,
-    connection: u32,
-    sink: &mut Sink,
-    inlet: &mut Inlet,
-    first: Outgoing,
-) -> Written {
-    let mut next = Some(first);
-    while let Some(outgoing) = next {
-        let (message, bytes) = match outgoing {
-            Outgoing::Frame(frame) => {
-                let bytes = weight(&frame);
-                (Message::Text(frame), bytes)
+/// What an outbox holds, on its way.
+struct Burst<'a> {
+    socket: &'a Socket,
+    inlet: &'a mut Inlet,
+    /// What was taken from the outbox since the last flush.
+    bytes: usize,
+}
+
+impl Burst<'_> {
+    /// Writes `first` and all that is behind it.
+    async fn write(&mut self, entry: &Entry, first: Outgoing) -> Written {
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            match outgoing {
+                Outgoing::Frame(frame) => {
+                    self.bytes += weight(&frame);
+                    if self.socket.feed(frame) || self.bytes > FLUSH_BYTES {
+                        match self.flush().await {
+                            Written::All => {}
+                            end => return end,
+                        }
+                    }
+                }
+                Outgoing::Ping => {
+                    if self.socket.ping().await.is_err() {
+                        return Written::End;
+                    }
+                }
+                Outgoing::Drained => {
+                    match self.flush().await {
+                        Written::All => {}
+                        end => return end,
+                    }
+                    let connection = entry.connection;
+                    entry.room.deliver(Event::Drained { connection });
+                }
+                Outgoing::Close { code, reason } => {
+                    // A client that does not read has no claim to hear of it.
+                    let close = self.socket.close(Some(close(code, reason)));
+                    let _ = timeout(CLOSE_TIMEOUT, close).await;
+                    return Written::End;
+                }
             }
-            Outgoing::Ping => (Message::Ping(Bytes::new()), 0),
-            Outgoing::Drained => {
-                room.deliver(Event::Drained { connection });
-                next = inlet.next_now();
-                continue;
-            }
-            Outgoing::Close { code, reason } => {
-                // A client that does not read has no claim to hear of it.
-                let _ = timeout(CLOSE_TIMEOUT, sink.send(close(code, reason))).await;
-                return Written::End;
-            }
-        };
-        // Returns when the socket has taken enough of what is before.
-        let fed = tokio::select! {
-            biased;
-            fed = sink.feed(message) => fed,
-            () = inlet.overflow() => return Written::Overflow,
-        };
-        if fed.is_err() {
-            return Written::End;
+            next = self.inlet.next_now();
         }
-        inlet.taken(bytes);
-        if inlet.has_overflowed() {
-            return Written::Overflow;
-        }
-        next = inlet.next_now();
+        self.flush().await
     }
-    tokio::select! {
-        biased;
-        flushed = sink.flush() => match flushed {
-            Ok(()) => Written::All,
-            Err(_) => Written::End,
-        },
-        () = inlet.overflow() => Written::Overflow,
+
+    /// Returns when the socket has taken it.
+    async fn flush(&mut self) -> Written {
+        tokio::select! {
+            biased;
+            flushed = self.socket.flush() => if flushed.is_err() {
+                return Written::End;
+            },
+            () = self.inlet.overflow() => return Written::Overflow,
+        }
+        self.inlet.taken(std::mem::take(&mut self.bytes));
+        if self.inlet.has_overflowed() {
+            Written::Overflow
+        } else {
+            Written::All
+        }
     }
 }
 
 /// Ends the connection: answers the client's close, or waits for its answer.
-async fn finish(mut sink: Sink, mut stream: SplitStream<Socket>) {
+async fn finish(socket: &Socket) {
     let _ = timeout(CLOSE_TIMEOUT, async {
-        let _ = sink.close().await;
-        while let Some(Ok(_)) = stream.next().await {}
+        let _ = socket.close(None).await;
+        while let Some(Ok(_)) = socket.next().await {}
     })
     .await;
 }
 
-fn close(code: u16, reason: String) -> Message {
-    Message::Close(Some(CloseFrame {
+fn close(code: u16, reason: String) -> CloseFrame {
+    CloseFrame {
         code: code.into(),
         reason: reason.into(),
-    }))
+    }
 }

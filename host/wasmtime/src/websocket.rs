@@ -1,0 +1,384 @@
+//! A WebSocket on an event loop: tungstenite's protocol over a stream of
+//! tokio's. Text frames are not tungstenite's to write, which would copy each
+//! and keep the buffer: they leave as they are, shared with the other sockets
+//! that they are for, those that wait in one system call.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Bytes, Error, Message, Utf8Bytes};
+
+/// Frames that one system call writes, at most.
+const FRAMES_PER_WRITE_MAX: usize = 32;
+
+/// A header's largest size, in bytes: a server's has no mask.
+const HEADER_BYTES_MAX: usize = 10;
+
+/// Places for frames that are kept: an idle socket has no more.
+const PLACES_KEPT: usize = 4;
+
+/// A server's end of a WebSocket. One task has it: it may read and write at
+/// once, as two futures.
+pub struct WebSocket<S>(Mutex<Socket<S>>);
+
+struct Socket<S> {
+    stream: S,
+    context: WebSocketContext,
+    unsent: Unsent,
+    has_ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// A WebSocket on `stream`, whose handshake is done; `read_already` is
+    /// what was read beyond it.
+    pub fn new(stream: S, read_already: &[u8], config: WebSocketConfig) -> Self {
+        // A copy: what it is a part of has 8 KiB.
+        let read_already = read_already.to_vec();
+        let context =
+            WebSocketContext::from_partially_read(read_already, Role::Server, Some(config));
+        Self(Mutex::new(Socket {
+            stream,
+            context,
+            unsent: Unsent::default(),
+            has_ended: false,
+        }))
+    }
+
+    /// Never waits: the task's futures run one at a time.
+    fn lock(&self) -> MutexGuard<'_, Socket<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next message; `None` when there is none to come. Pings are
+    /// answered meanwhile.
+    ///
+    /// # Errors
+    /// When the connection fails, or the client breaks the protocol: there is
+    /// none to come then either.
+    pub async fn next(&self) -> Option<Result<Message, Error>> {
+        poll_fn(|task| self.lock().poll_next(task)).await
+    }
+
+    /// Queues a text frame, which leaves with the next flush. Returns whether
+    /// that is due.
+    pub fn feed(&self, text: Utf8Bytes) -> bool {
+        let unsent = &mut self.lock().unsent;
+        unsent.push(text);
+        unsent.frames.len() >= FRAMES_PER_WRITE_MAX
+    }
+
+    /// Writes what is queued.
+    ///
+    /// # Errors
+    /// When the connection fails, or is closed.
+    pub async fn flush(&self) -> Result<(), Error> {
+        poll_fn(|task| self.lock().poll_flush(task)).await
+    }
+
+    /// Queues a ping.
+    ///
+    /// # Errors
+    /// When the connection fails, or is closed.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let queue = |task: &mut Context<'_>| {
+            let ping = Message::Ping(Bytes::new());
+            let socket = &mut *self.lock();
+            // What cannot be written yet is queued all the same.
+            let queued = socket.with_context(task, |context, io| context.write(io, ping));
+            Poll::Ready(match queued {
+                Poll::Ready(result) => result,
+                Poll::Pending => Ok(()),
+            })
+        };
+        poll_fn(queue).await
+    }
+
+    /// Writes what is queued, and then a close, or the answer to one.
+    ///
+    /// # Errors
+    /// When the connection fails, or is closed already.
+    pub async fn close(&self, frame: Option<CloseFrame>) -> Result<(), Error> {
+        self.flush().await?;
+        // Once it is queued, it is flushed.
+        poll_fn(|task| {
+            self.lock()
+                .with_context(task, |context, io| context.close(io, frame.clone()))
+        })
+        .await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    fn with_context<T>(
+        &mut self,
+        task: &mut Context<'_>,
+        call: impl FnOnce(&mut WebSocketContext, &mut Io<'_, '_, S>) -> Result<T, Error>,
+    ) -> Poll<Result<T, Error>> {
+        let mut io = Io {
+            stream: &mut self.stream,
+            task,
+            may_write: !self.unsent.is_begun(),
+        };
+        match call(&mut self.context, &mut io) {
+            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let read = ready!(self.with_context(task, |context, io| context.read(io)));
+        self.has_ended = read.is_err();
+        Poll::Ready(match read {
+            Err(Error::ConnectionClosed | Error::AlreadyClosed) => None,
+            read => Some(read),
+        })
+    }
+
+    fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            if !self.unsent.is_begun() {
+                ready!(self.with_context(task, |context, io| context.flush(io)))?;
+            }
+            if self.unsent.frames.is_empty() {
+                self.unsent.frames.shrink_to(PLACES_KEPT);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.unsent.poll_write(&mut self.stream, task))?;
+        }
+    }
+}
+
+/// The stream as tungstenite sees it for the time of one call.
+struct Io<'a, 'b, S> {
+    stream: &'a mut S,
+    task: &'a mut Context<'b>,
+    /// Not within a frame of ours.
+    may_write: bool,
+}
+
+fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl<S: AsyncRead + Unpin> Read for Io<'_, '_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        now(Pin::new(&mut *self.stream).poll_read(self.task, &mut buffer))?;
+        Ok(buffer.filled().len())
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Write for Io<'_, '_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.may_write {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        now(Pin::new(&mut *self.stream).poll_write(self.task, bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        now(Pin::new(&mut *self.stream).poll_flush(self.task))
+    }
+}
+
+/// Text frames that are not written yet, or not wholly.
+#[derive(Default)]
+struct Unsent {
+    frames: VecDeque<TextFrame>,
+    /// What is written of the first one, in bytes.
+    written: usize,
+}
+
+struct TextFrame {
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: usize,
+    text: Utf8Bytes,
+}
+
+impl TextFrame {
+    fn new(text: Utf8Bytes) -> Self {
+        let header = FrameHeader {
+            opcode: OpCode::Data(Data::Text),
+            ..FrameHeader::default()
+        };
+        let text_bytes = text.len() as u64;
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        // It has room for every header without a mask.
+        let _ = header.format(text_bytes, &mut bytes.as_mut_slice());
+        Self {
+            header: bytes,
+            header_bytes: header.len(text_bytes),
+            text,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.header_bytes + self.text.len()
+    }
+
+    /// What is left of it after `written` bytes: of its header, and its text.
+    fn rest(&self, written: usize) -> [&[u8]; 2] {
+        let header = self.header.get(..self.header_bytes).unwrap_or_default();
+        let text = self.text.as_bytes();
+        [
+            header.get(written..).unwrap_or_default(),
+            text.get(written.saturating_sub(self.header_bytes)..)
+                .unwrap_or_default(),
+        ]
+    }
+}
+
+impl Unsent {
+    /// Whether a part of a frame is written: nothing else may be then.
+    fn is_begun(&self) -> bool {
+        self.written > 0
+    }
+
+    fn push(&mut self, text: Utf8Bytes) {
+        self.frames.push_back(TextFrame::new(text));
+    }
+
+    /// Writes once: as much as the stream takes.
+    fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        task: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut slices = [IoSlice::new(&[]); 2 * FRAMES_PER_WRITE_MAX];
+        let mut count = 0;
+        let rests = self
+            .frames
+            .iter()
+            .enumerate()
+            .flat_map(|(index, frame)| frame.rest(if index == 0 { self.written } else { 0 }));
+        for (slice, rest) in slices.iter_mut().zip(rests.filter(|rest| !rest.is_empty())) {
+            *slice = IoSlice::new(rest);
+            count += 1;
+        }
+        let slices = slices.get(..count).unwrap_or_default();
+        let written = ready!(Pin::new(stream).poll_write_vectored(task, slices))?;
+        if written == 0 {
+            return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+        }
+        self.written += written;
+        while let Some(first) = self.frames.front()
+            && self.written >= first.bytes()
+        {
+            self.written -= first.bytes();
+            self.frames.pop_front();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// Lengths at which a header changes, and around them.
+    const LENGTHS: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000];
+
+    fn texts() -> Vec<String> {
+        let letters = ('a'..='z').cycle();
+        let texts = LENGTHS.iter().cycle().zip(letters).take(48);
+        texts
+            .map(|(&length, letter)| letter.to_string().repeat(length))
+            .collect()
+    }
+
+    /// What a client sends: pings, and at last a text.
+    fn pings() -> Vec<u8> {
+        let mut sent = io::Cursor::new(Vec::new());
+        let mut client = WebSocketContext::new(Role::Client, None);
+        for n in 0..20_u8 {
+            let ping = Message::Ping(vec![n].into());
+            client.write(&mut sent, ping).unwrap();
+        }
+        client.write(&mut sent, Message::text("end")).unwrap();
+        client.flush(&mut sent).unwrap();
+        sent.into_inner()
+    }
+
+    /// Everything that a server has sent.
+    fn messages(bytes: Vec<u8>) -> Vec<Message> {
+        let mut bytes = io::Cursor::new(bytes);
+        let mut client = WebSocketContext::new(Role::Client, None);
+        std::iter::from_fn(|| client.read(&mut bytes).ok()).collect()
+    }
+
+    async fn read_slowly(mut stream: tokio::io::ReadHalf<DuplexStream>) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut piece = [0; 5];
+        loop {
+            match stream.read(&mut piece).await.unwrap() {
+                0 => return all,
+                count => all.extend_from_slice(piece.get(..count).unwrap()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn i3_frames_leave_whole_and_in_order_though_pings_are_answered_meanwhile() {
+        for capacity in [3, 64, 1_000, 1_000_000] {
+            let (server, client) = duplex(capacity);
+            let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+            let (from_server, mut to_server) = tokio::io::split(client);
+            let serve = async {
+                let write = async {
+                    for text in texts() {
+                        if socket.feed(text.into()) {
+                            socket.flush().await.unwrap();
+                        }
+                    }
+                    socket.flush().await.unwrap();
+                };
+                let read = async { while !socket.next().await.unwrap().unwrap().is_text() {} };
+                tokio::join!(write, read);
+                socket.close(None).await.unwrap();
+                drop(socket);
+            };
+            let send = async {
+                for byte in pings() {
+                    to_server.write_all(&[byte]).await.unwrap();
+                }
+            };
+            let (sent, (), ()) = tokio::join!(read_slowly(from_server), serve, send);
+            let (texts_sent, others): (Vec<_>, Vec<_>) =
+                messages(sent).into_iter().partition(Message::is_text);
+            let texts_sent: Vec<&str> = texts_sent.iter().map(|it| it.to_text().unwrap()).collect();
+            assert_eq!(texts_sent, texts(), "with {capacity} bytes on the way");
+            // Of pings that come close together, the last is answered.
+            let pongs: Vec<_> = others.iter().filter(|it| it.is_pong()).collect();
+            assert_eq!(pongs.last().unwrap().to_text().unwrap(), "\u{13}");
+            assert_eq!(others.last(), Some(&Message::Close(None)));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_with_the_handshake_is_read_first() {
+        let (server, _client) = duplex(64);
+        let socket = WebSocket::new(server, &pings(), WebSocketConfig::default());
+        let mut messages = Vec::new();
+        for _ in 0..21 {
+            messages.push(socket.next().await.unwrap().unwrap());
+        }
+        assert_eq!(messages.last(), Some(&Message::text("end")));
+    }
+}
