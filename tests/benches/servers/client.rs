@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -221,7 +221,7 @@ impl Client {
         self.start_pull().await?;
         while !matches!(self.receive().await?, Received::Chunk { is_last: true, .. }) {}
         self.head = self.position;
-        Ok(())
+        Ok(self.socket.flush().await?)
     }
 
     /// Sends a push of so many events; its id, and when it was sent.
@@ -267,17 +267,13 @@ impl Client {
         Ok(sent.elapsed())
     }
 
-    /// The next frame; a Chunk is acknowledged.
+    /// The next frame; a Chunk is acknowledged, with others that came with it.
     ///
     /// # Errors
     /// When the server fails.
     pub async fn receive(&mut self) -> Result<Received> {
         let (text, at) = loop {
-            let message = tokio::time::timeout(ANSWER_TIMEOUT, self.socket.next())
-                .await
-                .with_context(|| format!("no answer in {ANSWER_TIMEOUT:?}"))?
-                .context("the server is gone without a close")??;
-            match message {
+            match self.next_message().await? {
                 Message::Text(text) => break (text, Instant::now()),
                 Message::Close(frame) => bail!("the server closed the socket: {frame:?}"),
                 _ => {}
@@ -289,7 +285,7 @@ impl Client {
             ("Chunk", _) => {
                 let after = self.position;
                 let is_last = self.take(frame.values)?;
-                self.socket.send(Message::Text(self.ack.clone())).await?;
+                self.socket.feed(Message::Text(self.ack.clone())).await?;
                 Ok(Received::Chunk {
                     after,
                     up_to: self.position,
@@ -304,6 +300,20 @@ impl Client {
                 .with_context(|| format!("an Exit of no request: {}", quoted(&text))),
             _ => bail!("a Chunk or a success was due: {}", quoted(&text)),
         }
+    }
+
+    /// The next message. Acks leave before one is waited for.
+    async fn next_message(&mut self) -> Result<Message> {
+        let message = match self.socket.next().now_or_never() {
+            Some(message) => message,
+            None => {
+                self.socket.flush().await?;
+                tokio::time::timeout(ANSWER_TIMEOUT, self.socket.next())
+                    .await
+                    .with_context(|| format!("no answer in {ANSWER_TIMEOUT:?}"))?
+            }
+        };
+        Ok(message.context("the server is gone without a close")??)
     }
 
     /// Takes in a Chunk; whether the server says that it is the last.
