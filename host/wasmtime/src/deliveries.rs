@@ -1,8 +1,8 @@
 //! Broadcasts on their way out. A frame for many sockets does not go to all
 //! of them at once: between some and the next, the shard looks for turns that
-//! wait. So a push is answered while the broadcast of the last one is under
-//! way, and a socket whose time has come is written all that is due to it by
-//! then, in one system call.
+//! wait. So pushes go on while the broadcast of the last one is under way, and
+//! a socket whose time has come is written all that is due to it by then, in
+//! one system call.
 
 use std::collections::VecDeque;
 
@@ -10,22 +10,28 @@ use tungstenite::Utf8Bytes;
 
 use crate::outbox::{Nudge, Outbox};
 
-/// Sockets that are written to between two looks for turns, at least: a look
-/// that finds a push takes as long as a commit.
-const SOCKETS_MIN: usize = 16;
+/// Looks for turns during a broadcast, at most: each may put the rest of it
+/// off by a commit.
+const LOOKS_MAX: usize = 6;
 
-/// Looks for turns during a broadcast to a crowd, at most: each may put the
-/// rest of it off by a commit.
-const LOOKS_MAX: usize = 16;
+/// Sockets that are written to between two looks, at least: a look is a
+/// system call.
+const SOCKETS_MIN: usize = 4;
 
-/// Sockets that have frames and have not been told.
+/// A broadcast, as the sum of its sockets' shares.
+const WHOLE: usize = 1 << 20;
+
+/// Sockets that have frames and have not been told, each with its share of the
+/// broadcast for which it waits.
 #[derive(Default)]
-pub struct Deliveries(VecDeque<Nudge>);
+pub struct Deliveries(VecDeque<(Nudge, usize)>);
 
 impl Deliveries {
-    /// Queues a frame for a socket whose time will come.
-    pub fn hold(&mut self, outbox: &Outbox, frame: Utf8Bytes) {
-        self.0.extend(outbox.hold(frame));
+    /// Queues a frame, which is for so many sockets, for one of them.
+    pub fn hold(&mut self, outbox: &Outbox, frame: Utf8Bytes, sockets: usize) {
+        let nudge = outbox.hold(frame);
+        self.0
+            .extend(nudge.map(|nudge| (nudge, WHOLE / sockets.max(1))));
     }
 
     /// Whether no socket waits.
@@ -36,9 +42,13 @@ impl Deliveries {
 
     /// Lets the next ones write.
     pub fn let_some_go(&mut self) {
-        let count = self.0.len().div_ceil(LOOKS_MAX).max(SOCKETS_MIN);
-        for nudge in self.0.drain(..count.min(self.0.len())) {
+        let (mut gone, mut shares) = (0, 0);
+        while (gone < SOCKETS_MIN || shares < WHOLE / LOOKS_MAX)
+            && let Some((nudge, share)) = self.0.pop_front()
+        {
             nudge.give();
+            gone += 1;
+            shares += share;
         }
     }
 }

@@ -340,11 +340,12 @@ impl Room {
         for effect in effects {
             match effect {
                 Effect::Send { to, frame } => {
+                    let sockets = to.len();
                     for connection in to {
                         if Some(connection) != asker
                             && let Some(socket) = self.sockets.get(&connection)
                         {
-                            deliveries.hold(&socket.outbox, frame.clone());
+                            deliveries.hold(&socket.outbox, frame.clone(), sockets);
                         }
                     }
                 }
