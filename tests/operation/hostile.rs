@@ -91,17 +91,7 @@ impl Scene {
 
     /// What the server keeps in memory, in megabytes.
     fn megabytes(&self) -> u64 {
-        let id = self.server.process.as_ref().unwrap().id().to_string();
-        let output = Command::new("ps")
-            .args(["-o", "rss=", "-p", &id])
-            .output()
-            .unwrap();
-        let kilobytes: u64 = String::from_utf8(output.stdout)
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
-        kilobytes / 1024
+        self.server.process.as_ref().unwrap().megabytes().unwrap()
     }
 }
 

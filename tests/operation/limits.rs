@@ -63,6 +63,31 @@ fn i7_a_message_or_body_over_the_limit_is_refused() {
     Client::open(&server, "a").push_ok(&events(1, 1));
 }
 
+#[test]
+fn i7_what_large_messages_took_is_not_kept_by_their_sockets() {
+    const MEGABYTES: usize = 8;
+    const SOCKETS: usize = 64;
+    let server = start(&[]);
+    let megabytes = || server.process.as_ref().unwrap().megabytes().unwrap();
+    let before = megabytes();
+    let message = format!(r#"{{"x":"{}"}}"#, "x".repeat(MEGABYTES << 20));
+    let mut sockets: Vec<Socket> = (0..SOCKETS)
+        .map(|_| {
+            let mut socket = Socket::open(&server, &ws_url("a"));
+            socket.send(&message);
+            assert_eq!(socket.receive_json()["_tag"], "Defect");
+            socket
+        })
+        .collect();
+    // Each shard may have a few in its heap for a while.
+    let grown = megabytes().saturating_sub(before);
+    assert!(grown < 200, "{grown} MB of {}", MEGABYTES * SOCKETS);
+    for socket in &mut sockets {
+        socket.send(r#"{"_tag":"Ping"}"#);
+        assert_eq!(socket.receive_json()["_tag"], "Pong");
+    }
+}
+
 /// A connection that was accepted and says what it likes.
 fn connect(server: &Server) -> TcpStream {
     let address = server.url.trim_start_matches("http://");

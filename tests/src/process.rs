@@ -71,6 +71,19 @@ impl Process {
         self.child.id()
     }
 
+    /// What it keeps in memory, in megabytes.
+    ///
+    /// # Errors
+    /// When `ps` cannot tell.
+    pub fn megabytes(&self) -> Result<u64> {
+        let output = Command::new("ps")
+            .args(["-o", "rss=", "-p", &self.id().to_string()])
+            .output()
+            .context("ps")?;
+        let kilobytes: u64 = String::from_utf8(output.stdout)?.trim().parse()?;
+        Ok(kilobytes / 1024)
+    }
+
     /// Its stdin, if the command pipes it, to be taken once.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
         self.child.stdin.take()

@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod arrival;
+pub mod boundary;
 pub mod budget;
 pub mod component;
 pub mod config;

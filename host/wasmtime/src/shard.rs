@@ -21,6 +21,7 @@ use tracing::{error, info};
 
 use crate::component::Runtime;
 use crate::deliveries::Deliveries;
+use crate::heap;
 use crate::limits::Limits;
 use crate::room::{Effect, Event, Room, Sockets};
 use crate::storage::memory::Memory;
@@ -41,6 +42,9 @@ const BYTES_PER_COMMIT_MAX: usize = 4 * 1024 * 1024;
 /// How long turns are gathered for a commit: those that are done wait for it.
 /// A few durable commits' time.
 const TIME_PER_COMMIT_MAX: Duration = Duration::from_millis(5);
+
+/// Events that leave a hole in the heap that is worth a look, in bytes.
+const LARGE_BYTES: usize = 1024 * 1024;
 
 /// How often rooms are looked over for rest, unless they rest sooner.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -292,7 +296,11 @@ impl Shard {
             return false;
         }
         let asker = event.asker();
-        pending.bytes += event.bytes();
+        let bytes = event.bytes();
+        pending.bytes += bytes;
+        if bytes >= LARGE_BYTES {
+            heap::gone(bytes);
+        }
         let result = room.turn(event);
         let wrote = lock(&self.storage).end_turn(result.is_ok());
         match result {

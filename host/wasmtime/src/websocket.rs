@@ -1,7 +1,8 @@
 //! A WebSocket on an event loop: tungstenite's protocol over a stream of
-//! tokio's. Text frames are not tungstenite's to write, which would copy each
-//! and keep the buffer: they leave as they are, shared with the other sockets
-//! that they are for, those that wait in one system call.
+//! tokio's, and as little memory as may be. Text frames are not tungstenite's
+//! to write, which would copy each and keep the buffer: they leave as they
+//! are, shared with the other sockets that they are for, those that wait in
+//! one system call. And what it needed to read a large frame is not kept.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -16,8 +17,15 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
+use crate::boundary::Boundary;
+use crate::heap;
+
 /// Frames that one system call writes, at most.
 const FRAMES_PER_WRITE_MAX: usize = 32;
+
+/// The largest frame whose buffer a socket keeps, in bytes: as much as a small
+/// batch. What is larger costs an allocation each time.
+const READ_BYTES_KEPT_MAX: u64 = 16 * 1024;
 
 /// A header's largest size, in bytes: a server's has no mask.
 const HEADER_BYTES_MAX: usize = 10;
@@ -32,6 +40,7 @@ pub struct WebSocket<S>(Mutex<Socket<S>>);
 struct Socket<S> {
     stream: S,
     context: WebSocketContext,
+    boundary: Boundary,
     unsent: Unsent,
     has_ended: bool,
 }
@@ -40,6 +49,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A WebSocket on `stream`, whose handshake is done; `read_already` is
     /// what was read beyond it.
     pub fn new(stream: S, read_already: &[u8], config: WebSocketConfig) -> Self {
+        let mut boundary = Boundary::default();
+        boundary.read(read_already);
         // A copy: what it is a part of has 8 KiB.
         let read_already = read_already.to_vec();
         let context =
@@ -47,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self(Mutex::new(Socket {
             stream,
             context,
+            boundary,
             unsent: Unsent::default(),
             has_ended: false,
         }))
@@ -125,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         let mut io = Io {
             stream: &mut self.stream,
             task,
+            boundary: &mut self.boundary,
             may_write: !self.unsent.is_begun(),
         };
         match call(&mut self.context, &mut io) {
@@ -137,12 +150,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let read = ready!(self.with_context(task, |context, io| context.read(io)));
+        let Poll::Ready(read) = self.with_context(task, |context, io| context.read(io)) else {
+            self.shrink(task);
+            return Poll::Pending;
+        };
         self.has_ended = read.is_err();
         Poll::Ready(match read {
             Err(Error::ConnectionClosed | Error::AlreadyClosed) => None,
             read => Some(read),
         })
+    }
+
+    /// Gives back what reading a large frame took. To be called when there is
+    /// nothing more to read.
+    fn shrink(&mut self, task: &mut Context<'_>) {
+        if self.boundary.largest() <= READ_BYTES_KEPT_MAX || !self.boundary.is_between_messages() {
+            return;
+        }
+        // A pong that waits would be lost. The next time will do.
+        let is_flushed = self.with_context(task, |context, io| context.flush(io));
+        if matches!(is_flushed, Poll::Ready(Ok(()))) && self.context.can_write() {
+            let config = *self.context.get_config();
+            self.context = WebSocketContext::new(Role::Server, Some(config));
+            let largest = std::mem::take(&mut self.boundary).largest();
+            heap::gone(usize::try_from(largest).unwrap_or(usize::MAX));
+        }
     }
 
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -163,6 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
 struct Io<'a, 'b, S> {
     stream: &'a mut S,
     task: &'a mut Context<'b>,
+    boundary: &'a mut Boundary,
     /// Not within a frame of ours.
     may_write: bool,
 }
@@ -178,6 +211,7 @@ impl<S: AsyncRead + Unpin> Read for Io<'_, '_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(buffer);
         now(Pin::new(&mut *self.stream).poll_read(self.task, &mut buffer))?;
+        self.boundary.read(buffer.filled());
         Ok(buffer.filled().len())
     }
 }
@@ -288,6 +322,7 @@ impl Unsent {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -303,17 +338,20 @@ mod tests {
             .collect()
     }
 
-    /// What a client sends: pings, and at last a text.
-    fn pings() -> Vec<u8> {
+    /// Messages as a client sends them.
+    fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
         let mut sent = io::Cursor::new(Vec::new());
         let mut client = WebSocketContext::new(Role::Client, None);
-        for n in 0..20_u8 {
-            let ping = Message::Ping(vec![n].into());
-            client.write(&mut sent, ping).unwrap();
+        for message in messages {
+            client.write(&mut sent, message).unwrap();
         }
-        client.write(&mut sent, Message::text("end")).unwrap();
         client.flush(&mut sent).unwrap();
         sent.into_inner()
+    }
+
+    fn pings_and_a_text() -> Vec<u8> {
+        let pings = (0..20_u8).map(|n| Message::Ping(vec![n].into()));
+        sent(pings.chain([Message::text("end")]))
     }
 
     /// Everything that a server has sent.
@@ -355,7 +393,7 @@ mod tests {
                 drop(socket);
             };
             let send = async {
-                for byte in pings() {
+                for byte in pings_and_a_text() {
                     to_server.write_all(&[byte]).await.unwrap();
                 }
             };
@@ -372,9 +410,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn i7_a_large_message_leaves_no_buffer_and_nothing_is_lost_by_it() {
+        let (server, mut client) = duplex(1_000_000);
+        let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+        let largest_kept = || socket.lock().boundary.largest();
+        for n in 0..3 {
+            let text = Message::text("x".repeat(100_000 + n));
+            client.write_all(&sent([text.clone()])).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), text);
+            assert!(socket.next().now_or_never().is_none());
+            assert_eq!(largest_kept(), 0);
+        }
+        // Of the next message a part is read with it: the buffer stays.
+        let text = Message::text("x".repeat(100_000));
+        let two = sent([text.clone(), Message::text("next")]);
+        let (most, rest) = two.split_at(two.len() - 1);
+        client.write_all(most).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), text);
+        assert!(socket.next().now_or_never().is_none());
+        assert_eq!(largest_kept(), 100_000);
+        client.write_all(rest).await.unwrap();
+        let next = socket.next().await.unwrap().unwrap();
+        assert_eq!(next, Message::text("next"));
+        assert!(socket.next().now_or_never().is_none());
+        assert_eq!(largest_kept(), 0);
+    }
+
+    #[tokio::test]
     async fn what_was_read_with_the_handshake_is_read_first() {
         let (server, _client) = duplex(64);
-        let socket = WebSocket::new(server, &pings(), WebSocketConfig::default());
+        let socket = WebSocket::new(server, &pings_and_a_text(), WebSocketConfig::default());
         let mut messages = Vec::new();
         for _ in 0..21 {
             messages.push(socket.next().await.unwrap().unwrap());

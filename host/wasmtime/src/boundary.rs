@@ -1,0 +1,158 @@
+//! Where frames end in what a socket reads. tungstenite keeps the buffer that
+//! its largest frame needed, for as long as the socket lives, and does not
+//! tell whether anything is in it: 20 sockets that had sent a message of
+//! 30 MB each and gone quiet held 700 MB. This tells when nothing is.
+
+use std::io::Cursor;
+
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// A header's largest size, in bytes (RFC 6455).
+const HEADER_BYTES_MAX: usize = 14;
+
+/// Follows the frames of a stream.
+#[derive(Default)]
+pub struct Boundary {
+    /// What has come of the next header.
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: usize,
+    /// What is to come of the frame's payload, in bytes.
+    payload_left: u64,
+    /// More frames of a message are to come.
+    is_continued: bool,
+    largest: u64,
+}
+
+impl Boundary {
+    /// These bytes have come.
+    pub fn read(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let skipped = usize::try_from(self.payload_left)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            self.payload_left -= skipped as u64;
+            bytes = self.read_header(bytes.get(skipped..).unwrap_or_default());
+        }
+    }
+
+    /// Reads a header, or its beginning, if it is time for one. Returns what
+    /// is behind it.
+    fn read_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let before = self.header_bytes;
+        for (place, byte) in self.header.iter_mut().skip(before).zip(bytes) {
+            *place = *byte;
+            self.header_bytes += 1;
+        }
+        let mut cursor = Cursor::new(self.header.get(..self.header_bytes).unwrap_or_default());
+        match FrameHeader::parse(&mut cursor) {
+            Ok(Some((header, payload_bytes))) => {
+                self.header_bytes = 0;
+                self.payload_left = payload_bytes;
+                self.largest = self.largest.max(payload_bytes);
+                if let OpCode::Data(Data::Text | Data::Binary | Data::Continue) = header.opcode {
+                    self.is_continued = !header.is_final;
+                }
+                let used = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
+                bytes.get(used.saturating_sub(before)..).unwrap_or_default()
+            }
+            Ok(None) => &[],
+            Err(_) => {
+                // No frame: tungstenite ends the connection.
+                self.payload_left = u64::MAX;
+                &[]
+            }
+        }
+    }
+
+    /// Whether what has come ends with a message.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.header_bytes == 0 && self.payload_left == 0 && !self.is_continued
+    }
+
+    /// The largest frame's payload, in bytes.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        self.largest
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tungstenite::Message;
+    use tungstenite::protocol::frame::Frame;
+    use tungstenite::protocol::{Role, WebSocketContext};
+
+    use super::*;
+
+    /// Messages as a client sends them, one after another.
+    fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
+        let mut sent = Cursor::new(Vec::new());
+        let mut client = WebSocketContext::new(Role::Client, None);
+        for message in messages {
+            client.write(&mut sent, message).unwrap();
+            client.flush(&mut sent).unwrap();
+        }
+        sent.into_inner()
+    }
+
+    fn fragment(text: &'static str, opcode: Data, is_final: bool) -> Message {
+        Message::Frame(Frame::message(text, OpCode::Data(opcode), is_final))
+    }
+
+    #[test]
+    fn it_knows_the_end_of_a_message_however_the_bytes_come() {
+        let messages = [
+            Message::text(""),
+            Message::text("x".repeat(125)),
+            Message::Ping(vec![1].into()),
+            Message::binary(vec![0; 126]),
+            Message::text("x".repeat(65_535)),
+            Message::text("x".repeat(65_536)),
+        ];
+        let mut all = Vec::new();
+        let mut ends = vec![0];
+        for message in messages {
+            all.extend(sent([message]));
+            ends.push(all.len());
+        }
+        for piece_bytes in [1, 2, 3, 13, 14, 15, 1_000, 2_048] {
+            let mut boundary = Boundary::default();
+            let mut read = 0;
+            for piece in all.chunks(piece_bytes) {
+                boundary.read(piece);
+                read += piece.len();
+                assert_eq!(
+                    boundary.is_between_messages(),
+                    ends.contains(&read),
+                    "{read}"
+                );
+            }
+            assert_eq!(boundary.largest(), 65_536);
+        }
+    }
+
+    #[test]
+    fn a_message_of_several_frames_ends_with_the_last() {
+        let mut boundary = Boundary::default();
+        let mut is_between = |message| {
+            boundary.read(&sent([message]));
+            boundary.is_between_messages()
+        };
+        assert!(!is_between(fragment("a", Data::Text, false)));
+        assert!(!is_between(Message::Ping(vec![1].into())));
+        assert!(!is_between(fragment("b", Data::Continue, false)));
+        assert!(is_between(fragment("c", Data::Continue, true)));
+    }
+
+    #[test]
+    fn what_is_no_frame_has_no_end() {
+        let mut boundary = Boundary::default();
+        boundary.read(&[0x83, 0x80, 0, 0, 0, 0]);
+        assert!(!boundary.is_between_messages());
+        boundary.read(&sent([Message::text("x")]));
+        assert!(!boundary.is_between_messages());
+    }
+}
