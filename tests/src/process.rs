@@ -1,5 +1,7 @@
-//! Processes under test, each in a process group of its own that is ended as
-//! a whole: wrangler leaves children.
+//! Processes under test, each in a session of its own. So it is a process
+//! group, which is ended as a whole: wrangler leaves children. And Linux
+//! shares the cores out among sessions first: a server does not have its
+//! clients wait for a core because it has more threads than they.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -22,8 +24,12 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(mut command: Command) -> Result<Self> {
+        // SAFETY: setsid(2) is one of the calls that are safe between fork and
+        // exec, and nothing else happens there.
+        unsafe {
+            command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
+        }
         let mut child = command
-            .process_group(0)
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;

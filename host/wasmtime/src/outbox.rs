@@ -16,6 +16,10 @@ pub const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a queued frame counts for beside its bytes.
 const OVERHEAD_BYTES: usize = 64;
 
+/// What may wait for a socket that has not been told of it, in bytes: it could
+/// use the time.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
+
 /// Places that an empty queue keeps: an idle socket has no more.
 const PLACES_KEPT: usize = 4;
 
@@ -62,8 +66,10 @@ struct Queue {
     /// A frame found no room: from then on nothing is queued, or the client
     /// would see a gap.
     has_overflowed: bool,
-    /// Somebody has a [`Nudge`] for what is queued.
+    /// The task has not been told of what is queued.
     is_held: bool,
+    /// Somebody has a [`Nudge`].
+    has_nudge: bool,
     /// The task that waits.
     waker: Option<Waker>,
     /// The room's ends.
@@ -96,21 +102,30 @@ impl Shared {
     }
 }
 
+/// What has become of a frame.
+#[derive(PartialEq, Eq)]
+enum Pushed {
+    Queued,
+    /// There was no room, for the first time: the task has to close.
+    Overflowed,
+    /// There is nobody to get it.
+    Dropped,
+}
+
 impl Queue {
-    /// Queues a frame, if it may be. Returns whether the task has something
-    /// to do.
-    fn push_frame(&mut self, frame: Utf8Bytes) -> bool {
+    /// Queues a frame, if it may be.
+    fn push_frame(&mut self, frame: Utf8Bytes) -> Pushed {
         if self.has_overflowed || self.is_deserted {
-            return false;
+            return Pushed::Dropped;
         }
         let bytes = weight(&frame);
         if self.bytes > 0 && self.bytes.saturating_add(bytes) > BYTES_MAX {
             self.has_overflowed = true;
-            return true;
+            return Pushed::Overflowed;
         }
         self.bytes = self.bytes.saturating_add(bytes);
         self.outgoing.push_back(Outgoing::Frame(frame));
-        true
+        Pushed::Queued
     }
 
     /// `Pending` as long as `ready` finds nothing.
@@ -160,18 +175,27 @@ impl Outbox {
     /// already is told to close with 1013 instead.
     pub fn send(&self, frame: Utf8Bytes) {
         let mut queue = self.0.lock();
-        if queue.push_frame(frame) {
+        if queue.push_frame(frame) != Pushed::Dropped {
             self.0.wake(queue);
         }
     }
 
-    /// The same, but the task is not told before the nudge is given. `None`
-    /// when there is a nudge already, or no need of one.
+    /// The same, but the task need not be told before the nudge is given.
+    /// `None` when there is a nudge already, or no need of one.
     pub fn hold(&self, frame: Utf8Bytes) -> Option<Nudge> {
         let mut queue = self.0.lock();
-        let is_new = queue.push_frame(frame) && !queue.is_held;
-        queue.is_held |= is_new;
-        is_new.then(|| Nudge(Arc::clone(&self.0)))
+        match queue.push_frame(frame) {
+            Pushed::Queued if queue.bytes <= HELD_BYTES_MAX => {
+                queue.is_held = true;
+                let is_new = !std::mem::replace(&mut queue.has_nudge, true);
+                is_new.then(|| Nudge(Arc::clone(&self.0)))
+            }
+            Pushed::Queued | Pushed::Overflowed => {
+                self.0.wake(queue);
+                None
+            }
+            Pushed::Dropped => None,
+        }
     }
 
     /// Queues a ping.
@@ -191,9 +215,15 @@ impl Outbox {
 }
 
 impl Nudge {
-    /// Tells the task.
-    pub fn give(self) {
-        self.0.wake(self.0.lock());
+    /// Tells the task. Returns whether it did not know.
+    pub fn give(self) -> bool {
+        let mut queue = self.0.lock();
+        queue.has_nudge = false;
+        let is_held = queue.is_held;
+        if is_held {
+            self.0.wake(queue);
+        }
+        is_held
     }
 }
 
@@ -234,6 +264,12 @@ impl Inlet {
             queue.poll(context, |queue| queue.has_overflowed.then_some(()))
         })
         .await;
+    }
+
+    /// Whether something is queued that the task has not been told of.
+    #[cfg(test)]
+    pub fn is_held(&self) -> bool {
+        self.0.lock().is_held
     }
 
     /// Whether it has overflowed.
@@ -280,6 +316,14 @@ mod tests {
         assert!(poll.is_pending());
     }
 
+    /// A task whose socket takes nothing.
+    fn wait_for_overflow(inlet: &mut Inlet, wakes: &Arc<Wakes>) {
+        let waker = Waker::from(Arc::clone(wakes));
+        let overflow = pin!(inlet.overflow());
+        let poll = overflow.poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+    }
+
     fn frame(bytes: usize) -> Utf8Bytes {
         "x".repeat(bytes).into()
     }
@@ -306,10 +350,37 @@ mod tests {
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert_eq!(texts(&mut inlet), ["a", "b", "c"]);
         wait(&mut inlet, &wakes);
-        assert!(outbox.hold("d".into()).is_some());
-        nudge.give();
+        assert!(outbox.hold("d".into()).is_none(), "it is still in line");
+        assert!(nudge.give());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
         assert_eq!(texts(&mut inlet), ["d"]);
+        assert!(outbox.hold("e".into()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_nudge_for_what_is_known_wakes_nobody() {
+        let (outbox, mut inlet) = outbox();
+        let nudge = outbox.hold("a".into()).unwrap();
+        outbox.send("b".into());
+        assert_eq!(texts(&mut inlet), ["a", "b"]);
+        let wakes = Arc::default();
+        wait(&mut inlet, &wakes);
+        assert!(!nudge.give());
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn i7_much_is_not_held() {
+        let (outbox, mut inlet) = outbox();
+        let wakes = Arc::default();
+        wait(&mut inlet, &wakes);
+        let _nudge = outbox.hold("a".into()).unwrap();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        assert!(outbox.hold(frame(HELD_BYTES_MAX)).is_none());
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        wait_for_overflow(&mut inlet, &wakes);
+        assert!(outbox.hold(frame(BYTES_MAX)).is_none());
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 2, "it has to close now");
     }
 
     #[tokio::test]

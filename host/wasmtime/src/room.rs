@@ -328,6 +328,7 @@ impl Room {
         asker: Option<u32>,
         effects: Vec<Effect>,
         deliveries: &mut Deliveries,
+        now: Instant,
     ) {
         for effect in &effects {
             if let Effect::Send { to, frame } = effect
@@ -345,7 +346,7 @@ impl Room {
                         if Some(connection) != asker
                             && let Some(socket) = self.sockets.get(&connection)
                         {
-                            deliveries.hold(&socket.outbox, frame.clone(), sockets);
+                            deliveries.hold(&socket.outbox, frame.clone(), sockets, now);
                         }
                     }
                 }
@@ -389,10 +390,16 @@ impl Room {
         std::mem::take(&mut self.sockets)
     }
 
+    /// Whether its instance grew too large to keep.
+    pub fn is_bloated(&self) -> bool {
+        self.instance.as_ref().is_some_and(Instance::is_bloated)
+    }
+
     /// Lets the instance go if it grew too large. The sockets stay; the next
-    /// event wakes the room.
+    /// event wakes the room, with their attachments: so not before those that
+    /// the last turns wrote are in place.
     pub fn shed(&mut self) {
-        if self.instance.as_ref().is_some_and(Instance::is_bloated) {
+        if self.is_bloated() {
             self.instance = None;
         }
     }

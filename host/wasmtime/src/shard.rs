@@ -233,7 +233,7 @@ impl Shard {
         let mut sweep = interval(SWEEP);
         loop {
             // What the last turns sent goes out before more of them.
-            self.deliveries.let_some_go();
+            self.deliveries.let_some_go(Instant::now());
             if !queue.is_empty() || !self.deliveries.is_empty() {
                 tokio::task::yield_now().await;
             }
@@ -305,9 +305,8 @@ impl Shard {
         let wrote = lock(&self.storage).end_turn(result.is_ok());
         match result {
             Ok(effects) => {
-                if !wrote && effects.is_empty() {
+                if !wrote && effects.is_empty() && !room.is_bloated() {
                     // As most Acks: nothing has to wait for the commit.
-                    room.shed();
                     return false;
                 }
                 if wrote {
@@ -334,13 +333,14 @@ impl Shard {
                 orphans.push(room.fail());
             }
         }
+        let now = Instant::now();
         for (store, asker, effects) in pending.effects {
             // Without its turn's commit nothing leaves: effects are dropped,
             // and whoever waits for an answer learns it from that.
             if !failed.contains(&store)
                 && let Some(room) = self.rooms.get_mut(&store)
             {
-                room.release(asker, effects, &mut self.deliveries);
+                room.release(asker, effects, &mut self.deliveries, now);
                 room.shed();
             }
         }

@@ -23,6 +23,10 @@ use crate::heap;
 /// Frames that one system call writes, at most.
 const FRAMES_PER_WRITE_MAX: usize = 32;
 
+/// What tungstenite may have to write, in bytes: answers to pings. Of a client
+/// that sends pings and reads nothing the latest are answered.
+const CONTROL_BYTES_MAX: usize = 4 * 1024;
+
 /// The largest frame whose buffer a socket keeps, in bytes: as much as a small
 /// batch. What is larger costs an allocation each time.
 const READ_BYTES_KEPT_MAX: u64 = 16 * 1024;
@@ -53,6 +57,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         boundary.read(read_already);
         // A copy: what it is a part of has 8 KiB.
         let read_already = read_already.to_vec();
+        let config = config
+            .write_buffer_size(0)
+            .max_write_buffer_size(CONTROL_BYTES_MAX);
         let context =
             WebSocketContext::from_partially_read(read_already, Role::Server, Some(config));
         Self(Mutex::new(Socket {
@@ -167,8 +174,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.boundary.largest() <= READ_BYTES_KEPT_MAX || !self.boundary.is_between_messages() {
             return;
         }
-        // A pong that waits would be lost. The next time will do.
-        let is_flushed = self.with_context(task, |context, io| context.flush(io));
+        // A pong that waits would be lost: the next time will do. One may have
+        // found no room before the first flush.
+        let is_flushed = self.with_context(task, |context, io| {
+            context.flush(io)?;
+            context.flush(io)
+        });
         if matches!(is_flushed, Poll::Ready(Ok(()))) && self.context.can_write() {
             let config = *self.context.get_config();
             self.context = WebSocketContext::new(Role::Server, Some(config));
@@ -434,6 +445,29 @@ mod tests {
         assert_eq!(next, Message::text("next"));
         assert!(socket.next().now_or_never().is_none());
         assert_eq!(largest_kept(), 0);
+    }
+
+    #[tokio::test]
+    async fn i7_answers_to_pings_that_nobody_reads_are_bounded() {
+        let (server, mut client) = duplex(64);
+        let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+        let pings = (0..500_u16).map(|n| Message::Ping(n.to_be_bytes().repeat(50).into()));
+        let sent = sent(pings.chain([Message::text("end")]));
+        let read = async { while !socket.next().await.unwrap().unwrap().is_text() {} };
+        let (written, ()) = tokio::join!(client.write_all(&sent), read);
+        written.unwrap();
+        // Now it reads.
+        let close = async {
+            socket.close(None).await.unwrap();
+            drop(socket);
+        };
+        let mut read = Vec::new();
+        let (count, ()) = tokio::join!(client.read_to_end(&mut read), close);
+        assert!(count.unwrap() < CONTROL_BYTES_MAX + 500);
+        let messages = messages(read);
+        let last = Message::Pong(499_u16.to_be_bytes().repeat(50).into());
+        assert!(messages.contains(&last));
+        assert_eq!(messages.last(), Some(&Message::Close(None)));
     }
 
     #[tokio::test]

@@ -40,8 +40,10 @@ pub struct Sqlite {
     connection: Connection,
     tables: Tables,
     group: Group,
-    /// Whether the transaction holds anything.
+    /// Whether the transaction holds anything; and whether it did at the
+    /// turn's savepoint.
     is_written: bool,
+    was_written: bool,
     turn: Writes,
     /// While it is met, a write is committed on its own: then its client is
     /// answered with what storage says, and the others of its store keep
@@ -98,6 +100,7 @@ impl Sqlite {
             tables: Tables::default(),
             group: Group::Clean,
             is_written: false,
+            was_written: false,
             turn: Writes::None,
             trouble: Trouble::none(file, &WRITES),
             checkpoints: Trouble::none(file, &CHECKPOINTS),
@@ -130,6 +133,7 @@ impl Sqlite {
             (_, Writes::None) => {
                 self.run("SAVEPOINT turn")?;
                 self.turn = Writes::Some;
+                self.was_written = self.is_written;
             }
             _ => {}
         }
@@ -257,9 +261,11 @@ impl Sqlite {
                 self.group = Group::Clean;
                 self.connection.execute_batch("ROLLBACK")
             }
-            Writes::Some => self
-                .connection
-                .execute_batch("ROLLBACK TO turn; RELEASE turn"),
+            Writes::Some => {
+                self.is_written = self.was_written;
+                self.connection
+                    .execute_batch("ROLLBACK TO turn; RELEASE turn")
+            }
         }
     }
 
