@@ -5,10 +5,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use serde_json::Value;
 use syncline_tests::http;
 use syncline_tests::profile::Profile;
-use syncline_tests::rpc::{Client, ack, cursor, event_with, events, numbers, pull, push, ws_url};
+use syncline_tests::rpc::{Client, event_with, events, push, ws_url};
 use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::{Received, Socket};
 
@@ -86,38 +85,6 @@ fn i7_what_large_messages_took_is_not_kept_by_their_sockets() {
     for socket in &mut sockets {
         socket.send(r#"{"_tag":"Ping"}"#);
         assert_eq!(socket.receive_json()["_tag"], "Pong");
-    }
-}
-
-#[test]
-fn i3_a_room_that_grew_too_large_is_let_go_and_its_pulls_go_on() {
-    let server = start(&[]);
-    let backend_id = Client::open(&server, "s").backend_id();
-    let large: Value = "x".repeat(900_000).into();
-    for round in 0..4 {
-        let before = round * 5;
-        let after = before + 4;
-        let mut client = Client::open(&server, "s");
-        let cursor = |number: u64| Some(cursor(&backend_id, number.try_into().unwrap()));
-        let first = client.pull(true, cursor(before));
-        assert_eq!(numbers(&client.chunk(&first)), [0_u64; 0]);
-        // All of it is there before the server has read the first of it, so
-        // that it shares a commit: a push and its broadcast, for which the
-        // room grows; a pull, which the room keeps in mind; an Ack, for which
-        // it has nothing to do; and what the pull is for.
-        let batch: Vec<Value> = (before + 1..=after)
-            .map(|number| event_with(number, large.clone()))
-            .collect();
-        client.socket.send(push("901", "s", &batch));
-        client.socket.send(pull("902", "s", true, cursor(after)));
-        client.socket.send(ack("999"));
-        client
-            .socket
-            .send(push("903", "s", &events(after + 1, after + 1)));
-        assert_eq!(client.numbers_until("902", after + 1), [after + 1]);
-        for push in ["901", "903"] {
-            assert_eq!(client.exit(push)["_tag"], "Success");
-        }
     }
 }
 
