@@ -19,7 +19,8 @@ const PARTS: usize = 6;
 /// system call.
 const SOCKETS_MIN: usize = 4;
 
-/// How long a socket waits for its turn, whatever else there is to do.
+/// How long a socket waits, whatever else there is to do; it is looked at
+/// between commits.
 const WAIT_MAX: Duration = Duration::from_millis(25);
 
 /// A broadcast, as the sum of its sockets' shares.

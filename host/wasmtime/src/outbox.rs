@@ -128,6 +128,13 @@ impl Queue {
         Pushed::Queued
     }
 
+    fn pop(&mut self) -> Option<Outgoing> {
+        let next = self.outgoing.pop_front();
+        // Who takes it all knows of it all.
+        self.is_held &= !self.outgoing.is_empty();
+        next
+    }
+
     /// `Pending` as long as `ready` finds nothing.
     fn poll<T>(
         &mut self,
@@ -232,7 +239,7 @@ impl Inlet {
     pub async fn next(&mut self) -> Option<Outgoing> {
         poll_fn(|context| {
             self.0.lock().poll(context, |queue| {
-                let next = queue.outgoing.pop_front();
+                let next = queue.pop();
                 if next.is_none() {
                     queue.outgoing.shrink_to(PLACES_KEPT);
                 }
@@ -247,7 +254,7 @@ impl Inlet {
 
     /// The next thing to write, if it is there already.
     pub fn next_now(&mut self) -> Option<Outgoing> {
-        self.0.lock().outgoing.pop_front()
+        self.0.lock().pop()
     }
 
     /// A frame has left; `bytes` is its [`weight`].

@@ -312,7 +312,7 @@ type Socket = WebSocket<Arrivals<TcpStream>>;
 
 /// Writes what the outbox holds, until a close, an error, or the room's end.
 async fn write(entry: &Entry, socket: &Socket, mut inlet: Inlet) {
-    // An outbox that waits for the next frame is empty: it cannot overflow.
+    // An outbox that overflows meanwhile has frames: the burst finds out.
     while let Some(first) = inlet.next().await {
         let mut burst = Burst {
             socket,

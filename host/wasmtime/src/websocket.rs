@@ -110,17 +110,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let queue = |task: &mut Context<'_>| {
             let ping = Message::Ping(Bytes::new());
             let socket = &mut *self.lock();
-            // What cannot be written yet is queued all the same.
             let queued = socket.with_context(task, |context, io| context.write(io, ping));
             Poll::Ready(match queued {
+                // What cannot be written yet is queued all the same, unless so
+                // much is that the client has enough to read.
+                Poll::Pending | Poll::Ready(Err(Error::WriteBufferFull(_))) => Ok(()),
                 Poll::Ready(result) => result,
-                Poll::Pending => Ok(()),
             })
         };
         poll_fn(queue).await
     }
 
-    /// Writes what is queued, and then a close, or the answer to one.
+    /// Writes what is queued, and then a close, or the answer to one. To be
+    /// called also after the client's close: its answer may not have found
+    /// room before.
     ///
     /// # Errors
     /// When the connection fails, or is closed already.
@@ -157,9 +160,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let Poll::Ready(read) = self.with_context(task, |context, io| context.read(io)) else {
-            self.shrink(task);
-            return Poll::Pending;
+        let read = match self.with_context(task, |context, io| context.read(io)) {
+            Poll::Ready(read) => read,
+            Poll::Pending => match self.flush_context(task) {
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Ready(Ok(())) => {
+                    self.shrink();
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Pending,
+            },
         };
         self.has_ended = read.is_err();
         Poll::Ready(match read {
@@ -168,19 +178,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         })
     }
 
-    /// Gives back what reading a large frame took. To be called when there is
-    /// nothing more to read.
-    fn shrink(&mut self, task: &mut Context<'_>) {
-        if self.boundary.largest() <= READ_BYTES_KEPT_MAX || !self.boundary.is_between_messages() {
-            return;
-        }
-        // A pong that waits would be lost: the next time will do. One may have
-        // found no room before the first flush.
-        let is_flushed = self.with_context(task, |context, io| {
+    /// Writes what tungstenite has to write. Twice: an answer to a ping that
+    /// finds no room goes in behind the rest, and it does not tell.
+    fn flush_context(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.with_context(task, |context, io| {
             context.flush(io)?;
             context.flush(io)
-        });
-        if matches!(is_flushed, Poll::Ready(Ok(()))) && self.context.can_write() {
+        })
+    }
+
+    /// Gives back what reading a large frame took. To be called when there is
+    /// nothing more to read, and nothing of tungstenite's to write.
+    fn shrink(&mut self) {
+        let is_large = self.boundary.largest() > READ_BYTES_KEPT_MAX;
+        if is_large && self.boundary.is_between_messages() && self.context.can_write() {
             let config = *self.context.get_config();
             self.context = WebSocketContext::new(Role::Server, Some(config));
             let largest = std::mem::take(&mut self.boundary).largest();
@@ -191,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             if !self.unsent.is_begun() {
-                ready!(self.with_context(task, |context, io| context.flush(io)))?;
+                ready!(self.flush_context(task))?;
             }
             if self.unsent.frames.is_empty() {
                 self.unsent.frames.shrink_to(PLACES_KEPT);
@@ -335,6 +346,7 @@ impl Unsent {
 mod tests {
     use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::{unconstrained, yield_now};
 
     use super::*;
 
@@ -448,26 +460,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn i7_answers_to_pings_that_nobody_reads_are_bounded() {
-        let (server, mut client) = duplex(64);
-        let socket = WebSocket::new(server, &[], WebSocketConfig::default());
-        let pings = (0..500_u16).map(|n| Message::Ping(n.to_be_bytes().repeat(50).into()));
-        let sent = sent(pings.chain([Message::text("end")]));
-        let read = async { while !socket.next().await.unwrap().unwrap().is_text() {} };
-        let (written, ()) = tokio::join!(client.write_all(&sent), read);
-        written.unwrap();
-        // Now it reads.
-        let close = async {
-            socket.close(None).await.unwrap();
-            drop(socket);
-        };
-        let mut read = Vec::new();
-        let (count, ()) = tokio::join!(client.read_to_end(&mut read), close);
-        assert!(count.unwrap() < CONTROL_BYTES_MAX + 500);
-        let messages = messages(read);
-        let last = Message::Pong(499_u16.to_be_bytes().repeat(50).into());
-        assert!(messages.contains(&last));
-        assert_eq!(messages.last(), Some(&Message::Close(None)));
+    async fn i7_of_pings_whose_answers_nobody_reads_the_latest_are_answered() {
+        // Room again comes little by little, or all at once.
+        for capacity in [64, 8_192] {
+            let (server, mut client) = duplex(capacity);
+            let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+            let pings = (0..500_u16).map(|n| Message::Ping(n.to_be_bytes().repeat(50).into()));
+            let sent = sent(pings);
+            // As in a server, it is polled when it is woken and not otherwise.
+            let serving =
+                tokio::spawn(
+                    async move { while socket.next().await.unwrap().unwrap().is_ping() {} },
+                );
+            client.write_all(&sent).await.unwrap();
+            // Now it reads, and says nothing.
+            let mut read = Vec::new();
+            let mut piece = [0; 16_384];
+            for _ in 0..2_000 {
+                yield_now().await;
+                if let Some(count) = unconstrained(client.read(&mut piece)).now_or_never() {
+                    read.extend_from_slice(piece.get(..count.unwrap()).unwrap());
+                }
+            }
+            serving.abort();
+            assert!(read.len() < capacity + CONTROL_BYTES_MAX + 500);
+            let last = Message::Pong(499_u16.to_be_bytes().repeat(50).into());
+            assert!(
+                messages(read).contains(&last),
+                "with {capacity} bytes on the way"
+            );
+        }
     }
 
     #[tokio::test]
