@@ -1,7 +1,8 @@
 //! Processes under test, each in a session of its own. So it is a process
-//! group, which is ended as a whole: wrangler leaves children. And Linux
-//! shares the cores out among sessions first: a server does not have its
-//! clients wait for a core because it has more threads than they.
+//! group, which is ended as a whole: wrangler leaves children. And where
+//! autogroups are on, Linux shares the cores out among sessions first: a
+//! server does not have its clients wait for a core because it has more
+//! threads than they.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

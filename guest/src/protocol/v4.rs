@@ -3,6 +3,9 @@
 //! `http-rpc-schema.ts`, `sync-message-types.ts`), `@effect/rpc`
 //! (`RpcMessage.ts`) and the transcripts ws-01 to ws-17, http-01 to http-03.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};

@@ -80,7 +80,7 @@ impl Boundary {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use tungstenite::Message;
     use tungstenite::protocol::frame::Frame;
     use tungstenite::protocol::{Role, WebSocketContext};
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     /// Messages as a client sends them, one after another.
-    fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
+    pub(crate) fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
         let mut sent = Cursor::new(Vec::new());
         let mut client = WebSocketContext::new(Role::Client, None);
         for message in messages {

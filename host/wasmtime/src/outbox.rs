@@ -315,19 +315,10 @@ mod tests {
         }
     }
 
-    /// A task that waits for the next frame.
-    fn wait(inlet: &mut Inlet, wakes: &Arc<Wakes>) {
+    /// A task that waits for something that is not there.
+    fn wait(what: impl Future, wakes: &Arc<Wakes>) {
         let waker = Waker::from(Arc::clone(wakes));
-        let next = pin!(inlet.next());
-        let poll = next.poll(&mut Context::from_waker(&waker));
-        assert!(poll.is_pending());
-    }
-
-    /// A task whose socket takes nothing.
-    fn wait_for_overflow(inlet: &mut Inlet, wakes: &Arc<Wakes>) {
-        let waker = Waker::from(Arc::clone(wakes));
-        let overflow = pin!(inlet.overflow());
-        let poll = overflow.poll(&mut Context::from_waker(&waker));
+        let poll = pin!(what).poll(&mut Context::from_waker(&waker));
         assert!(poll.is_pending());
     }
 
@@ -349,14 +340,14 @@ mod tests {
     async fn i3_held_frames_keep_their_place() {
         let (outbox, mut inlet) = outbox();
         let wakes = Arc::default();
-        wait(&mut inlet, &wakes);
+        wait(inlet.next(), &wakes);
         let nudge = outbox.hold("a".into()).unwrap();
         assert!(outbox.hold("b".into()).is_none(), "one nudge is enough");
         assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
         outbox.send("c".into());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert_eq!(texts(&mut inlet), ["a", "b", "c"]);
-        wait(&mut inlet, &wakes);
+        wait(inlet.next(), &wakes);
         assert!(outbox.hold("d".into()).is_none(), "it is still in line");
         assert!(nudge.give());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
@@ -371,7 +362,7 @@ mod tests {
         outbox.send("b".into());
         assert_eq!(texts(&mut inlet), ["a", "b"]);
         let wakes = Arc::default();
-        wait(&mut inlet, &wakes);
+        wait(inlet.next(), &wakes);
         assert!(!nudge.give());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
     }
@@ -380,12 +371,12 @@ mod tests {
     async fn i7_much_is_not_held() {
         let (outbox, mut inlet) = outbox();
         let wakes = Arc::default();
-        wait(&mut inlet, &wakes);
+        wait(inlet.next(), &wakes);
         let _nudge = outbox.hold("a".into()).unwrap();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
         assert!(outbox.hold(frame(HELD_BYTES_MAX)).is_none());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
-        wait_for_overflow(&mut inlet, &wakes);
+        wait(inlet.overflow(), &wakes);
         assert!(outbox.hold(frame(BYTES_MAX)).is_none());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2, "it has to close now");
     }
@@ -420,7 +411,7 @@ mod tests {
         let clone = outbox.clone();
         drop(outbox);
         let wakes = Arc::default();
-        wait(&mut inlet, &wakes);
+        wait(inlet.next(), &wakes);
         drop(clone);
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert!(inlet.next().await.is_none());

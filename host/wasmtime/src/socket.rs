@@ -320,22 +320,28 @@ async fn write(entry: &Entry, socket: &Socket, mut inlet: Inlet) {
             bytes: 0,
         };
         match burst.write(entry, first).await {
-            Written::All => {}
-            Written::End => return,
-            Written::Overflow => {
+            Ok(()) => {}
+            Err(Unwritten::Ended) => return,
+            Err(Unwritten::Overflow) => {
                 let (code, reason) = OVERFLOW;
-                let close = socket.close(Some(close(code, reason.to_owned())));
-                let _ = timeout(CLOSE_TIMEOUT, close).await;
-                return;
+                return close_with(socket, code, reason.to_owned()).await;
             }
         }
     }
 }
 
-enum Written {
-    All,
-    End,
+/// Why nothing more is written.
+enum Unwritten {
+    /// The connection failed, or is closed.
+    Ended,
+    /// The outbox has overflowed.
     Overflow,
+}
+
+/// A client that does not read has no claim to hear of it.
+async fn close_with(socket: &Socket, code: u16, reason: String) {
+    let close = socket.close(Some(close(code, reason)));
+    let _ = timeout(CLOSE_TIMEOUT, close).await;
 }
 
 /// What an outbox holds, on its way.
@@ -348,37 +354,28 @@ struct Burst<'a> {
 
 impl Burst<'_> {
     /// Writes `first` and all that is behind it.
-    async fn write(&mut self, entry: &Entry, first: Outgoing) -> Written {
+    async fn write(&mut self, entry: &Entry, first: Outgoing) -> Result<(), Unwritten> {
         let mut next = Some(first);
         while let Some(outgoing) = next {
             match outgoing {
                 Outgoing::Frame(frame) => {
                     self.bytes += weight(&frame);
                     if self.socket.feed(frame) || self.bytes > FLUSH_BYTES {
-                        match self.flush().await {
-                            Written::All => {}
-                            end => return end,
-                        }
+                        self.flush().await?;
                     }
                 }
                 Outgoing::Ping => {
-                    if self.socket.ping().await.is_err() {
-                        return Written::End;
-                    }
+                    let queued = self.socket.ping().await;
+                    queued.map_err(|_| Unwritten::Ended)?;
                 }
                 Outgoing::Drained => {
-                    match self.flush().await {
-                        Written::All => {}
-                        end => return end,
-                    }
+                    self.flush().await?;
                     let connection = entry.connection;
                     entry.room.deliver(Event::Drained { connection });
                 }
                 Outgoing::Close { code, reason } => {
-                    // A client that does not read has no claim to hear of it.
-                    let close = self.socket.close(Some(close(code, reason)));
-                    let _ = timeout(CLOSE_TIMEOUT, close).await;
-                    return Written::End;
+                    close_with(self.socket, code, reason).await;
+                    return Err(Unwritten::Ended);
                 }
             }
             next = self.inlet.next_now();
@@ -387,20 +384,17 @@ impl Burst<'_> {
     }
 
     /// Returns when the socket has taken it.
-    async fn flush(&mut self) -> Written {
+    async fn flush(&mut self) -> Result<(), Unwritten> {
         tokio::select! {
             biased;
-            flushed = self.socket.flush() => if flushed.is_err() {
-                return Written::End;
-            },
-            () = self.inlet.overflow() => return Written::Overflow,
+            flushed = self.socket.flush() => flushed.map_err(|_| Unwritten::Ended)?,
+            () = self.inlet.overflow() => return Err(Unwritten::Overflow),
         }
         self.inlet.taken(std::mem::take(&mut self.bytes));
         if self.inlet.has_overflowed() {
-            Written::Overflow
-        } else {
-            Written::All
+            return Err(Unwritten::Overflow);
         }
+        Ok(())
     }
 }
 

@@ -349,6 +349,7 @@ mod tests {
     use tokio::task::{unconstrained, yield_now};
 
     use super::*;
+    use crate::boundary::tests::sent;
 
     /// Lengths at which a header changes, and around them.
     const LENGTHS: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000];
@@ -359,17 +360,6 @@ mod tests {
         texts
             .map(|(&length, letter)| letter.to_string().repeat(length))
             .collect()
-    }
-
-    /// Messages as a client sends them.
-    fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
-        let mut sent = io::Cursor::new(Vec::new());
-        let mut client = WebSocketContext::new(Role::Client, None);
-        for message in messages {
-            client.write(&mut sent, message).unwrap();
-        }
-        client.flush(&mut sent).unwrap();
-        sent.into_inner()
     }
 
     fn pings_and_a_text() -> Vec<u8> {

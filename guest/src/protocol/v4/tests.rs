@@ -1,0 +1,28 @@
+//! What the transcripts do not hold: they spell every message in one way.
+
+use super::*;
+
+#[test]
+fn an_ack_is_one_however_it_is_spelled() {
+    let id = |frame: &str| match decode(frame.as_bytes(), Group::Ws) {
+        Ok(Message::Ack(id)) => Some(id),
+        _ => None,
+    };
+    for frame in [
+        r#"{"_tag":"Ack","requestId":"12"}"#,
+        r#"{"_tag": "Ack", "requestId": "12"}"#,
+        r#"{"requestId":"12","_tag":"Ack"}"#,
+        r#"{"_tag":"Ack","requestId":"12","more":"1"}"#,
+        r#"{"_tag":"Ack","requestId":"\u0031\u0032"}"#,
+    ] {
+        assert_eq!(id(frame).as_deref(), Some("12"), "{frame}");
+    }
+    for frame in [
+        r#"{"_tag":"Ack","requestId":""}"#,
+        r#"{"_tag":"Ack","requestId":"1a"}"#,
+        r#"{"_tag":"Ack","requestId":"1","x":"}"#,
+        r#"{"_tag":"Ack","requestId":"12"} "x""#,
+    ] {
+        assert_eq!(id(frame), None, "{frame}");
+    }
+}
