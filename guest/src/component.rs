@@ -25,7 +25,7 @@ use crate::admission::{self, Admission, Request, Verdict};
 use crate::config::{Config, ConfigError};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    StorageError, StoredEvent, SubscribeError, System,
+    Opening, StorageError, StoredEvent, SubscribeError, System,
 };
 use crate::protocol::Transport;
 use crate::room::{Frame, Page, Room};
@@ -102,6 +102,17 @@ impl EventLog for Host {
 impl Connections for Host {
     fn send(&mut self, to: &[ConnectionId], frame: &str) {
         wit_connections::send(to, frame);
+    }
+
+    fn send_each(&mut self, openings: &[Opening], rest: &str) {
+        let openings: Vec<_> = openings
+            .iter()
+            .map(|opening| wit_connections::Opening {
+                to: &opening.to,
+                head: &opening.head,
+            })
+            .collect();
+        wit_connections::send_each(&openings, rest);
     }
 
     fn close(&mut self, connection: ConnectionId, code: u16, reason: &str) {

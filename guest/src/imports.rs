@@ -159,10 +159,22 @@ pub trait EventLog {
     fn reset(&mut self, new_backend_id: &str) -> Result<(), StorageError>;
 }
 
+/// How a frame begins, and whom it is for (`wit/connections.wit`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The connections.
+    pub to: Vec<ConnectionId>,
+    /// The frame's beginning.
+    pub head: String,
+}
+
 /// The broadcast import, `wit/connections.wit`.
 pub trait Connections {
     /// Sends one frame to each connection named.
     fn send(&mut self, to: &[ConnectionId], frame: &str);
+    /// Sends each connection named its opening's head and then `rest`, whose
+    /// bytes all of them share.
+    fn send_each(&mut self, openings: &[Opening], rest: &str);
     /// Closes a connection after the frames sent before.
     fn close(&mut self, connection: ConnectionId, code: u16, reason: &str);
     /// Replaces what the host keeps for the connection.

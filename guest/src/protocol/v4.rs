@@ -354,8 +354,33 @@ pub enum PageInfo {
 #[must_use]
 pub fn chunk(request_id: &str, items: &str, page_info: PageInfo, backend_id: &str) -> String {
     let mut frame = String::with_capacity(items.len() + 256);
+    write_chunk_head(&mut frame, request_id);
+    write_chunk_rest(&mut frame, items, page_info, backend_id);
+    frame
+}
+
+/// How a Chunk's frame begins: as far as it is one request's.
+#[must_use]
+pub fn chunk_head(request_id: &str) -> String {
+    let mut head = String::new();
+    write_chunk_head(&mut head, request_id);
+    head
+}
+
+/// What follows its head in a Chunk's frame, whoever it is for.
+#[must_use]
+pub fn chunk_rest(items: &str, page_info: PageInfo, backend_id: &str) -> String {
+    let mut rest = String::with_capacity(items.len() + 224);
+    write_chunk_rest(&mut rest, items, page_info, backend_id);
+    rest
+}
+
+fn write_chunk_head(frame: &mut String, request_id: &str) {
     frame.push_str(r#"{"_tag":"Chunk","requestId":""#);
     frame.push_str(request_id);
+}
+
+fn write_chunk_rest(frame: &mut String, items: &str, page_info: PageInfo, backend_id: &str) {
     frame.push_str(r#"","values":[{"batch":["#);
     frame.push_str(items);
     frame.push_str(r#"],"pageInfo":"#);
@@ -368,9 +393,8 @@ pub fn chunk(request_id: &str, items: &str, page_info: PageInfo, backend_id: &st
         }
     }
     frame.push_str(r#","backendId":"#);
-    write_string(&mut frame, backend_id);
+    write_string(frame, backend_id);
     frame.push_str("}]}");
-    frame
 }
 
 /// A Chunk in the answer to another Durable Object's Pull, which repeats the

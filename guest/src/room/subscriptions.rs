@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::fault::Fault;
 use super::{Room, close_code};
-use crate::imports::{ConnectionId, Event, Imports};
+use crate::imports::{ConnectionId, Event, Imports, Opening};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
@@ -122,24 +122,58 @@ impl Room {
                 return;
             }
         };
-        let mut missed = Vec::new();
+        if self.has_live_v4() {
+            self.catch_live_v4_up(imports, before, info.head);
+        }
+        let v3 = self.live_v3();
+        self.page_all_v3(imports, &v3, "", before, info.head);
+    }
+
+    /// Shows 0.4 pulls that were live at `before` what another writer has put
+    /// behind it: to all at once, as a push is shown, since there may be
+    /// thousands (I7). What is more than their windows take they get as they
+    /// acknowledge.
+    fn catch_live_v4_up(&mut self, imports: &mut impl Imports, before: u64, head: u64) {
+        let chunks = match self
+            .log
+            .chunks(imports, before, Packing::V4, WINDOW_CHUNKS_MAX)
+        {
+            Ok(chunks) => chunks,
+            Err(fault) => return self.leave_live_v4(imports, before, &fault),
+        };
+        for chunk in &chunks {
+            self.broadcast_v4(imports, chunk, head);
+        }
+        let Some(shown) = chunks.last().map(|chunk| chunk.last) else {
+            return;
+        };
+        if shown >= head {
+            return;
+        }
+        // Something is in flight to each of them, so an Ack will come.
         for (&id, connection) in &mut self.connections {
             let Client::V4(pulls) = &mut connection.client else {
                 continue;
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 pull.at = Position::Catching {
-                    cursor: before,
-                    until: info.head,
+                    cursor: shown,
+                    until: head,
                 };
-                missed.push((id, pull.id.clone()));
+                self.dirty.insert(id);
             }
         }
-        for (id, request_id) in missed {
-            self.pump(imports, id, &request_id);
-        }
+    }
+
+    /// What live 0.4 pulls have missed cannot be read: subscribers go on
+    /// later, sockets are closed, since nobody would tell them.
+    fn leave_live_v4(&mut self, imports: &mut impl Imports, before: u64, fault: &Fault) {
         let v3 = self.live_v3();
-        self.page_all_v3(imports, &v3, "", before, info.head);
+        for id in self.live() {
+            if !v3.contains(&id) && !self.wait_at(id, before) {
+                self.close(imports, id, close_code::FAULT, fault.code);
+            }
+        }
     }
 
     /// Leaves a subscriber where it is, to go on later; `false` for a socket.
@@ -181,11 +215,10 @@ impl Room {
             // It was open a moment ago, for the append.
             return;
         };
-        // A frame is encoded once for all pulls of one request id, and one
-        // frame at a time: there may be many ids (D5, I7).
-        let empty = v4::chunk("", &chunk.items, PageInfo::NoMore, &info.backend_id);
-        let bytes_without_id = empty.len();
-        drop(empty);
+        // A Chunk is encoded once for all pulls, whatever their request ids,
+        // of which there may be thousands (D5, I7).
+        let rest = v4::chunk_rest(&chunk.items, PageInfo::NoMore, &info.backend_id);
+        let bytes_without_id = v4::chunk_head("").len() + rest.len();
         let mut groups: BTreeMap<String, Vec<ConnectionId>> = BTreeMap::new();
         for (&id, connection) in &mut self.connections {
             let Client::V4(pulls) = &mut connection.client else {
@@ -214,9 +247,15 @@ impl Room {
                 }
             }
         }
-        for (request_id, to) in &groups {
-            let frame = v4::chunk(request_id, &chunk.items, PageInfo::NoMore, &info.backend_id);
-            imports.send(to, &frame);
+        let openings: Vec<Opening> = groups
+            .into_iter()
+            .map(|(request_id, to)| Opening {
+                to,
+                head: v4::chunk_head(&request_id),
+            })
+            .collect();
+        if !openings.is_empty() {
+            imports.send_each(&openings, &rest);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    StorageError, StoredEvent, SubscribeError, System,
+    Opening, StorageError, StoredEvent, SubscribeError, System,
 };
 
 use super::network::{Network, Owner, Said};
@@ -172,6 +172,12 @@ impl Connections for World {
     fn send(&mut self, to: &[ConnectionId], frame: &str) {
         self.happened
             .push(Happening::Sent(to.to_vec(), frame.to_owned()));
+    }
+
+    fn send_each(&mut self, openings: &[Opening], rest: &str) {
+        for Opening { to, head } in openings {
+            self.send(to, &format!("{head}{rest}"));
+        }
     }
 
     fn close(&mut self, connection: ConnectionId, code: u16, _reason: &str) {

@@ -1,191 +1,283 @@
-//! Messages on their way in: what has arrived of one counts in the server's
-//! budget, and it has so much time to arrive in.
+//! A message of a socket's on its way in: what it reserves of the server's
+//! memory before it is read, and the time that it may take.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
-use tokio_util::sync::PollSemaphore;
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::budget::UNIT_BYTES;
+use crate::boundary::{Announced, Boundary};
+use crate::intake::{FREE_BYTES, Reservation, Share};
+use crate::patience::Moment;
 
-/// What may have arrived of a message before it counts, in bytes: as much as
-/// the messages of real clients have.
-const FREE_BYTES: usize = 64 * 1024;
-
-/// What is taken of the budget at once, in bytes.
-const PIECE_BYTES: usize = 64 * 1024;
-
-/// A stream whose reader is held up while the server has no room, and which
-/// fails with [`io::ErrorKind::TimedOut`] when a message takes too long.
-pub struct Arrivals<S> {
-    stream: S,
-    time_max: Duration,
-    /// Set while a message has begun and is not whole.
-    timer: Option<Pin<Box<Sleep>>>,
-    budget: PollSemaphore,
-    permits: Option<OwnedSemaphorePermit>,
-    /// Of the message under way.
-    bytes: usize,
+/// The messages of one socket.
+pub struct Arrivals {
+    share: Arc<Share>,
+    /// What a message has at most, in bytes: reserved for one whose frames do
+    /// not say.
     bytes_max: usize,
-    whole: Arc<AtomicBool>,
+    time_max: Duration,
+    /// Of the message under way.
+    reserved: Option<(u64, Reservation)>,
+    waiting: Option<(u64, Waiting)>,
+    /// Of a message that has come and that nobody has taken yet. There is one
+    /// at most: a read has no room for two that reserve.
+    arrived: Option<Reservation>,
+    /// Since when the message under way may take time.
+    begun: Option<Moment>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The reader's end: where it says that a message is whole.
-pub struct Whole(Arc<AtomicBool>);
+type Waiting = Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>;
 
-impl Whole {
-    /// What arrives from here on is another message's.
-    pub fn mark(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// The message may not be read: it waited too long for memory.
+pub fn is_overload(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::OutOfMemory
 }
 
-impl<S> Arrivals<S> {
-    /// Counts what arrives on `stream` in `budget`.
-    pub fn new(stream: S, budget: Arc<Semaphore>, time_max: Duration) -> (Self, Whole) {
-        let whole = Arc::new(AtomicBool::new(false));
-        let arrivals = Self {
-            stream,
+/// The message took too long.
+pub fn is_timeout(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::TimedOut
+}
+
+impl Arrivals {
+    /// Messages of at most so many bytes, each of which may take so long.
+    #[must_use]
+    pub fn new(share: Arc<Share>, bytes_max: usize, time_max: Duration) -> Self {
+        Self {
+            share,
+            bytes_max,
             time_max,
+            reserved: None,
+            waiting: None,
+            arrived: None,
+            begun: None,
             timer: None,
-            budget: PollSemaphore::new(budget),
-            permits: None,
-            bytes: 0,
-            bytes_max: FREE_BYTES,
-            whole: Arc::clone(&whole),
-        };
-        (arrivals, Whole(whole))
-    }
-
-    /// `Pending`, unless the message has taken too long.
-    fn poll_time(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.bytes == 0 {
-            return Poll::Pending;
         }
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep(self.time_max)));
-        ready!(timer.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-}
 
-impl<S: AsyncRead + Unpin> AsyncRead for Arrivals<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
+    /// Whether more may be read. `Pending` while a message that has begun
+    /// waits for memory; its time does not pass meanwhile.
+    ///
+    /// # Errors
+    /// When it has waited too long ([`is_overload`]).
+    pub fn poll_ready(
+        &mut self,
+        task: &mut Context<'_>,
+        boundary: &Boundary,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.whole.swap(false, Ordering::Relaxed) {
-            this.bytes = 0;
-            this.bytes_max = FREE_BYTES;
-            this.permits = None;
-            this.timer = None;
+        let Announced {
+            number,
+            bytes,
+            bytes_min,
+        } = boundary.announced();
+        if boundary.has_ended() || bytes_min <= FREE_BYTES as u64 {
+            return Poll::Ready(Ok(()));
         }
-        while this.bytes >= this.bytes_max {
-            let units = u32::try_from(PIECE_BYTES / UNIT_BYTES).unwrap_or(u32::MAX);
-            let Poll::Ready(permit) = this.budget.poll_acquire_many(context, units) else {
-                return this.poll_time(context);
+        if self.reserved.as_ref().is_some_and(|(of, _)| *of == number) {
+            return Poll::Ready(Ok(()));
+        }
+        let waiting = match &mut self.waiting {
+            Some((of, waiting)) if *of == number => waiting,
+            _ => {
+                let bytes = bytes
+                    .and_then(|bytes| usize::try_from(bytes).ok())
+                    .map_or(self.bytes_max, |bytes| bytes.min(self.bytes_max));
+                if let Some(reservation) = self.share.try_reserve(bytes) {
+                    self.reserved = Some((number, reservation));
+                    return Poll::Ready(Ok(()));
+                }
+                let waiting = Box::pin(Arc::clone(&self.share).reserve(bytes));
+                &mut self.waiting.insert((number, waiting)).1
+            }
+        };
+        match waiting.as_mut().poll(task) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(reservation) => {
+                self.waiting = None;
+                self.begun = None;
+                self.timer = None;
+                let Some(reservation) = reservation else {
+                    return Poll::Ready(Err(ErrorKind::OutOfMemory.into()));
+                };
+                self.reserved = Some((number, reservation));
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Something was read.
+    pub fn read(&mut self, boundary: &Boundary) {
+        let number = boundary.announced().number;
+        let is_whole = |of: u64| of < number || (of == number && boundary.has_ended());
+        if let Some((_, reservation)) = self.reserved.take_if(|(of, _)| is_whole(*of)) {
+            self.arrived = Some(reservation);
+            // What has come behind it began just now.
+            self.begun = None;
+        }
+        if boundary.is_between_messages() {
+            self.begun = None;
+            self.timer = None;
+        } else {
+            self.begun.get_or_insert_with(Moment::now);
+        }
+    }
+
+    /// Fails when the message under way takes too long ([`is_timeout`]); to be
+    /// asked when there is nothing to read.
+    pub fn poll_time(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(begun) = self.begun else {
+            return Poll::Pending;
+        };
+        loop {
+            let Some(left) = begun.left(self.time_max) else {
+                return Poll::Ready(Err(ErrorKind::TimedOut.into()));
             };
-            this.bytes_max += PIECE_BYTES;
-            match (&mut this.permits, permit) {
-                (Some(all), Some(permit)) => all.merge(permit),
-                (permits, permit) => *permits = permit,
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
+            if timer.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
             }
-        }
-        let before = buffer.filled().len();
-        match Pin::new(&mut this.stream).poll_read(context, buffer) {
-            Poll::Ready(read) => {
-                this.bytes += buffer.filled().len() - before;
-                Poll::Ready(read)
-            }
-            Poll::Pending => this.poll_time(context),
+            // Not all of the time that has passed counts.
+            timer.as_mut().reset(Instant::now() + left);
         }
     }
-}
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Arrivals<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// What the message has reserved that has come; `None` when it was small.
+    pub fn take(&mut self, bytes: usize) -> Option<Reservation> {
+        let mut reservation = self.arrived.take_if(|_| bytes > FREE_BYTES)?;
+        reservation.shrink(bytes);
+        Some(reservation)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use futures_util::FutureExt;
+    use std::future::poll_fn;
+    use tungstenite::Message;
+    use tungstenite::protocol::frame::Frame;
+    use tungstenite::protocol::frame::coding::{Data, OpCode};
 
     use super::*;
+    use crate::boundary::tests::sent;
+    use crate::intake::Intake;
 
-    fn units(bytes: usize) -> usize {
-        bytes / UNIT_BYTES
+    const MIB: usize = 1024 * 1024;
+
+    /// A socket's input without a socket.
+    struct Input {
+        arrivals: Arrivals,
+        boundary: Boundary,
     }
 
-    #[tokio::test]
-    async fn i7_a_message_that_arrives_counts_and_is_given_back_when_it_is_whole() {
-        let budget = Arc::new(Semaphore::new(units(4 * PIECE_BYTES)));
-        let (mut client, server) = duplex(1024 * 1024);
-        let (mut arrivals, whole) =
-            Arrivals::new(server, Arc::clone(&budget), Duration::from_secs(60));
-        client.write_all(&vec![0; 3 * PIECE_BYTES]).await.unwrap();
-        // As a socket reads it.
-        for _ in 0..3 * PIECE_BYTES / 4096 {
-            arrivals.read_exact(&mut [0; 4096]).await.unwrap();
+    impl Input {
+        fn new(share: Arc<Share>, time_max: Duration) -> Self {
+            Self {
+                arrivals: Arrivals::new(share, 32 * MIB, time_max),
+                boundary: Boundary::default(),
+            }
         }
-        assert!(budget.available_permits() <= units(2 * PIECE_BYTES));
-        whole.mark();
-        client.write_all(b"next").await.unwrap();
-        arrivals.read_exact(&mut [0; 4]).await.unwrap();
-        assert_eq!(budget.available_permits(), units(4 * PIECE_BYTES));
+
+        /// Reads as a socket does; how much it was let.
+        fn read(&mut self, bytes: &[u8]) -> usize {
+            let mut read = 0;
+            for piece in bytes.chunks(FREE_BYTES) {
+                let ready = poll_fn(|task| self.arrivals.poll_ready(task, &self.boundary));
+                match ready.now_or_never() {
+                    Some(ready) => ready.unwrap(),
+                    None => break,
+                }
+                self.boundary.read(piece);
+                self.arrivals.read(&self.boundary);
+                read += piece.len();
+            }
+            read
+        }
+
+        fn is_late(&mut self) -> bool {
+            poll_fn(|task| self.arrivals.poll_time(task))
+                .now_or_never()
+                .is_some_and(|result| is_timeout(&result.unwrap_err()))
+        }
+    }
+
+    fn fragment(bytes: usize, opcode: Data, is_final: bool) -> Message {
+        let payload = "x".repeat(bytes);
+        Message::Frame(Frame::message(payload, OpCode::Data(opcode), is_final))
     }
 
     #[tokio::test]
-    async fn i7_a_message_that_does_not_end_is_given_up() {
-        let budget = Arc::new(Semaphore::new(units(PIECE_BYTES)));
-        let (mut client, server) = duplex(64);
-        let time_max = Duration::from_millis(1);
-        let (mut arrivals, whole) = Arrivals::new(server, budget, time_max);
-        // A socket that says nothing has all the time there is.
-        let silence = arrivals.read_u8();
-        assert!(tokio::time::timeout(time_max * 50, silence).await.is_err());
-        client.write_all(b"begun").await.unwrap();
-        arrivals.read_exact(&mut [0; 5]).await.unwrap();
-        let error = arrivals.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        whole.mark();
-        let silence = arrivals.read_u8();
-        assert!(tokio::time::timeout(time_max * 50, silence).await.is_err());
+    async fn i7_a_message_hands_on_what_it_reserved() {
+        let intake = Intake::new(256 * MIB);
+        let share = intake.of_store("s");
+        let mut input = Input::new(Arc::clone(&share), Duration::MAX);
+        // As large as the store's whole share of such: asked for twice, it
+        // would wait for itself.
+        let message = sent([Message::binary(vec![0; 32 * MIB - 14])]);
+        assert_eq!(input.read(&message), message.len());
+        assert!(share.try_reserve(5 * MIB).is_none());
+        let taken = input.arrivals.take(32 * MIB - 14);
+        assert!(taken.is_some() && share.try_reserve(5 * MIB).is_none());
+        drop(taken);
+        assert!(share.try_reserve(5 * MIB).is_some());
+        // Small ones reserve nothing, and take nothing of others.
+        let small = sent([Message::text("x"), Message::text("y".repeat(FREE_BYTES))]);
+        input.read(&small);
+        assert!(input.arrivals.take(FREE_BYTES).is_none());
+    }
+
+    #[tokio::test]
+    async fn i7_what_finds_no_memory_is_not_read_and_goes_on_when_there_is_some() {
+        let intake = Intake::new(256 * MIB);
+        let share = intake.of_store("s");
+        let held = share.try_reserve(32 * MIB).unwrap();
+        let mut input = Input::new(Arc::clone(&share), Duration::ZERO);
+        let message = sent([Message::binary(vec![0; 5 * MIB])]);
+        // What is read before the header is known, and no time passes.
+        assert_eq!(input.read(&message), FREE_BYTES);
+        drop(held);
+        let rest = message.get(FREE_BYTES..).unwrap();
+        assert_eq!(input.read(rest), rest.len());
+        assert!(input.arrivals.take(5 * MIB).is_some());
+    }
+
+    #[tokio::test]
+    async fn i7_fragments_count_as_what_they_may_become_and_pings_change_nothing() {
+        let intake = Intake::new(256 * MIB);
+        let share = intake.of_store("s");
+        let mut input = Input::new(Arc::clone(&share), Duration::ZERO);
+        let ping = || Message::Ping(vec![].into());
+        input.read(&sent([fragment(1, Data::Text, false), ping()]));
+        assert!(input.is_late(), "a ping does not end it");
+        let next = [fragment(60_000, Data::Continue, false), ping()];
+        input.read(&sent(next));
+        assert!(share.try_reserve(5 * MIB).is_none());
+        let mut other = Input::new(Arc::clone(&share), Duration::MAX);
+        let begun = sent([fragment(60_000, Data::Text, false)]);
+        assert!(other.read(&begun) < begun.len(), "there is no room for two");
+        // Who gives up waiting is not waited for.
+        drop(other);
+        input.read(&sent([fragment(1, Data::Continue, true)]));
+        assert!(!input.is_late());
+        // It was a small one after all.
+        let taken = input.arrivals.take(60_002);
+        assert!(taken.is_some() && share.try_reserve(5 * MIB).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_says_nothing_has_all_the_time_there_is() {
+        let intake = Intake::new(256 * MIB);
+        let mut input = Input::new(intake.of_store("s"), Duration::ZERO);
+        assert!(!input.is_late());
+        let message = sent([Message::text("x".repeat(100))]);
+        let (last, most) = message.split_last().unwrap();
+        input.read(most);
+        assert!(input.is_late());
+        input.read(&[*last]);
+        assert!(!input.is_late());
     }
 }

@@ -22,6 +22,24 @@ pub struct Boundary {
     /// More frames of a message are to come.
     is_continued: bool,
     largest: u64,
+    /// Of the message under way, what its frames up to now hold, in bytes;
+    /// of the last one, where none is.
+    message_bytes: u64,
+    /// Messages that have begun.
+    begun: u64,
+    /// Whether the frame under way is one of a message.
+    is_data: bool,
+}
+
+/// A message, as far as its frames' headers tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// Which one it is of those that came.
+    pub number: u64,
+    /// Its size, in bytes; `None` when more frames of it are to come.
+    pub bytes: Option<u64>,
+    /// What its frames up to now hold, in bytes.
+    pub bytes_min: u64,
 }
 
 impl Boundary {
@@ -50,7 +68,15 @@ impl Boundary {
                 self.header_bytes = 0;
                 self.payload_left = payload_bytes;
                 self.largest = self.largest.max(payload_bytes);
-                if let OpCode::Data(Data::Text | Data::Binary | Data::Continue) = header.opcode {
+                self.is_data = matches!(header.opcode, OpCode::Data(_));
+                if let OpCode::Data(data @ (Data::Text | Data::Binary | Data::Continue)) =
+                    header.opcode
+                {
+                    if data != Data::Continue {
+                        self.begun += 1;
+                        self.message_bytes = 0;
+                    }
+                    self.message_bytes = self.message_bytes.saturating_add(payload_bytes);
                     self.is_continued = !header.is_final;
                 }
                 let used = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
@@ -71,10 +97,32 @@ impl Boundary {
         self.header_bytes == 0 && self.payload_left == 0 && !self.is_continued
     }
 
-    /// The largest frame's payload, in bytes.
+    /// The message that began last: it may have ended.
+    #[must_use]
+    pub fn announced(&self) -> Announced {
+        Announced {
+            number: self.begun,
+            bytes: (!self.is_continued).then_some(self.message_bytes),
+            bytes_min: self.message_bytes,
+        }
+    }
+
+    /// Whether all of the message that began last has come. Control frames
+    /// may come between its frames and behind them.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !(self.is_continued || self.is_data && self.payload_left > 0)
+    }
+
+    /// The largest frame's payload since this was last taken, in bytes.
     #[must_use]
     pub fn largest(&self) -> u64 {
         self.largest
+    }
+
+    /// The same, and counts anew.
+    pub fn take_largest(&mut self) -> u64 {
+        std::mem::take(&mut self.largest)
     }
 }
 
@@ -145,6 +193,42 @@ pub(crate) mod tests {
         assert!(!is_between(Message::Ping(vec![1].into())));
         assert!(!is_between(fragment("b", Data::Continue, false)));
         assert!(is_between(fragment("c", Data::Continue, true)));
+    }
+
+    #[test]
+    fn i7_whether_a_message_is_whole_no_control_frame_tells() {
+        let mut boundary = Boundary::default();
+        let mut read = |message| {
+            boundary.read(&sent([message]));
+            (boundary.has_ended(), boundary.announced())
+        };
+        let announced = |number, bytes, bytes_min| Announced {
+            number,
+            bytes,
+            bytes_min,
+        };
+        let ping = || Message::Ping(vec![1; 100].into());
+        assert_eq!(read(ping()), (true, announced(0, Some(0), 0)));
+        let first = fragment("abc", Data::Text, false);
+        assert_eq!(read(first), (false, announced(1, None, 3)));
+        assert_eq!(read(ping()), (false, announced(1, None, 3)));
+        let next = fragment("de", Data::Continue, false);
+        assert_eq!(read(next), (false, announced(1, None, 5)));
+        let last = fragment("f", Data::Continue, true);
+        assert_eq!(read(last), (true, announced(1, Some(6), 6)));
+        assert_eq!(read(ping()), (true, announced(1, Some(6), 6)));
+        assert_eq!(
+            read(Message::text("next")),
+            (true, announced(2, Some(4), 4))
+        );
+        // All but its last byte.
+        let mut boundary = Boundary::default();
+        let whole = sent([Message::text("x".repeat(100))]);
+        let (last, most) = whole.split_last().unwrap();
+        boundary.read(most);
+        assert!(!boundary.has_ended());
+        boundary.read(&[*last]);
+        assert!(boundary.has_ended());
     }
 
     #[test]

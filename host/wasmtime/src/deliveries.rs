@@ -7,9 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use tungstenite::Utf8Bytes;
-
 use crate::outbox::{Nudge, Outbox};
+use crate::output::TextFrame;
 
 /// Parts that a broadcast goes out in. Before each but the first the shard
 /// looks for turns, and what it finds may take as long as a commit.
@@ -40,7 +39,7 @@ pub struct Deliveries(VecDeque<Delivery>);
 
 impl Deliveries {
     /// Queues a frame, which is for so many sockets, for one of them.
-    pub fn hold(&mut self, outbox: &Outbox, frame: Utf8Bytes, sockets: usize, since: Instant) {
+    pub fn hold(&mut self, outbox: &Outbox, frame: TextFrame, sockets: usize, since: Instant) {
         let share = WHOLE / sockets.max(1);
         let nudge = outbox.hold(frame);
         self.0.extend(nudge.map(|nudge| Delivery {
@@ -79,6 +78,7 @@ impl Deliveries {
 mod tests {
     use super::*;
     use crate::outbox::{Inlet, outbox};
+    use crate::output::tests::frame;
 
     fn crowd(count: usize) -> (Vec<Outbox>, Vec<Inlet>) {
         (0..count).map(|_| outbox()).unzip()
@@ -86,7 +86,7 @@ mod tests {
 
     fn broadcast(deliveries: &mut Deliveries, crowd: &[Outbox], now: Instant) {
         for outbox in crowd {
-            deliveries.hold(outbox, "frame".into(), crowd.len(), now);
+            deliveries.hold(outbox, frame("frame"), crowd.len(), now);
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
         // An answer to each but the last takes the frame with it.
         let (_, others) = outboxes.split_last().unwrap();
         for outbox in others {
-            outbox.send("answer".into());
+            outbox.send(frame("answer"));
         }
         assert_eq!(taken(&mut inlets), 2 * others.len());
         deliveries.let_some_go(now);

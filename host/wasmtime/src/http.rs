@@ -8,19 +8,19 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
 use tokio::sync::oneshot::{self, error::RecvError};
-use tokio::time::timeout;
 use tracing::error;
 use tungstenite::handshake::server::create_response_with_body;
 
-use crate::budget::BodyBudget;
-use crate::component::{self, Admission, Answer, Page, Refusal, Transport, Verdict};
+use crate::component::{self, Admission, Refusal, Transport, Verdict};
+use crate::intake::{FREE_BYTES, Permits, Reservation, Share};
 use crate::listener::Permit;
-use crate::room::Event;
+use crate::patience::{self, Moment};
+use crate::room::{Answer, Event, Overloaded, Page};
 use crate::server::App;
 use crate::shard::RoomQueue;
 use crate::socket;
@@ -35,6 +35,16 @@ const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a refused client may take with its body, which anybody can be.
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is reserved for a body that does not say how large it will be, and
+/// is larger than a small message, at first, in bytes.
+const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
+
+/// How long a page waits until the store's clients have taken of those before.
+const PAGE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether they have.
+const PAGE_WAIT: Duration = Duration::from_millis(20);
 
 /// How long a client is told to wait after a room's fault.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -51,8 +61,19 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
     if let Some(response) = oversized(&request.uri().to_string(), request.headers()) {
         return response;
     }
-    if request.uri().path() == "/readyz" && app.stopping().is_cancelled() {
-        return with_head(StatusCode::SERVICE_UNAVAILABLE, vec![], "stopping\n");
+    let path = request.uri().path();
+    if path == "/readyz"
+        && [Method::GET, Method::HEAD].contains(request.method())
+        && let Some(complaint) = app.complaint()
+    {
+        return with_head(
+            StatusCode::SERVICE_UNAVAILABLE,
+            vec![],
+            format!("{complaint}\n"),
+        );
+    }
+    if permit.is_reserved() && !["/healthz", "/readyz"].contains(&path) {
+        return app.refuse(&overloaded(vec![]), &[]);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
     if upgrade {
@@ -77,10 +98,15 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
     match verdict {
         Verdict::Respond(response) => http_response(response),
         Verdict::Refuse(refusal) => {
+            // Whoever cannot be told within that time is told without.
+            let share = app.refused_bodies().of_store("");
             let limits = (REFUSED_BODY_BYTES_MAX, REFUSED_BODY_TIMEOUT);
-            let mut budget = app.budget().of_refused();
-            let body = read_body(request.into_body(), limits, &mut budget).await;
-            app.refuse(&refusal, &body.unwrap_or_default())
+            let body = read_body(request.into_body(), limits, share);
+            let body = patience::timeout(REFUSED_BODY_TIMEOUT, body).await;
+            match body {
+                Some(Ok((body, _reservation))) => app.refuse(&refusal, &body),
+                _ => app.refuse(&refusal, &[]),
+            }
         }
         Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
             app.request(admission, request.into_body()).await
@@ -130,10 +156,13 @@ impl App {
     async fn request(self: Arc<Self>, admission: Admission, body: Incoming) -> Response {
         let room = self.shards().room(&admission.store_id);
         let response_headers = admission.response_headers.clone();
-        let mut budget = self.budget().of_body();
+        let share = self.bodies().of_store(&admission.store_id);
+        let Some(_under_way) = share.begin_request() else {
+            return self.refuse(&overloaded(response_headers), &[]);
+        };
         let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
-        let body = match read_body(body, limits, &mut budget).await {
-            Ok(body) => body,
+        let (body, reservation) = match read_body(body, limits, share).await {
+            Ok(read) => read,
             Err(error) => {
                 let refusal = error.refusal(self.limits().frame_bytes_max, response_headers);
                 return self.refuse(&refusal, &[]);
@@ -143,13 +172,14 @@ impl App {
         let event = Event::Request {
             admission: Box::new(admission),
             body: body.clone(),
-            permits: budget.permits(),
+            permits: Permits::new(None, reservation),
             reply,
         };
         // What is not taken is dropped, `reply` too, which ends the wait.
         room.as_ref().map(|room| room.deliver(event));
         match (answer.await, room) {
-            (Ok(answer), Some(room)) => stream(room, answer),
+            (Ok(Ok(answer)), Some(room)) => stream(room, answer),
+            (Ok(Err(Overloaded)), _) => self.refuse(&overloaded(response_headers), refused(&body)),
             _ => {
                 let refusal = Refusal {
                     status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
@@ -159,10 +189,28 @@ impl App {
                     retry_after_ms: Some(RETRY_AFTER_MS),
                     headers: response_headers,
                 };
-                let body = body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(&body);
-                self.refuse(&refusal, body)
+                self.refuse(&refusal, refused(&body))
             }
         }
+    }
+}
+
+/// As much of a body as a refusal looks at.
+fn refused(body: &Bytes) -> &[u8] {
+    body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(body)
+}
+
+/// There is no room for the request, or its answer.
+fn overloaded(mut headers: Vec<(String, String)>) -> Refusal {
+    let seconds = RETRY_AFTER_MS.div_ceil(1_000).to_string();
+    headers.push(("retry-after".to_owned(), seconds));
+    Refusal {
+        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+        code: "OVERLOADED".to_owned(),
+        message: "Too much waits for this store, or the server; nothing was stored. Try again."
+            .to_owned(),
+        retry_after_ms: Some(RETRY_AFTER_MS),
+        headers,
     }
 }
 
@@ -173,19 +221,28 @@ fn stream(room: RoomQueue, answer: Answer) -> Response {
         status,
         headers,
         first,
+        output,
     } = answer;
     let body = if first.continuation.is_none() {
         body_of(first.body)
     } else {
-        let begin = (room, Step::Write(first));
-        let pages = stream::try_unfold(begin, async |(room, step)| {
+        let begin = (room, output, Step::Write(first));
+        let pages = stream::try_unfold(begin, async |(room, output, step)| {
             let page = match step {
                 Step::Write(page) => page,
-                Step::Ask(continuation) => next_page(&room, continuation).await?,
+                Step::Ask(continuation) => {
+                    // The client has taken the page before; others have not
+                    // taken theirs.
+                    let waiting = Moment::now();
+                    while output.is_over() && waiting.left(PAGE_WAIT_MAX).is_some() {
+                        tokio::time::sleep(PAGE_WAIT).await;
+                    }
+                    next_page(&room, continuation).await?
+                }
                 Step::End => return Ok(None),
             };
             let next = page.continuation.map_or(Step::End, Step::Ask);
-            Ok(Some((Frame::data(Bytes::from(page.body)), (room, next))))
+            Ok(Some((Frame::data(page.body), (room, output, next))))
         });
         StreamBody::new(pages).boxed_unsync()
     };
@@ -215,6 +272,7 @@ enum BodyError {
     TooLarge,
     TooSlow,
     Broken,
+    Overloaded,
 }
 
 impl BodyError {
@@ -235,6 +293,7 @@ impl BodyError {
                 "BODY_BROKEN",
                 "The body ended before its end.".to_owned(),
             ),
+            Self::Overloaded => return overloaded(headers),
         };
         Refusal {
             status: status.as_u16(),
@@ -246,32 +305,61 @@ impl BodyError {
     }
 }
 
-/// Reads a body within its limits, in bytes and time, and its budget.
+/// Reads a body within its limits, in bytes and time; what it has reserved.
+/// Its time passes while it arrives, not while it waits for memory.
 async fn read_body(
     body: Incoming,
     (bytes_max, time_max): (usize, Duration),
-    budget: &mut BodyBudget,
-) -> Result<Bytes, BodyError> {
-    let mut body = Limited::new(body, bytes_max);
-    let read = async {
-        let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            match frame {
-                Ok(frame) => {
-                    if let Ok(piece) = frame.into_data() {
-                        budget.take(piece.len()).await;
-                        all.extend_from_slice(&piece);
-                    }
-                }
-                Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
-                Err(_) => return Err(BodyError::Broken),
-            }
-        }
-        Ok(all.freeze())
+    share: Arc<Share>,
+) -> Result<(Bytes, Option<Reservation>), BodyError> {
+    let announced = body.size_hint().exact();
+    if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
+        return Err(BodyError::TooLarge);
+    }
+    let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
+    let reserve = async |bytes| {
+        let reservation = Arc::clone(&share).reserve(bytes).await;
+        reservation.map(Some).ok_or(BodyError::Overloaded)
     };
-    timeout(time_max, read)
-        .await
-        .unwrap_or(Err(BodyError::TooSlow))
+    let mut body = Limited::new(body, bytes_max);
+    // What it may have until it has to reserve more.
+    let (mut reserved_bytes, mut reservation) = match announced {
+        Some(bytes) => (bytes, reserve(bytes).await?),
+        None => (FREE_BYTES, None),
+    };
+    let mut all = BytesMut::new();
+    let mut since = Moment::now();
+    loop {
+        let left = since.left(time_max).ok_or(BodyError::TooSlow)?;
+        let frame = patience::timeout(left, body.frame()).await;
+        let Some(frame) = frame.ok_or(BodyError::TooSlow)? else {
+            break;
+        };
+        let piece = match frame {
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(BodyError::TooLarge),
+            Err(_) => return Err(BodyError::Broken),
+        };
+        let bytes = all.len() + piece.len();
+        if bytes > reserved_bytes {
+            // Twice at most: to what a small one has, and to all that it may
+            // become. What waits for more holds less, of another class.
+            let waiting = Moment::now();
+            let wanted = if bytes <= UNKNOWN_BODY_BYTES {
+                UNKNOWN_BODY_BYTES
+            } else {
+                bytes_max
+            };
+            reservation = reserve(wanted).await?;
+            reserved_bytes = wanted;
+            since = since.later(waiting.elapsed());
+        }
+        all.extend_from_slice(&piece);
+    }
+    if let Some(reservation) = &mut reservation {
+        reservation.shrink(all.len());
+    }
+    Ok((all.freeze(), reservation))
 }
 
 fn http_response(answer: component::Response) -> Response {

@@ -5,20 +5,26 @@
 
 pub mod arrival;
 pub mod boundary;
-pub mod budget;
 pub mod component;
 pub mod config;
 pub mod deliveries;
 pub mod gateway;
 pub mod heap;
 pub mod http;
+pub mod intake;
 pub mod limits;
 pub mod listener;
+pub mod machine;
 pub mod outbox;
+pub mod output;
+pub mod patience;
 pub mod room;
 pub mod server;
 pub mod shard;
 pub mod socket;
 pub mod storage;
+pub mod taken;
 pub mod token;
+pub mod turns;
+pub mod watch;
 pub mod websocket;

@@ -8,6 +8,18 @@ use clap::{Args, Parser};
 /// Cloudflare's limit on a message received, in bytes.
 pub const FRAME_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// What waiting input may take: a quarter of a small machine's memory, twice.
+const INPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Below this, real clients' largest pushes would wait for one another.
+const INPUT_BYTES_MIN: usize = 16 * 1024 * 1024;
+
+/// What waiting output may take.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Below this, a single turn's frames could be too much.
+const OUTPUT_BYTES_MIN: usize = 16 * 1024 * 1024;
+
 /// Cloudflare's limit on the sockets of one object.
 const STORE_CONNECTIONS_MAX: usize = 32_768;
 
@@ -21,6 +33,21 @@ pub struct Limits {
     /// WebSockets of one store; one more is closed with 1013
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = positive(STORE_CONNECTIONS_MAX))]
     pub store_connections_max: usize,
+    /// Rooms that are awake at once: beyond them the one that rested longest
+    /// sleeps, its sockets stay. Each takes 120 KiB or more and five memory
+    /// mappings (`vm.max_map_count`)
+    #[arg(long, value_name = "N", default_value_t = 8_000, value_parser = positive(1_000_000))]
+    pub rooms_awake_max: usize,
+    /// Memory that WebSocket messages may take from their first byte to the
+    /// end of their turn, and as much again that requests' bodies may: beyond
+    /// it clients are not read, and after 30 s told to come back (1013, 503)
+    #[arg(long, value_name = "BYTES", default_value_t = INPUT_BYTES_MAX, value_parser = at_least(INPUT_BYTES_MIN))]
+    pub input_bytes_max: usize,
+    /// Memory that frames and answers may take while clients do not: beyond it
+    /// sockets that hold the most are closed with 1013, and large answers
+    /// refused with 503
+    #[arg(long, value_name = "BYTES", default_value_t = OUTPUT_BYTES_MAX, value_parser = at_least(OUTPUT_BYTES_MIN))]
+    pub output_bytes_max: usize,
     /// Bytes of a WebSocket message or of a request's body; a larger one is
     /// refused, and its socket closed with 1009
     #[arg(long, value_name = "BYTES", default_value_t = FRAME_BYTES_MAX, value_parser = positive(FRAME_BYTES_MAX))]
@@ -29,7 +56,8 @@ pub struct Limits {
     /// and a kept-alive connection may be without a request
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub handshake_timeout: Duration,
-    /// How long a message or a body may take to arrive once it has begun
+    /// How long a message or a body may take to arrive once it has begun, and
+    /// an HTTP client to take 64 KiB of its answer
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub message_timeout: Duration,
     /// How long a WebSocket may be silent: half of that later it is sent a
@@ -51,6 +79,14 @@ impl Default for Limits {
             limits: Limits,
         }
         Flags::parse_from(["syncline"]).limits
+    }
+}
+
+/// Parses a number of bytes from `min` on.
+fn at_least(min: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if number >= min => Ok(number),
+        _ => Err(format!("a number of bytes is due, at least {min}")),
     }
 }
 

@@ -18,10 +18,21 @@ use tracing::{debug, warn};
 
 use crate::http;
 use crate::server::App;
+use crate::taken::Taken;
 
 /// Connections beside WebSockets: HTTP requests, and sockets that are told
 /// why they are refused. Whoever comes beyond waits to be accepted.
 const REQUESTS_MAX: usize = 1_000;
+
+/// Connections that may ask how the server is, and nothing else, when all
+/// others are taken.
+const RESERVED_MAX: usize = 64;
+
+/// How long such a one may take to ask.
+const RESERVED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections that there may be beside WebSockets.
+pub const OTHERS_MAX: usize = REQUESTS_MAX + RESERVED_MAX;
 
 /// When a silent peer is asked for a sign by TCP itself. Clients' and the
 /// host's own keep-alives come first; this is for peers that vanished while
@@ -33,7 +44,47 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Leave to be connected, returned when the last holder lets go.
-pub type Permit = Arc<OwnedSemaphorePermit>;
+pub type Permit = Arc<Place>;
+
+/// A place for a connection.
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    is_reserved: bool,
+}
+
+impl Place {
+    /// Whether it is one of those that are kept to ask how the server is.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.is_reserved
+    }
+}
+
+/// The places of a server.
+struct Places {
+    all: Arc<Semaphore>,
+    reserved: Arc<Semaphore>,
+}
+
+impl Places {
+    /// The next free place. `None` would be a semaphore that is closed.
+    async fn next(&self) -> Option<Permit> {
+        let place = |permit, is_reserved| {
+            Arc::new(Place {
+                _permit: permit,
+                is_reserved,
+            })
+        };
+        if let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() {
+            return Some(place(permit, false));
+        }
+        tokio::select! {
+            biased;
+            permit = Arc::clone(&self.all).acquire_owned() => Some(place(permit.ok()?, false)),
+            permit = Arc::clone(&self.reserved).acquire_owned() => Some(place(permit.ok()?, true)),
+        }
+    }
+}
 
 /// Accepts connections and answers their requests until the server stops, and
 /// what was under way then.
@@ -42,15 +93,20 @@ pub type Permit = Arc<OwnedSemaphorePermit>;
 /// None: a connection that fails harms itself only.
 pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(app.limits().connections_max + REQUESTS_MAX));
+    let places = Places {
+        all: Arc::new(Semaphore::new(app.limits().connections_max + REQUESTS_MAX)),
+        reserved: Arc::new(Semaphore::new(RESERVED_MAX)),
+    };
+    let limits = app.limits();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(app.limits().handshake_timeout);
+        .header_read_timeout(limits.handshake_timeout);
+    let mut reserved = http.clone();
+    reserved
+        .header_read_timeout(limits.handshake_timeout.min(RESERVED_TIMEOUT))
+        .keep_alive(false);
     loop {
-        let accepted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
-            Some((Arc::new(permit), listener.accept().await))
-        };
+        let accepted = async { Some((places.next().await?, listener.accept().await)) };
         // None would be a semaphore that somebody has closed.
         let (permit, accepted) = tokio::select! {
             Some(accepted) = accepted => accepted,
@@ -66,6 +122,12 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
                 continue;
             }
         };
+        let http = if permit.is_reserved() {
+            &reserved
+        } else {
+            &http
+        };
+        let stream = Taken::new(stream, limits.message_timeout);
         let served = Arc::clone(app);
         let service = service_fn(move |request| {
             let app = Arc::clone(&served);

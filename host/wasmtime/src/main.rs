@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use syncline::component::{ClaimsFile, Runtime, Summary};
 use syncline::config;
 use syncline::gateway::Gateway;
 use syncline::limits::Limits;
+use syncline::listener;
+use syncline::machine;
+use syncline::output::Output;
 use syncline::server::App;
 use syncline::shard::Shards;
 use syncline::storage::Location;
@@ -145,8 +147,12 @@ fn serve(arguments: &Serve) -> Result<()> {
         Location::Sqlite(dir) => Some(lock(dir)?),
         Location::Memory => None,
     };
-    raise_file_limit(arguments.limits.connections_max)?;
-    let shards = Shards::start(&runtime, &arguments.storage, &arguments.limits)?;
+    let mut limits = arguments.limits.clone();
+    machine::raise_file_limit(limits.connections_max + listener::OTHERS_MAX)
+        .context("cannot raise the limit on open files")?;
+    limits.rooms_awake_max = machine::rooms_awake_max(limits.rooms_awake_max);
+    let output = Output::new(limits.output_bytes_max);
+    let shards = Shards::start(&runtime, &arguments.storage, &limits, &output)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -155,35 +161,9 @@ fn serve(arguments: &Serve) -> Result<()> {
                 .await
                 .with_context(|| format!("cannot listen on {}", arguments.listen))?;
             announce(listener.local_addr()?, &arguments.storage, &summary)?;
-            let app = App::new(gateway, shards, arguments.limits.clone());
+            let app = App::new(gateway, shards, limits, output);
             app.serve(listener, signalled()).await
         })
-}
-
-/// Lets this process have the file descriptors that its connections need.
-fn raise_file_limit(connections_max: usize) -> Result<()> {
-    /// Storage, the listener, event loops, and connections beside sockets.
-    const OTHERS: u64 = 1_200;
-    let needed = u64::try_from(connections_max)? + OTHERS;
-    let limit = getrlimit(Resource::Nofile);
-    // None is any number.
-    let (Some(current), maximum) = (limit.current, limit.maximum) else {
-        return Ok(());
-    };
-    let raised = maximum.map_or(needed, |maximum| needed.min(maximum));
-    if raised > current {
-        let limit = Rlimit {
-            current: Some(raised),
-            maximum,
-        };
-        setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")?;
-    }
-    if raised.max(current) < needed {
-        warn!(
-            "Only {raised} files may be open, fewer than --connections-max {connections_max} needs: raise the hard limit (`ulimit -Hn`, `LimitNOFILE=`), or lower --connections-max."
-        );
-    }
-    Ok(())
 }
 
 /// Creates the directory and takes it: two servers on one would each believe

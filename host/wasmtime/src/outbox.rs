@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use tungstenite::Utf8Bytes;
+use crate::output::TextFrame;
 
 /// What may wait for a socket that does not read, in bytes. The windows of a
 /// connection's pulls fit in, so this is reached by clients without
@@ -25,14 +25,14 @@ const PLACES_KEPT: usize = 4;
 
 /// What a frame takes of an outbox, in bytes.
 #[must_use]
-pub fn weight(frame: &Utf8Bytes) -> usize {
+pub fn weight(frame: &TextFrame) -> usize {
     frame.len() + OVERHEAD_BYTES
 }
 
 /// Something for the socket's task.
 pub enum Outgoing {
     /// A text frame.
-    Frame(Utf8Bytes),
+    Frame(TextFrame),
     /// A ping of the WebSocket's own.
     Ping,
     /// What was queued before has left: the room wants to know.
@@ -114,7 +114,7 @@ enum Pushed {
 
 impl Queue {
     /// Queues a frame, if it may be.
-    fn push_frame(&mut self, frame: Utf8Bytes) -> Pushed {
+    fn push_frame(&mut self, frame: TextFrame) -> Pushed {
         if self.has_overflowed || self.is_deserted {
             return Pushed::Dropped;
         }
@@ -180,7 +180,7 @@ impl Drop for Outbox {
 impl Outbox {
     /// Queues a frame. A socket that has taken too little of what is queued
     /// already is told to close with 1013 instead.
-    pub fn send(&self, frame: Utf8Bytes) {
+    pub fn send(&self, frame: TextFrame) {
         let mut queue = self.0.lock();
         if queue.push_frame(frame) != Pushed::Dropped {
             self.0.wake(queue);
@@ -189,7 +189,7 @@ impl Outbox {
 
     /// The same, but the task need not be told before the nudge is given.
     /// `None` when there is a nudge already, or no need of one.
-    pub fn hold(&self, frame: Utf8Bytes) -> Option<Nudge> {
+    pub fn hold(&self, frame: TextFrame) -> Option<Nudge> {
         let mut queue = self.0.lock();
         match queue.push_frame(frame) {
             Pushed::Queued if queue.bytes <= HELD_BYTES_MAX => {
@@ -203,6 +203,20 @@ impl Outbox {
             }
             Pushed::Dropped => None,
         }
+    }
+
+    /// What waits for the socket, in bytes: frames that others wait for too
+    /// are counted whole.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
+    /// Tells the task to close with 1013, as if a frame had found no room.
+    pub fn overflow(&self) {
+        let mut queue = self.0.lock();
+        queue.has_overflowed = true;
+        self.0.wake(queue);
     }
 
     /// Queues a ping.
@@ -305,6 +319,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+    use crate::output::tests::{frame as frame_of, text};
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -322,15 +337,15 @@ mod tests {
         assert!(poll.is_pending());
     }
 
-    fn frame(bytes: usize) -> Utf8Bytes {
-        "x".repeat(bytes).into()
+    fn frame(bytes: usize) -> TextFrame {
+        frame_of("x".repeat(bytes))
     }
 
     fn texts(inlet: &mut Inlet) -> Vec<String> {
         let outgoing = std::iter::from_fn(|| inlet.next_now());
         outgoing
             .map(|outgoing| match outgoing {
-                Outgoing::Frame(text) => text.to_string(),
+                Outgoing::Frame(frame) => text(&frame),
                 _ => "other".to_owned(),
             })
             .collect()
@@ -341,25 +356,25 @@ mod tests {
         let (outbox, mut inlet) = outbox();
         let wakes = Arc::default();
         wait(inlet.next(), &wakes);
-        let nudge = outbox.hold("a".into()).unwrap();
-        assert!(outbox.hold("b".into()).is_none(), "one nudge is enough");
+        let nudge = outbox.hold(frame_of("a")).unwrap();
+        assert!(outbox.hold(frame_of("b")).is_none(), "one nudge is enough");
         assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
-        outbox.send("c".into());
+        outbox.send(frame_of("c"));
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert_eq!(texts(&mut inlet), ["a", "b", "c"]);
         wait(inlet.next(), &wakes);
-        assert!(outbox.hold("d".into()).is_none(), "it is still in line");
+        assert!(outbox.hold(frame_of("d")).is_none(), "it is still in line");
         assert!(nudge.give());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
         assert_eq!(texts(&mut inlet), ["d"]);
-        assert!(outbox.hold("e".into()).is_some());
+        assert!(outbox.hold(frame_of("e")).is_some());
     }
 
     #[tokio::test]
     async fn a_nudge_for_what_is_known_wakes_nobody() {
         let (outbox, mut inlet) = outbox();
-        let nudge = outbox.hold("a".into()).unwrap();
-        outbox.send("b".into());
+        let nudge = outbox.hold(frame_of("a")).unwrap();
+        outbox.send(frame_of("b"));
         assert_eq!(texts(&mut inlet), ["a", "b"]);
         let wakes = Arc::default();
         wait(inlet.next(), &wakes);
@@ -372,7 +387,7 @@ mod tests {
         let (outbox, mut inlet) = outbox();
         let wakes = Arc::default();
         wait(inlet.next(), &wakes);
-        let _nudge = outbox.hold("a".into()).unwrap();
+        let _nudge = outbox.hold(frame_of("a")).unwrap();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
         assert!(outbox.hold(frame(HELD_BYTES_MAX)).is_none());
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);

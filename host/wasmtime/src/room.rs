@@ -10,12 +10,12 @@ use anyhow::Result;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
-use tungstenite::Utf8Bytes;
 
-use crate::budget::Permits;
-use crate::component::{Admission, Answer, Frame, Instance, Page, Role, Runtime, StorageError};
+use crate::component::{self, Admission, Frame, Instance, Role, Runtime, StorageError};
 use crate::deliveries::Deliveries;
+use crate::intake::Permits;
 use crate::outbox::{self, Outbox};
+use crate::output::{RoomOutput, TextFrame};
 use crate::storage::Storage;
 
 /// What a turn may do beside filling its sockets' outboxes, in bytes: closes,
@@ -33,6 +33,34 @@ pub struct Socket {
     pub attachment: Option<String>,
 }
 
+/// The head of an HTTP answer with its first page.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// The body's beginning.
+    pub first: Page,
+    /// The output that its pages count in.
+    pub output: Arc<RoomOutput>,
+}
+
+/// One piece of an HTTP answer.
+pub struct Page {
+    /// Its bytes, which count until they are taken.
+    pub body: Bytes,
+    /// What the next page needs; `None` when the answer is complete.
+    pub continuation: Option<String>,
+}
+
+/// A large answer for which there is no room: too much waits to be taken, by
+/// the store's clients or by all.
+pub struct Overloaded;
+
+/// An answer that is larger has to find room, in bytes. What is smaller, as
+/// the answers to pushes and most pulls are, is always given.
+const LARGE_ANSWER_BYTES: usize = 64 * 1024;
+
 /// What a turn does to the outside, once it is durable.
 pub enum Effect {
     /// A frame for several sockets; its bytes are shared.
@@ -40,7 +68,9 @@ pub enum Effect {
         /// The connections.
         to: Vec<u32>,
         /// The frame.
-        frame: Utf8Bytes,
+        frame: TextFrame,
+        /// What the frame brings to memory: its shared part is the first's.
+        bytes: usize,
     },
     /// A close, after the frames before it.
     Close {
@@ -64,14 +94,18 @@ pub enum Effect {
         connection: u32,
     },
     /// The answer of an HTTP request.
-    Answer(oneshot::Sender<Answer>, Answer),
+    Answer(Reply, Result<Answer, Overloaded>),
     /// The next page of an HTTP answer.
     Page(oneshot::Sender<Page>, Page),
 }
 
+/// Where the answer of an HTTP request goes.
+pub type Reply = oneshot::Sender<Result<Answer, Overloaded>>;
+
 /// What the imports work on during a turn.
 pub struct Turn {
     store_id: Arc<str>,
+    output: Arc<RoomOutput>,
     storage: Arc<Mutex<Box<dyn Storage>>>,
     /// The room's sockets.
     pub sockets: Sockets,
@@ -86,9 +120,10 @@ impl Effect {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Send { frame, .. } => frame.len(),
+            Self::Send { bytes, .. } => *bytes,
             Self::Attach { attachment, .. } => attachment.len(),
-            Self::Answer(_, answer) => answer.first.body.len(),
+            Self::Answer(_, Ok(answer)) => answer.first.body.len(),
+            Self::Answer(_, Err(Overloaded)) => 0,
             Self::Page(_, page) => page.body.len(),
             Self::Close { .. } | Self::NotifyDrained { .. } => 0,
         }
@@ -112,6 +147,26 @@ impl Turn {
         self.bytes = self.bytes.saturating_add(effect.weight());
         if !self.is_excessive() {
             self.effects.push(effect);
+        }
+    }
+
+    /// Notes a frame for several sockets.
+    pub fn send(&mut self, to: Vec<u32>, text: String) {
+        let bytes = text.len();
+        let frame = self.output.frame(text);
+        self.add(Effect::Send { to, frame, bytes });
+    }
+
+    /// Notes frames that end alike, each for the sockets of its head.
+    pub fn send_each(&mut self, openings: Vec<(Vec<u32>, String)>, rest: String) {
+        let mut bytes = rest.len();
+        let (sockets, heads): (Vec<_>, Vec<_>) = openings.into_iter().unzip();
+        let frames = self.output.frames(heads.into_iter(), rest);
+        for (to, frame) in sockets.into_iter().zip(frames) {
+            let [head, _] = frame.parts();
+            bytes += head.len();
+            self.add(Effect::Send { to, frame, bytes });
+            bytes = 0;
         }
     }
 
@@ -170,7 +225,7 @@ pub enum Event {
         /// Returned when the turn is over.
         permits: Permits,
         /// Where the answer goes.
-        reply: oneshot::Sender<Answer>,
+        reply: Reply,
     },
     /// The next page of an answer.
     Resume {
@@ -210,6 +265,7 @@ pub struct Room {
     store_id: Arc<str>,
     runtime: Arc<Runtime>,
     storage: Arc<Mutex<Box<dyn Storage>>>,
+    output: Arc<RoomOutput>,
     /// Its open sockets. Empty during a turn: the turn has them.
     pub sockets: Sockets,
     instance: Option<Instance>,
@@ -222,11 +278,13 @@ impl Room {
         store_id: Arc<str>,
         runtime: Arc<Runtime>,
         storage: Arc<Mutex<Box<dyn Storage>>>,
+        output: Arc<RoomOutput>,
     ) -> Self {
         Self {
             store_id,
             runtime,
             storage,
+            output,
             sockets: Sockets::new(),
             instance: None,
             used: Instant::now(),
@@ -281,6 +339,7 @@ impl Room {
         }
         let turn = Turn {
             store_id: Arc::clone(&self.store_id),
+            output: Arc::clone(&self.output),
             storage: Arc::clone(&self.storage),
             sockets: std::mem::take(&mut self.sockets),
             effects: Vec::new(),
@@ -303,7 +362,7 @@ impl Room {
         // A hostile component may find an import at which the host itself
         // panics: that is its own room's end, and not the shard's.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            run(instance, &self.store_id, is_fresh, event)
+            run(instance, (&self.store_id, &self.output), is_fresh, event)
         }))
         .unwrap_or_else(|_| Err(anyhow::Error::msg("the host panicked in this turn")));
         let Some(turn) = instance.state().turn.take() else {
@@ -331,7 +390,7 @@ impl Room {
         now: Instant,
     ) {
         for effect in &effects {
-            if let Effect::Send { to, frame } = effect
+            if let Effect::Send { to, frame, .. } = effect
                 && let Some(asker) = asker.filter(|asker| to.contains(asker))
                 && let Some(socket) = self.sockets.get(&asker)
             {
@@ -340,7 +399,7 @@ impl Room {
         }
         for effect in effects {
             match effect {
-                Effect::Send { to, frame } => {
+                Effect::Send { to, frame, .. } => {
                     let sockets = to.len();
                     for connection in to {
                         if Some(connection) != asker
@@ -412,17 +471,35 @@ impl Room {
         }
     }
 
+    /// Whether it has an instance.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.instance.is_some()
+    }
+
+    /// When it was used last.
+    #[must_use]
+    pub fn used(&self) -> Instant {
+        self.used
+    }
+
+    /// What waits to be taken by its clients.
+    #[must_use]
+    pub fn output(&self) -> &RoomOutput {
+        &self.output
+    }
+
     /// Whether nothing is left to keep.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.instance.is_none() && self.sockets.is_empty()
+        self.instance.is_none() && self.sockets.is_empty() && self.output.bytes() == 0
     }
 }
 
 /// Enters the guest for one event; returns the effect that ends the turn.
 fn run(
     instance: &mut Instance,
-    store_id: &str,
+    (store_id, output): (&str, &Arc<RoomOutput>),
     is_fresh: bool,
     event: Event,
 ) -> Result<Option<Effect>> {
@@ -453,15 +530,33 @@ fn run(
         } => {
             let answer = instance.request(&admission, &body)?;
             drop(permits);
+            let is_large = answer.first.body.len() > LARGE_ANSWER_BYTES;
+            let answer = if is_large && output.is_over() {
+                Err(Overloaded)
+            } else {
+                Ok(Answer {
+                    status: answer.status,
+                    headers: answer.headers,
+                    first: counted(output, answer.first),
+                    output: Arc::clone(output),
+                })
+            };
             return Ok(Some(Effect::Answer(reply, answer)));
         }
         Event::Resume {
             continuation,
             reply,
         } => {
-            let page = instance.resume(&continuation)?;
+            let page = counted(output, instance.resume(&continuation)?);
             return Ok(Some(Effect::Page(reply, page)));
         }
     }
     Ok(None)
+}
+
+fn counted(output: &Arc<RoomOutput>, page: component::Page) -> Page {
+    Page {
+        body: output.page(page.body),
+        continuation: page.continuation,
+    }
 }

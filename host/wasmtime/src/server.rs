@@ -9,34 +9,54 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::budget::Budget;
 use crate::gateway::Gateway;
+use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::listener;
+use crate::output::Output;
 use crate::shard::Shards;
+use crate::watch::Watch;
 
 /// How long answers under way may take once the server stops, beside what
 /// sockets may.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What refused requests' bodies may take in the whole server, in bytes.
+/// Anybody can send those.
+const REFUSED_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// The server.
 pub struct App {
     gateway: Gateway,
     shards: Shards,
     limits: Limits,
-    budget: Budget,
+    frames: Arc<Intake>,
+    bodies: Arc<Intake>,
+    refused_bodies: Arc<Intake>,
+    output: Arc<Output>,
+    watch: Watch,
     connections: Arc<Semaphore>,
     stopping: CancellationToken,
 }
 
 impl App {
-    /// A server on this gateway and these shards.
+    /// A server on this gateway and these shards, whose output is `output`.
     #[must_use]
-    pub fn new(gateway: Gateway, shards: Shards, limits: Limits) -> Arc<Self> {
+    pub fn new(gateway: Gateway, shards: Shards, limits: Limits, output: Arc<Output>) -> Arc<Self> {
+        let frames = Intake::new(limits.input_bytes_max);
+        let bodies = Intake::new(limits.input_bytes_max);
+        let watched = vec![
+            ("WebSocket messages", Arc::clone(&frames)),
+            ("requests' bodies", Arc::clone(&bodies)),
+        ];
         Arc::new(Self {
             gateway,
+            watch: Watch::new(shards.pulses(), watched),
             shards,
-            budget: Budget::default(),
+            frames,
+            bodies,
+            refused_bodies: Intake::new(REFUSED_BYTES_MAX),
+            output,
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             limits,
             stopping: CancellationToken::new(),
@@ -61,10 +81,38 @@ impl App {
         &self.limits
     }
 
-    /// What waiting input may take.
+    /// What WebSocket messages may take.
     #[must_use]
-    pub fn budget(&self) -> &Budget {
-        &self.budget
+    pub fn frames(&self) -> &Arc<Intake> {
+        &self.frames
+    }
+
+    /// What admitted requests' bodies may take. Apart from the sockets', so
+    /// that slow bodies do not hold frames up.
+    #[must_use]
+    pub fn bodies(&self) -> &Arc<Intake> {
+        &self.bodies
+    }
+
+    /// What refused requests' bodies may take.
+    #[must_use]
+    pub fn refused_bodies(&self) -> &Arc<Intake> {
+        &self.refused_bodies
+    }
+
+    /// What waits to be taken.
+    #[must_use]
+    pub fn output(&self) -> &Arc<Output> {
+        &self.output
+    }
+
+    /// Why the server is not ready, if it is not.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        if self.stopping.is_cancelled() {
+            return Some("stopping".to_owned());
+        }
+        self.watch.complaint()
     }
 
     /// A permit for each WebSocket there may be.
@@ -110,6 +158,7 @@ impl App {
             tokio::time::sleep(STOP_TIMEOUT).await;
         };
         tokio::select! {
+            () = self.watch.keep() => Ok(()),
             // Answers under way end with the listener, beside the rooms.
             (served, ()) = async { tokio::join!(serving, stopped) } => served,
             () = deadline => {

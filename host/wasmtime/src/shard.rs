@@ -17,16 +17,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::component::Runtime;
 use crate::deliveries::Deliveries;
 use crate::heap;
 use crate::limits::Limits;
+use crate::output::Output;
 use crate::room::{Effect, Event, Room, Sockets};
 use crate::storage::memory::Memory;
 use crate::storage::sqlite::Sqlite;
 use crate::storage::{Location, Storage};
+use crate::turns::Turns;
+use crate::watch::Pulse;
 
 /// Shards, and files of SQLite storage. Part of the storage layout: a store
 /// is looked for in the shard its id hashes to.
@@ -51,6 +54,13 @@ const SWEEP: Duration = Duration::from_millis(500);
 
 /// How long sockets may take to close once the rooms are gone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Of the rooms that are awake when one too many wakes, one in so many goes to
+/// sleep: looking for those that rested longest costs a look at all.
+const RESTING_PART: usize = 16;
+
+/// What is left to a socket when others wait for less, in bytes.
+const BACKLOG_BYTES_MIN: usize = 64 * 1024;
 
 /// What a socket is told whose room failed.
 const FAULT: (u16, &str) = (1011, "INTERNAL");
@@ -91,6 +101,7 @@ impl RoomQueue {
 pub struct Shards {
     shards: Vec<Entry>,
     sockets: TaskTracker,
+    pulses: Vec<Arc<Pulse>>,
     /// Cancelled when the rooms of a shard are gone, one for each.
     stopped: Vec<CancellationToken>,
     /// Cancelled when the sockets are gone, too.
@@ -102,8 +113,14 @@ impl Shards {
     ///
     /// # Errors
     /// When the storage cannot be opened.
-    pub fn start(runtime: &Arc<Runtime>, location: &Location, limits: &Limits) -> Result<Self> {
+    pub fn start(
+        runtime: &Arc<Runtime>,
+        location: &Location,
+        limits: &Limits,
+        output: &Arc<Output>,
+    ) -> Result<Self> {
         let mut shards = Vec::new();
+        let mut pulses = Vec::new();
         let mut stopped = Vec::new();
         let ended = CancellationToken::new();
         for number in 0..SHARDS {
@@ -112,10 +129,17 @@ impl Shards {
                 Location::Sqlite(dir) => Box::new(open_sqlite(dir, number)?),
             };
             let (queue, receiver) = unbounded_channel();
+            let pulse = Arc::new(Pulse::default());
+            pulses.push(Arc::clone(&pulse));
             let shard = Shard {
                 runtime: Arc::clone(runtime),
                 storage: Arc::new(Mutex::new(storage)),
                 rooms: HashMap::new(),
+                rooms_awake_max: limits.rooms_awake_max.div_ceil(SHARDS),
+                awake: 0,
+                turns: Turns::default(),
+                output: Arc::clone(output),
+                pulse,
                 deliveries: Deliveries::default(),
                 idle: limits.room_idle,
                 connections_max: limits.store_connections_max,
@@ -145,9 +169,16 @@ impl Shards {
         Ok(Self {
             shards,
             sockets: TaskTracker::new(),
+            pulses,
             stopped,
             ended,
         })
+    }
+
+    /// Signs that each shard is well, in their order.
+    #[must_use]
+    pub fn pulses(&self) -> &[Arc<Pulse>] {
+        &self.pulses
     }
 
     /// Where a store's room takes its events; `None` is no store's.
@@ -209,7 +240,13 @@ struct Shard {
     runtime: Arc<Runtime>,
     storage: Arc<Mutex<Box<dyn Storage>>>,
     rooms: HashMap<Arc<str>, Room>,
+    rooms_awake_max: usize,
+    /// Rooms that are awake, or were when they were last looked over.
+    awake: usize,
+    turns: Turns,
     deliveries: Deliveries,
+    output: Arc<Output>,
+    pulse: Arc<Pulse>,
     idle: Duration,
     connections_max: usize,
     swept: Instant,
@@ -231,69 +268,92 @@ struct Pending {
 impl Shard {
     async fn run(mut self, mut queue: UnboundedReceiver<Command>) {
         let mut sweep = interval(SWEEP);
+        let mut is_stopping = false;
         loop {
+            self.pulse.beat();
             // What the last turns sent goes out before more of them.
             self.deliveries.let_some_go(Instant::now());
-            if !queue.is_empty() || !self.deliveries.is_empty() {
+            if !queue.is_empty() || !self.turns.is_empty() || !self.deliveries.is_empty() {
                 tokio::task::yield_now().await;
             }
-            let first = match queue.try_recv() {
-                Ok(command) => Some(command),
-                Err(_) if !self.deliveries.is_empty() => continue,
-                Err(_) => tokio::select! {
+            is_stopping |= self.gather(&mut queue);
+            if self.turns.is_empty() && self.deliveries.is_empty() && !is_stopping {
+                tokio::select! {
                     biased;
-                    command = queue.recv() => command,
-                    _ = sweep.tick() => {
-                        self.sweep();
-                        continue;
-                    }
-                },
-            };
+                    command = queue.recv() => is_stopping |= self.queue(command),
+                    _ = sweep.tick() => {}
+                }
+            }
+            if self.turns.is_empty() {
+                if is_stopping {
+                    return self.stop(queue);
+                }
+                self.sweep();
+                continue;
+            }
             let begun = Instant::now();
             let mut pending = Pending::default();
-            let mut stop = first.is_none_or(|command| self.take(command, &mut pending));
             // Rooms that sleep after every turn do so after every commit.
             let turns_max = if self.idle.is_zero() {
                 1
             } else {
                 TURNS_PER_COMMIT_MAX
             };
-            for _ in 1..turns_max {
-                let is_full =
-                    pending.bytes > BYTES_PER_COMMIT_MAX || begun.elapsed() > TIME_PER_COMMIT_MAX;
-                if stop || is_full {
+            let mut since = begun;
+            for _ in 0..turns_max {
+                let Some((store, event)) = self.turns.begin() else {
+                    break;
+                };
+                self.take(&store, event, &mut pending);
+                let now = Instant::now();
+                self.turns.end(store, now - since);
+                since = now;
+                if pending.bytes > BYTES_PER_COMMIT_MAX || now - begun > TIME_PER_COMMIT_MAX {
                     break;
                 }
-                match queue.try_recv() {
-                    Ok(command) => stop = self.take(command, &mut pending),
-                    Err(_) => break,
-                }
+                is_stopping |= self.gather(&mut queue);
             }
             self.commit(pending);
-            if stop {
-                return self.stop(queue);
-            }
+            self.turns.end_commit();
             self.sweep();
         }
     }
 
-    /// Runs a turn. Returns whether the shard is to stop.
-    fn take(&mut self, command: Command, pending: &mut Pending) -> bool {
-        let Command::Event(store, event) = command else {
+    /// Takes in what has come. Returns whether the shard is to stop: then
+    /// nothing more comes.
+    fn gather(&mut self, queue: &mut UnboundedReceiver<Command>) -> bool {
+        while let Ok(command) = queue.try_recv() {
+            if self.queue(Some(command)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Puts an event into its line. Returns whether the shard is to stop.
+    fn queue(&mut self, command: Option<Command>) -> bool {
+        let Some(Command::Event(store, event)) = command else {
             return true;
         };
-        let room = self.rooms.entry(Arc::clone(&store)).or_insert_with(|| {
+        self.turns.push(store, event);
+        false
+    }
+
+    /// Runs a turn.
+    fn take(&mut self, store: &Arc<str>, event: Event, pending: &mut Pending) {
+        let room = self.rooms.entry(Arc::clone(store)).or_insert_with(|| {
             Room::new(
-                Arc::clone(&store),
+                Arc::clone(store),
                 Arc::clone(&self.runtime),
                 Arc::clone(&self.storage),
+                self.output.of_room(),
             )
         });
         if let Event::Open { outbox, .. } = &event
             && room.sockets.len() >= self.connections_max
         {
             outbox.close(CROWDED.0, CROWDED.1.to_owned());
-            return false;
+            return;
         }
         let asker = event.asker();
         let bytes = event.bytes();
@@ -301,23 +361,24 @@ impl Shard {
         if bytes >= LARGE_BYTES {
             heap::gone(bytes);
         }
+        let was_awake = room.is_awake();
         let result = room.turn(event);
+        self.awake += usize::from(!was_awake && room.is_awake());
         let wrote = lock(&self.storage).end_turn(result.is_ok());
         match result {
             Ok(effects) => {
                 if !wrote && effects.is_empty() && !room.is_bloated() {
                     // As most Acks: nothing has to wait for the commit.
-                    return false;
+                    return;
                 }
                 if wrote {
-                    pending.wrote.insert(Arc::clone(&store));
+                    pending.wrote.insert(Arc::clone(store));
                 }
                 pending.bytes += effects.iter().map(Effect::bytes).sum::<usize>();
-                pending.effects.push((store, asker, effects));
+                pending.effects.push((Arc::clone(store), asker, effects));
             }
             Err(sockets) => pending.orphans.push(sockets),
         }
-        false
     }
 
     fn commit(&mut self, pending: Pending) {
@@ -347,6 +408,13 @@ impl Shard {
         for socket in orphans.into_iter().flat_map(Sockets::into_values) {
             socket.outbox.close(FAULT.0, FAULT.1.to_owned());
         }
+        // Now that attachments are in place, rooms may sleep.
+        if self.awake > self.rooms_awake_max {
+            self.let_the_longest_rest();
+        }
+        if self.output.is_over() {
+            self.shed_output();
+        }
     }
 
     /// Lets rooms rest that have nothing to do.
@@ -355,10 +423,94 @@ impl Shard {
             return;
         }
         self.swept = Instant::now();
+        let mut awake = 0;
+        let mut is_over = self.output.is_over();
         self.rooms.retain(|_, room| {
             room.rest(self.idle);
+            awake += usize::from(room.is_awake());
+            is_over |= room.output().is_over();
             !room.is_empty()
         });
+        self.awake = awake;
+        if is_over {
+            self.shed_output();
+        }
+    }
+
+    /// Puts the rooms to sleep that have rested longest, so that others may
+    /// be awake: their sockets stay.
+    fn let_the_longest_rest(&mut self) {
+        let awake = || self.rooms.values().filter(|room| room.is_awake());
+        let mut used: Vec<Instant> = awake().map(Room::used).collect();
+        self.awake = used.len();
+        if self.awake <= self.rooms_awake_max {
+            return;
+        }
+        let count = self.awake - self.rooms_awake_max + self.rooms_awake_max / RESTING_PART;
+        let last = count.min(self.awake) - 1;
+        let (_, until, _) = used.select_nth_unstable(last);
+        let until = *until;
+        for room in self.rooms.values_mut() {
+            if room.is_awake() && room.used() <= until {
+                room.rest(Duration::ZERO);
+                self.awake -= 1;
+            }
+        }
+    }
+
+    /// Closes sockets that hold most of what waits to be taken, as far as
+    /// their rooms, or all of this shard's, hold more than they may.
+    fn shed_output(&mut self) {
+        let held = |rooms: &HashMap<Arc<str>, Room>| -> usize {
+            rooms.values().map(|room| room.output().bytes()).sum()
+        };
+        let shard_excess = if self.output.is_over() {
+            held(&self.rooms).saturating_sub(self.output.bytes_max() / SHARDS)
+        } else {
+            0
+        };
+        let mut backlogs = Vec::new();
+        for (store, room) in &self.rooms {
+            let output = room.output();
+            let excess = output.bytes().saturating_sub(output.bytes_max());
+            if excess.max(shard_excess) == 0 {
+                continue;
+            }
+            for (&connection, socket) in &room.sockets {
+                let bytes = socket.outbox.bytes();
+                if bytes > BACKLOG_BYTES_MIN {
+                    backlogs.push((bytes, Arc::clone(store), connection));
+                }
+            }
+        }
+        backlogs.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut shard_left = shard_excess;
+        let mut closed = 0_usize;
+        for (bytes, store, connection) in backlogs {
+            let Some(room) = self.rooms.get(&store) else {
+                continue;
+            };
+            let output = room.output();
+            let room_left = left
+                .entry(store)
+                .or_insert_with(|| output.bytes().saturating_sub(output.bytes_max()));
+            if *room_left == 0 && shard_left == 0 {
+                continue;
+            }
+            *room_left = room_left.saturating_sub(bytes);
+            shard_left = shard_left.saturating_sub(bytes);
+            if let Some(socket) = room.sockets.get(&connection) {
+                socket.outbox.overflow();
+                closed += 1;
+            }
+        }
+        if closed > 0 {
+            warn!(
+                sockets = closed,
+                "more waits for clients to take it than the server may hold: those that take the least are closed with 1013 TOO_SLOW"
+            );
+        }
     }
 
     fn stop(self, mut queue: UnboundedReceiver<Command>) {

@@ -1,7 +1,6 @@
 //! A WebSocket's task: frames in to the room, frames out from its outbox. It
 //! runs on its store's shard, beside the room.
 
-use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,22 +10,31 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::error;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message};
 
-use crate::arrival::{Arrivals, Whole};
+use crate::arrival::{self, Arrivals};
 use crate::component::{Admission, Frame};
+use crate::intake::{FREE_BYTES, Permits, Places, Share};
 use crate::listener::Permit;
 use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
+use crate::output::TextFrame;
+use crate::patience::Moment;
 use crate::room::Event;
 use crate::server::App;
 use crate::shard::RoomQueue;
+use crate::taken::Taken;
 use crate::websocket::WebSocket;
 
 /// Of a socket's read buffer, in bytes: an idle socket keeps it.
-const READ_BUFFER_BYTES: usize = 2 * 1024;
+const READ_BUFFER_BYTES: usize = FREE_BYTES;
+
+/// Messages that a socket takes in before others of its shard have their
+/// turn: one read has room for a hundred.
+const MESSAGES_AT_ONCE: usize = 32;
 
 /// What is taken from an outbox before it is flushed, in bytes.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -57,6 +65,10 @@ const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
 
 /// The close of a client for which the server has no room.
 const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
+
+/// The close of a client whose message found no room for long: it may try
+/// again.
+const OVERLOADED: (u16, &str) = (1013, "OVERLOADED");
 
 /// The close of a client whose message does not end.
 const UNFINISHED: (u16, &str) = (1008, "MESSAGE_TIMEOUT");
@@ -90,8 +102,12 @@ pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Pe
     let (outbox, inlet) = outbox();
     let entry = Entry {
         connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+        share: app.frames().of_store(&store),
         room,
-        auto_response,
+        auto_response: auto_response.map(|(request, response)| {
+            // However many it asks for, they are one.
+            (request, app.output().of_room().frame(response))
+        }),
     };
     let opened = entry.room.deliver(Event::Open {
         connection: entry.connection,
@@ -124,7 +140,9 @@ pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Pe
 struct Entry {
     room: RoomQueue,
     connection: u32,
-    auto_response: Option<(String, String)>,
+    /// What its store's messages may take.
+    share: Arc<Share>,
+    auto_response: Option<(String, TextFrame)>,
 }
 
 impl Entry {
@@ -137,11 +155,11 @@ impl Entry {
 /// The connection below a request, with what was read of it already; `None`
 /// when the client has gone.
 async fn take_over(upgrade: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
-    let Ok(parts) = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>() else {
+    let Ok(parts) = upgrade.await.ok()?.downcast::<TokioIo<Taken<TcpStream>>>() else {
         error!("a connection is not what the listener has accepted");
         return None;
     };
-    let stream = parts.io.into_inner().into_std().ok()?;
+    let stream = parts.io.into_inner().into_inner().into_std().ok()?;
     Some((stream, parts.read_buf))
 }
 
@@ -154,11 +172,15 @@ async fn serve(
     read_already: Bytes,
 ) {
     let limits = app.limits();
-    let budget = app.budget().of_sockets();
-    let (stream, whole) = Arrivals::new(stream, budget, limits.message_timeout);
-    let socket = WebSocket::new(stream, &read_already, config(limits.frame_bytes_max));
+    let arrivals = Arrivals::new(
+        Arc::clone(&entry.share),
+        limits.frame_bytes_max,
+        limits.message_timeout,
+    );
+    let config = config(limits.frame_bytes_max);
+    let socket = WebSocket::new(stream, &read_already, config, Some(arrivals));
     let mut writer = pin!(write(&entry, &socket, inlet));
-    let reader = read(app, &entry, (&socket, &whole), &outbox);
+    let reader = read(app, &entry, &socket, &outbox);
     let is_closed = tokio::select! {
         biased;
         () = &mut writer => true,
@@ -179,7 +201,7 @@ pub async fn refuse(upgrade: OnUpgrade, code: u16, reason: String, _permit: Perm
             return;
         };
         let config = config(REFUSED_MESSAGE_BYTES_MAX);
-        let socket = WebSocket::new(TokioIo::new(upgraded), &[], config);
+        let socket = WebSocket::new(TokioIo::new(upgraded), &[], config, None);
         let _ = socket.close(Some(close(code, reason))).await;
         while let Some(Ok(_)) = socket.next().await {}
     })
@@ -187,15 +209,23 @@ pub async fn refuse(upgrade: OnUpgrade, code: u16, reason: String, _permit: Perm
 }
 
 /// Reads until the socket ends or is to be ended.
-async fn read(app: &App, entry: &Entry, (socket, whole): (&Socket, &Whole), outbox: &Outbox) {
+async fn read(app: &App, entry: &Entry, socket: &Socket, outbox: &Outbox) {
     let Entry {
         room,
         connection,
+        share,
         auto_response,
     } = entry;
-    let budget = app.budget().of_socket();
+    let places = Places::default();
     let mut silence = Silence::new(app.limits().idle_timeout);
+    let mut messages = 0;
     loop {
+        messages += 1;
+        if messages > MESSAGES_AT_ONCE {
+            // Those that were read together take no look at the socket.
+            messages = 0;
+            yield_now().await;
+        }
         let message = tokio::select! {
             biased;
             message = socket.next() => message,
@@ -208,13 +238,12 @@ async fn read(app: &App, entry: &Entry, (socket, whole): (&Socket, &Whole), outb
             }
         };
         silence.is_broken();
-        whole.mark();
         let frame = match message {
             Some(Ok(Message::Text(text))) => {
                 if let Some((request, response)) = auto_response
                     && text.as_str() == request
                 {
-                    outbox.send(response.clone().into());
+                    outbox.send(response.clone());
                     continue;
                 }
                 Frame::Text(text.as_str().to_owned())
@@ -238,13 +267,18 @@ async fn read(app: &App, entry: &Entry, (socket, whole): (&Socket, &Whole), outb
             Frame::Text(text) => text.len(),
             Frame::Binary(bytes) => bytes.len(),
         };
-        let Some(permits) = budget.take(bytes).await else {
-            return;
+        let place = places.take().await;
+        let reservation = match socket.take_reservation(bytes) {
+            None => Arc::clone(share).reserve(bytes).await,
+            reserved => reserved,
         };
+        if reservation.is_none() {
+            return outbox.close(OVERLOADED.0, OVERLOADED.1.to_owned());
+        }
         let taken = room.deliver(Event::Message {
             connection: *connection,
             frame,
-            permits,
+            permits: Permits::new(place, reservation),
         });
         if !taken {
             return outbox.close(STOPPING.0, STOPPING.1.to_owned());
@@ -256,7 +290,7 @@ async fn read(app: &App, entry: &Entry, (socket, whole): (&Socket, &Whole), outb
 /// come, and set again only when it fires.
 struct Silence {
     max: Duration,
-    since: Instant,
+    since: Moment,
     is_pinged: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -265,14 +299,14 @@ impl Silence {
     fn new(max: Duration) -> Self {
         Self {
             max,
-            since: Instant::now(),
+            since: Moment::now(),
             is_pinged: false,
             timer: Box::pin(sleep(max / 2)),
         }
     }
 
     fn is_broken(&mut self) {
-        self.since = Instant::now();
+        self.since = Moment::now();
         self.is_pinged = false;
     }
 
@@ -289,7 +323,8 @@ impl Silence {
             } else {
                 self.max / 2
             };
-            self.timer.as_mut().reset(self.since + time);
+            let left = self.since.left(time).unwrap_or_default();
+            self.timer.as_mut().reset(Instant::now() + left);
             if is_over || is_due {
                 return is_over;
             }
@@ -303,12 +338,13 @@ fn close_for(error: &Error) -> Option<(u16, &'static str)> {
         Error::Capacity(_) => Some(TOO_BIG),
         Error::Utf8(_) => Some(NOT_UTF8),
         Error::Protocol(_) => Some(PROTOCOL_ERROR),
-        Error::Io(error) if error.kind() == ErrorKind::TimedOut => Some(UNFINISHED),
+        Error::Io(error) if arrival::is_timeout(error) => Some(UNFINISHED),
+        Error::Io(error) if arrival::is_overload(error) => Some(OVERLOADED),
         _ => None,
     }
 }
 
-type Socket = WebSocket<Arrivals<TcpStream>>;
+type Socket = WebSocket<TcpStream>;
 
 /// Writes what the outbox holds, until a close, an error, or the room's end.
 async fn write(entry: &Entry, socket: &Socket, mut inlet: Inlet) {

@@ -15,10 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Bytes, Error, Message, Utf8Bytes};
+use tungstenite::{Bytes, Error, Message};
 
+use crate::arrival::Arrivals;
 use crate::boundary::Boundary;
 use crate::heap;
+use crate::intake::Reservation;
+use crate::output::TextFrame;
 
 /// Frames that one system call writes, at most.
 const FRAMES_PER_WRITE_MAX: usize = 32;
@@ -30,6 +33,9 @@ const CONTROL_BYTES_MAX: usize = 4 * 1024;
 /// The largest frame whose buffer a socket keeps, in bytes: as much as a small
 /// batch. What is larger costs an allocation each time.
 const READ_BYTES_KEPT_MAX: u64 = 16 * 1024;
+
+/// What a frame is written from: its header, how its text begins, the rest.
+const PARTS_OF_FRAME: usize = 3;
 
 /// A header's largest size, in bytes: a server's has no mask.
 const HEADER_BYTES_MAX: usize = 10;
@@ -45,16 +51,27 @@ struct Socket<S> {
     stream: S,
     context: WebSocketContext,
     boundary: Boundary,
+    /// `None` where nothing of size is taken.
+    arrivals: Option<Arrivals>,
     unsent: Unsent,
     has_ended: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A WebSocket on `stream`, whose handshake is done; `read_already` is
-    /// what was read beyond it.
-    pub fn new(stream: S, read_already: &[u8], config: WebSocketConfig) -> Self {
+    /// what was read beyond it. Its messages are read as `arrivals` lets
+    /// them, if they count at all.
+    pub fn new(
+        stream: S,
+        read_already: &[u8],
+        config: WebSocketConfig,
+        mut arrivals: Option<Arrivals>,
+    ) -> Self {
         let mut boundary = Boundary::default();
         boundary.read(read_already);
+        if let Some(arrivals) = &mut arrivals {
+            arrivals.read(&boundary);
+        }
         // A copy: what it is a part of has 8 KiB.
         let read_already = read_already.to_vec();
         let config = config
@@ -66,6 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             stream,
             context,
             boundary,
+            arrivals,
             unsent: Unsent::default(),
             has_ended: false,
         }))
@@ -86,11 +104,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         poll_fn(|task| self.lock().poll_next(task)).await
     }
 
+    /// What a message of `bytes` that [`WebSocket::next`] has returned
+    /// reserved; `None` when it was small.
+    pub fn take_reservation(&self, bytes: usize) -> Option<Reservation> {
+        self.lock().arrivals.as_mut()?.take(bytes)
+    }
+
     /// Queues a text frame, which leaves with the next flush. Returns whether
     /// that is due.
-    pub fn feed(&self, text: Utf8Bytes) -> bool {
+    pub fn feed(&self, frame: TextFrame) -> bool {
         let unsent = &mut self.lock().unsent;
-        unsent.push(text);
+        unsent.push(frame);
         unsent.frames.len() >= FRAMES_PER_WRITE_MAX
     }
 
@@ -148,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             stream: &mut self.stream,
             task,
             boundary: &mut self.boundary,
+            arrivals: self.arrivals.as_mut(),
             may_write: !self.unsent.is_begun(),
         };
         match call(&mut self.context, &mut io) {
@@ -194,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         if is_large && self.boundary.is_between_messages() && self.context.can_write() {
             let config = *self.context.get_config();
             self.context = WebSocketContext::new(Role::Server, Some(config));
-            let largest = std::mem::take(&mut self.boundary).largest();
+            let largest = self.boundary.take_largest();
             heap::gone(usize::try_from(largest).unwrap_or(usize::MAX));
         }
     }
@@ -218,6 +243,7 @@ struct Io<'a, 'b, S> {
     stream: &'a mut S,
     task: &'a mut Context<'b>,
     boundary: &'a mut Boundary,
+    arrivals: Option<&'a mut Arrivals>,
     /// Not within a frame of ours.
     may_write: bool,
 }
@@ -232,8 +258,22 @@ fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 impl<S: AsyncRead + Unpin> Read for Io<'_, '_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(buffer);
-        now(Pin::new(&mut *self.stream).poll_read(self.task, &mut buffer))?;
+        if let Some(arrivals) = &mut self.arrivals {
+            now(arrivals.poll_ready(self.task, self.boundary))?;
+        }
+        match Pin::new(&mut *self.stream).poll_read(self.task, &mut buffer) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => {
+                if let Some(arrivals) = &mut self.arrivals {
+                    now(arrivals.poll_time(self.task))?;
+                }
+                return Err(ErrorKind::WouldBlock.into());
+            }
+        }
         self.boundary.read(buffer.filled());
+        if let Some(arrivals) = &mut self.arrivals {
+            arrivals.read(self.boundary);
+        }
         Ok(buffer.filled().len())
     }
 }
@@ -254,47 +294,48 @@ impl<S: AsyncWrite + Unpin> Write for Io<'_, '_, S> {
 /// Text frames that are not written yet, or not wholly.
 #[derive(Default)]
 struct Unsent {
-    frames: VecDeque<TextFrame>,
+    frames: VecDeque<Framed>,
     /// What is written of the first one, in bytes.
     written: usize,
 }
 
-struct TextFrame {
+struct Framed {
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
-    text: Utf8Bytes,
+    frame: TextFrame,
 }
 
-impl TextFrame {
-    fn new(text: Utf8Bytes) -> Self {
+impl Framed {
+    fn new(frame: TextFrame) -> Self {
         let header = FrameHeader {
             opcode: OpCode::Data(Data::Text),
             ..FrameHeader::default()
         };
-        let text_bytes = text.len() as u64;
+        let text_bytes = frame.len() as u64;
         let mut bytes = [0; HEADER_BYTES_MAX];
         // It has room for every header without a mask.
         let _ = header.format(text_bytes, &mut bytes.as_mut_slice());
         Self {
             header: bytes,
             header_bytes: header.len(text_bytes),
-            text,
+            frame,
         }
     }
 
     fn bytes(&self) -> usize {
-        self.header_bytes + self.text.len()
+        self.header_bytes + self.frame.len()
     }
 
-    /// What is left of it after `written` bytes: of its header, and its text.
-    fn rest(&self, written: usize) -> [&[u8]; 2] {
+    /// What is left of it after `written` bytes: of its header, and its
+    /// text's parts.
+    fn rest(&self, mut written: usize) -> [&[u8]; PARTS_OF_FRAME] {
         let header = self.header.get(..self.header_bytes).unwrap_or_default();
-        let text = self.text.as_bytes();
-        [
-            header.get(written..).unwrap_or_default(),
-            text.get(written.saturating_sub(self.header_bytes)..)
-                .unwrap_or_default(),
-        ]
+        let [head, rest] = self.frame.parts();
+        [header, head, rest].map(|part| {
+            let left = part.get(written..).unwrap_or_default();
+            written = written.saturating_sub(part.len());
+            left
+        })
     }
 }
 
@@ -304,8 +345,8 @@ impl Unsent {
         self.written > 0
     }
 
-    fn push(&mut self, text: Utf8Bytes) {
-        self.frames.push_back(TextFrame::new(text));
+    fn push(&mut self, frame: TextFrame) {
+        self.frames.push_back(Framed::new(frame));
     }
 
     /// Writes once: as much as the stream takes.
@@ -314,7 +355,7 @@ impl Unsent {
         stream: &mut (impl AsyncWrite + Unpin),
         task: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut slices = [IoSlice::new(&[]); 2 * FRAMES_PER_WRITE_MAX];
+        let mut slices = [IoSlice::new(&[]); PARTS_OF_FRAME * FRAMES_PER_WRITE_MAX];
         let mut count = 0;
         let rests = self
             .frames
@@ -350,6 +391,7 @@ mod tests {
 
     use super::*;
     use crate::boundary::tests::sent;
+    use crate::output::tests::frame;
 
     /// Lengths at which a header changes, and around them.
     const LENGTHS: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000];
@@ -389,12 +431,12 @@ mod tests {
     async fn i3_frames_leave_whole_and_in_order_though_pings_are_answered_meanwhile() {
         for capacity in [3, 64, 1_000, 1_000_000] {
             let (server, client) = duplex(capacity);
-            let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+            let socket = WebSocket::new(server, &[], WebSocketConfig::default(), None);
             let (from_server, mut to_server) = tokio::io::split(client);
             let serve = async {
                 let write = async {
                     for text in texts() {
-                        if socket.feed(text.into()) {
+                        if socket.feed(frame(text)) {
                             socket.flush().await.unwrap();
                         }
                     }
@@ -425,7 +467,7 @@ mod tests {
     #[tokio::test]
     async fn i7_a_large_message_leaves_no_buffer_and_nothing_is_lost_by_it() {
         let (server, mut client) = duplex(1_000_000);
-        let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+        let socket = WebSocket::new(server, &[], WebSocketConfig::default(), None);
         let largest_kept = || socket.lock().boundary.largest();
         for n in 0..3 {
             let text = Message::text("x".repeat(100_000 + n));
@@ -454,7 +496,7 @@ mod tests {
         // Room again comes little by little, or all at once.
         for capacity in [64, 8_192] {
             let (server, mut client) = duplex(capacity);
-            let socket = WebSocket::new(server, &[], WebSocketConfig::default());
+            let socket = WebSocket::new(server, &[], WebSocketConfig::default(), None);
             let pings = (0..500_u16).map(|n| Message::Ping(n.to_be_bytes().repeat(50).into()));
             let sent = sent(pings);
             // As in a server, it is polled when it is woken and not otherwise.
@@ -485,7 +527,12 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_with_the_handshake_is_read_first() {
         let (server, _client) = duplex(64);
-        let socket = WebSocket::new(server, &pings_and_a_text(), WebSocketConfig::default());
+        let socket = WebSocket::new(
+            server,
+            &pings_and_a_text(),
+            WebSocketConfig::default(),
+            None,
+        );
         let mut messages = Vec::new();
         for _ in 0..21 {
             messages.push(socket.next().await.unwrap().unwrap());

@@ -52,6 +52,9 @@ export class Effects {
         for (const connection of connections) this.peers.send(connection, frame)
       })
     },
+    sendEach: (openings, rest) => {
+      for (const { to, head } of openings) this.imports.send(to, head + rest)
+    },
     close: (connection, code, reason) => {
       const cut = cutToBytes(reason, REASON_BYTES_MAX)
       this.list.push(() => this.peers.close(connection, code, cut))

@@ -2,7 +2,7 @@
 //! noted here and happens when the turn is durable (design D2).
 
 use super::State;
-use super::bindings::syncline::backend::connections::{AttachError, Host, SubscribeError};
+use super::bindings::syncline::backend::connections::{AttachError, Host, Opening, SubscribeError};
 use crate::room::Effect;
 
 /// What Cloudflare keeps of a hibernating socket, less its own framing, in
@@ -15,10 +15,14 @@ const REASON_BYTES_MAX: usize = 123;
 impl Host for State {
     fn send(&mut self, to: Vec<u32>, frame: String) {
         if let Some(turn) = &mut self.turn {
-            turn.add(Effect::Send {
-                to,
-                frame: frame.into(),
-            });
+            turn.send(to, frame);
+        }
+    }
+
+    fn send_each(&mut self, openings: Vec<Opening>, rest: String) {
+        if let Some(turn) = &mut self.turn {
+            let openings = openings.into_iter().map(|it| (it.to, it.head));
+            turn.send_each(openings.collect(), rest);
         }
     }
 

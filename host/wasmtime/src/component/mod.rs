@@ -26,6 +26,7 @@ pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageEr
 use self::bindings::{SyncBackend, SyncBackendPre};
 pub use self::claims::ClaimsFile;
 use crate::heap::{self, Trimmer};
+use crate::patience;
 use crate::room::Turn;
 
 // The macro writes what it writes.
@@ -176,6 +177,7 @@ impl Runtime {
                 let mut trimmer = Trimmer::new();
                 while let Some(engine) = ticker.upgrade() {
                     engine.increment_epoch();
+                    patience::tick();
                     drop(engine);
                     trimmer.tick();
                     std::thread::sleep(EPOCH_TICK);

@@ -1,0 +1,142 @@
+//! Time as a server may hold it against others: the time in which this
+//! process was running. One that was stopped and goes on (SIGSTOP, a paused
+//! virtual machine, a laptop that slept) finds in the kernel what clients have
+//! sent meanwhile; nobody is silent or late who was not heard.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// From a gap of so many milliseconds between two ticks on, the process was
+/// stopped: it ticks twenty times as often.
+const GAP_MS: u64 = 1_000;
+
+/// What everybody is given to be heard in once the process goes on, in
+/// milliseconds: what waits in the kernel has to be read first.
+const GRACE_MS: u64 = 5_000;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time between two ticks that was not ours.
+static LOST: Lost = Lost {
+    ticked_ms: AtomicU64::new(u64::MAX),
+    lost_ms: AtomicU64::new(0),
+};
+
+struct Lost {
+    /// When it ticked last; the largest number while it has not.
+    ticked_ms: AtomicU64,
+    lost_ms: AtomicU64,
+}
+
+impl Lost {
+    fn tick(&self, now_ms: u64) {
+        let before = self.ticked_ms.swap(now_ms, Ordering::Relaxed);
+        let gap = now_ms.saturating_sub(before);
+        if gap > GAP_MS {
+            self.lost_ms.fetch_add(gap + GRACE_MS, Ordering::Relaxed);
+        }
+    }
+
+    /// Of the time up to now, what counts, in milliseconds.
+    fn running_ms(&self, now_ms: u64) -> u64 {
+        let gap = now_ms.saturating_sub(self.ticked_ms.load(Ordering::Relaxed));
+        // The tick that tells of it may be yet to come.
+        let untold = if gap > GAP_MS { gap + GRACE_MS } else { 0 };
+        now_ms.saturating_sub(self.lost_ms.load(Ordering::Relaxed) + untold)
+    }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Says that the process is running: to be called 20 times a second. Until
+/// the first call all time counts.
+pub fn tick() {
+    LOST.tick(now_ms());
+}
+
+/// A point in the time that counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(LOST.running_ms(now_ms()))
+    }
+
+    /// What counts of the time since.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        Duration::from_millis(Self::now().0.saturating_sub(self.0))
+    }
+
+    /// The moment so much later.
+    #[must_use]
+    pub fn later(self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// What is left of `time`, counted from here; `None` when it is over.
+    #[must_use]
+    pub fn left(self, time: Duration) -> Option<Duration> {
+        time.checked_sub(self.elapsed())
+            .filter(|left| !left.is_zero())
+    }
+}
+
+/// Waits until so much of the time that counts has passed.
+pub async fn sleep(time: Duration) {
+    let since = Moment::now();
+    while let Some(left) = since.left(time) {
+        tokio::time::sleep(left).await;
+    }
+}
+
+/// Gives `future` so much of the time that counts; `None` when it is over.
+pub async fn timeout<F: Future>(time: Duration, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = sleep(time) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_the_process_was_stopped_does_not_count() {
+        let lost = Lost {
+            ticked_ms: AtomicU64::new(u64::MAX),
+            lost_ms: AtomicU64::new(0),
+        };
+        // Where nobody ticks, all of it does.
+        assert_eq!(lost.running_ms(100_000), 100_000);
+        for tick in 0..2_000 {
+            lost.tick(100_000 + tick * 50);
+        }
+        let stopped_ms = 100_000 + 1_999 * 50;
+        assert_eq!(lost.running_ms(stopped_ms + 50), stopped_ms + 50);
+        // An hour later: whoever looks before the tick, and after it.
+        let resumed_ms = stopped_ms + 3_600_000;
+        assert_eq!(lost.running_ms(resumed_ms), stopped_ms - GRACE_MS);
+        lost.tick(resumed_ms);
+        assert_eq!(lost.running_ms(resumed_ms), stopped_ms - GRACE_MS);
+        lost.tick(resumed_ms + 50);
+        assert_eq!(lost.running_ms(resumed_ms + 50), stopped_ms - GRACE_MS + 50);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_taken_however_late_it_is() {
+        let there = std::future::ready(1);
+        assert_eq!(timeout(Duration::ZERO, there).await, Some(1));
+        let never = std::future::pending::<()>();
+        assert_eq!(timeout(Duration::from_millis(1), never).await, None);
+    }
+}
