@@ -26,6 +26,10 @@ use crate::output::TextFrame;
 /// Frames that one system call writes, at most.
 const FRAMES_PER_WRITE_MAX: usize = 32;
 
+/// What is written of a socket's frames before others of its shard have their
+/// turn, in bytes: the kernel would copy megabytes at once.
+const BYTES_AT_ONCE: usize = 128 * 1024;
+
 /// What tungstenite may have to write, in bytes: answers to pings. Of a client
 /// that sends pings and reads nothing the latest are answered.
 const CONTROL_BYTES_MAX: usize = 4 * 1024;
@@ -225,6 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn poll_flush(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut written = 0;
         loop {
             if !self.unsent.is_begun() {
                 ready!(self.flush_context(task))?;
@@ -233,7 +238,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 self.unsent.frames.shrink_to(PLACES_KEPT);
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.unsent.poll_write(&mut self.stream, task))?;
+            if written >= BYTES_AT_ONCE {
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            written += ready!(self.unsent.poll_write(&mut self.stream, task))?;
         }
     }
 }
@@ -349,22 +358,29 @@ impl Unsent {
         self.frames.push_back(Framed::new(frame));
     }
 
-    /// Writes once: as much as the stream takes.
+    /// Writes once: as much as the stream takes, and is good for others. How
+    /// much it was, in bytes.
     fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         task: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); PARTS_OF_FRAME * FRAMES_PER_WRITE_MAX];
         let mut count = 0;
+        let mut room = BYTES_AT_ONCE;
         let rests = self
             .frames
             .iter()
             .enumerate()
             .flat_map(|(index, frame)| frame.rest(if index == 0 { self.written } else { 0 }));
         for (slice, rest) in slices.iter_mut().zip(rests.filter(|rest| !rest.is_empty())) {
+            let rest = rest.get(..room).unwrap_or(rest);
             *slice = IoSlice::new(rest);
             count += 1;
+            room -= rest.len();
+            if room == 0 {
+                break;
+            }
         }
         let slices = slices.get(..count).unwrap_or_default();
         let written = ready!(Pin::new(stream).poll_write_vectored(task, slices))?;
@@ -378,7 +394,7 @@ impl Unsent {
             self.written -= first.bytes();
             self.frames.pop_front();
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(written))
     }
 }
 
