@@ -1,15 +1,15 @@
 //! The limits that are flags: whoever goes beyond one is told so, and nobody
 //! else notices (I7).
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::io::Write;
 
 use syncline_tests::http;
 use syncline_tests::profile::Profile;
 use syncline_tests::rpc::{Client, event_with, events, push, ws_url};
 use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::{Received, Socket};
+
+use super::wire::{close_frame, connect, rest, upgrade};
 
 fn start(arguments: &[&str]) -> Server {
     let mut syncline = Syncline::new("memory", Profile::Open);
@@ -88,51 +88,6 @@ fn i7_what_large_messages_took_is_not_kept_by_their_sockets() {
     }
 }
 
-/// A connection that was accepted and says what it likes.
-fn connect(server: &Server) -> TcpStream {
-    let address = server.url.trim_start_matches("http://");
-    let stream = TcpStream::connect(address).unwrap();
-    // Only so that what does not come is a failure and not a hang.
-    let patience = Some(Duration::from_secs(60));
-    stream.set_read_timeout(patience).unwrap();
-    stream
-}
-
-/// All that comes until the server ends the connection.
-fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    match stream.read_to_end(&mut all) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-    }
-    all
-}
-
-/// A WebSocket whose client answers nothing by itself.
-fn upgrade(server: &Server) -> TcpStream {
-    let mut stream = connect(server);
-    let request = format!(
-        "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-        ws_url("s")
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
-    stream
-}
-
-/// A close frame as a server sends it: unmasked.
-fn close_frame(code: u16, reason: &str) -> Vec<u8> {
-    let length = u8::try_from(2 + reason.len()).unwrap();
-    [&[0x88, length], &code.to_be_bytes()[..], reason.as_bytes()].concat()
-}
-
 #[test]
 fn i7_a_request_head_that_does_not_end_is_given_up() {
     let server = start(&["--handshake-timeout", "200ms"]);
@@ -152,7 +107,7 @@ fn i7_a_request_head_that_does_not_end_is_given_up() {
 #[test]
 fn i7_a_socket_that_is_silent_is_pinged_and_then_closed() {
     let server = start(&["--idle-timeout", "400ms"]);
-    let mut stream = upgrade(&server);
+    let mut stream = upgrade(&server, "s");
     let ping = [0x89, 0];
     let expected = [&ping[..], &close_frame(1001, "SILENT")].concat();
     assert_eq!(rest(&mut stream), expected);
@@ -161,7 +116,7 @@ fn i7_a_socket_that_is_silent_is_pinged_and_then_closed() {
 #[test]
 fn i7_a_message_that_does_not_end_is_given_up() {
     let server = start(&["--message-timeout", "200ms"]);
-    let mut stream = upgrade(&server);
+    let mut stream = upgrade(&server, "s");
     // A masked text of 100 bytes, of which one comes.
     stream.write_all(&[0x81, 0xe4, 0, 0, 0, 0, b'{']).unwrap();
     assert_eq!(rest(&mut stream), close_frame(1008, "MESSAGE_TIMEOUT"));

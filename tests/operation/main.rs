@@ -8,3 +8,5 @@ mod files;
 mod hostile;
 mod killed;
 mod limits;
+mod overload;
+mod wire;

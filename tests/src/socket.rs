@@ -31,6 +31,14 @@ pub enum Received {
     Closed(u16, String),
 }
 
+impl Received {
+    /// Whether the connection has ended without a close.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Closed(1006, _))
+    }
+}
+
 /// Why there is no socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DialError {

@@ -40,6 +40,9 @@ const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// is larger than a small message, at first, in bytes.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
 
+/// What a page counts for while it is made, in bytes: about what one has.
+const PAGE_BYTES: usize = 1_000_000;
+
 /// How long a page waits until the store's clients have taken of those before.
 const PAGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -237,6 +240,8 @@ fn stream(room: RoomQueue, answer: Answer) -> Response {
                     while output.is_over() && waiting.left(PAGE_WAIT_MAX).is_some() {
                         tokio::time::sleep(PAGE_WAIT).await;
                     }
+                    // Or all that wait would go on at once.
+                    let _count = output.expect(PAGE_BYTES);
                     next_page(&room, continuation).await?
                 }
                 Step::End => return Ok(None),

@@ -108,20 +108,35 @@ impl RoomOutput {
         Bytes::from_owner(self.count(text))
     }
 
-    fn count(self: &Arc<Self>, text: String) -> Counted {
-        self.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        self.server.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        Counted {
-            text,
+    /// Counts something that is about to be made.
+    #[must_use]
+    pub fn expect(self: &Arc<Self>, bytes: usize) -> Count {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.server.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Count {
+            bytes,
             room: Arc::clone(self),
         }
     }
+
+    fn count(self: &Arc<Self>, text: String) -> Counted {
+        Counted {
+            _count: self.expect(text.len()),
+            text,
+        }
+    }
+}
+
+/// So many bytes that count until this is dropped.
+pub struct Count {
+    bytes: usize,
+    room: Arc<RoomOutput>,
 }
 
 /// A text that counts for as long as it is there.
 struct Counted {
     text: String,
-    room: Arc<RoomOutput>,
+    _count: Count,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -130,11 +145,11 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for Count {
     fn drop(&mut self) {
-        let bytes = self.text.len();
-        self.room.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.room.server.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.room.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        let server = &self.room.server;
+        server.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
