@@ -285,7 +285,10 @@ fn i7_rooms_that_are_awake_are_bounded_and_those_that_sleep_wake() {
     let before = megabytes(&server);
     for store in 0..2_000 {
         let store = format!("store-{store}");
-        assert_eq!(http::post_rpc(&server, &store, http_pull(&store)).status, 200);
+        assert_eq!(
+            http::post_rpc(&server, &store, http_pull(&store)).status,
+            200
+        );
     }
     let grown = megabytes(&server).saturating_sub(before);
     assert!(grown < 60, "{grown} MB, of 120 KB for each of 2,000");

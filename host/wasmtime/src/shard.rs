@@ -7,7 +7,6 @@
 //! commit waits for the disk shares the next one.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,14 +25,14 @@ use crate::limits::Limits;
 use crate::output::Output;
 use crate::room::{Effect, Event, Room, Sockets};
 use crate::storage::memory::Memory;
-use crate::storage::sqlite::Sqlite;
-use crate::storage::{Location, Storage};
+use crate::storage::secret::Secret;
+use crate::storage::{Location, Storage, directory};
 use crate::turns::Turns;
 use crate::watch::Pulse;
 
 /// Shards, and files of SQLite storage. Part of the storage layout: a store
 /// is looked for in the shard its id hashes to.
-const SHARDS: usize = 4;
+pub const SHARDS: usize = 4;
 
 /// Turns that share a commit. Bounds how long the first of them waits.
 const TURNS_PER_COMMIT_MAX: usize = 256;
@@ -123,11 +122,7 @@ impl Shards {
         let mut pulses = Vec::new();
         let mut stopped = Vec::new();
         let ended = CancellationToken::new();
-        for number in 0..SHARDS {
-            let storage: Box<dyn Storage> = match location {
-                Location::Memory => Box::new(Memory::default()),
-                Location::Sqlite(dir) => Box::new(open_sqlite(dir, number)?),
-            };
+        for (number, storage) in storages(location)?.into_iter().enumerate() {
             let (queue, receiver) = unbounded_channel();
             let pulse = Arc::new(Pulse::default());
             pulses.push(Arc::clone(&pulse));
@@ -215,8 +210,20 @@ impl Shards {
     }
 }
 
-fn open_sqlite(dir: &Path, number: usize) -> Result<Sqlite> {
-    Ok(Sqlite::open_file(&dir.join(format!("shard-{number}.db")))?)
+/// The storage of each shard.
+fn storages(location: &Location) -> Result<Vec<Box<dyn Storage>>> {
+    match location {
+        Location::Memory => {
+            let secret = Secret::random()?;
+            let memory = || -> Box<dyn Storage> { Box::new(Memory::new(secret.clone())) };
+            Ok((0..SHARDS).map(|_| memory()).collect())
+        }
+        Location::Sqlite(dir) => {
+            let files = directory::open(dir, SHARDS)?;
+            let boxed = |file| -> Box<dyn Storage> { Box::new(file) };
+            Ok(files.into_iter().map(boxed).collect())
+        }
+    }
 }
 
 /// The shard of a store: FNV-1a, since the layout on disk must not change
@@ -435,6 +442,10 @@ impl Shard {
         if is_over {
             self.shed_output();
         }
+        let mut storage = lock(&self.storage);
+        storage.probe();
+        let trouble = storage.trouble().map(str::to_owned);
+        self.pulse.set_trouble(trouble);
     }
 
     /// Puts the rooms to sleep that have rested longest, so that others may

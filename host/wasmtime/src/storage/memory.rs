@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
+use super::secret::Secret;
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
 /// The logs of a shard's stores.
-#[derive(Default)]
 pub struct Memory {
+    secret: Secret,
     logs: HashMap<String, Log>,
     /// How to undo what the turn under way has done, in order.
     undo: Vec<(String, Undo)>,
@@ -26,10 +27,27 @@ enum Undo {
 }
 
 impl Memory {
-    fn log(&mut self, store: &str) -> Result<&mut Log> {
-        self.logs
-            .get_mut(store)
-            .ok_or_else(|| StorageError::Unavailable("the log was not opened".to_owned()))
+    /// No logs. Backend ids of stores that nobody has pushed to follow from
+    /// `secret`.
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self {
+            secret,
+            logs: HashMap::new(),
+            undo: Vec::new(),
+        }
+    }
+
+    /// A store's log, created if need be.
+    fn begin(&mut self, store: &str) -> &mut Log {
+        if !self.logs.contains_key(store) {
+            self.undo.push((store.to_owned(), Undo::Created));
+        }
+        let secret = &self.secret;
+        self.logs.entry(store.to_owned()).or_insert_with(|| Log {
+            backend_id: secret.backend_id(store),
+            events: Vec::new(),
+        })
     }
 }
 
@@ -38,19 +56,14 @@ fn head(log: &Log) -> u64 {
 }
 
 impl Storage for Memory {
-    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
-        if !self.logs.contains_key(store) {
-            self.undo.push((store.to_owned(), Undo::Created));
-            let log = Log {
-                backend_id: new_backend_id.to_owned(),
-                events: Vec::new(),
-            };
-            self.logs.insert(store.to_owned(), log);
-        }
-        let log = self.log(store)?;
+    fn open(&mut self, store: &str, _new_backend_id: &str) -> Result<LogInfo> {
+        let log = self.logs.get(store);
         Ok(LogInfo {
-            head: head(log),
-            backend_id: log.backend_id.clone(),
+            head: log.map_or(0, head),
+            backend_id: log.map_or_else(
+                || self.secret.backend_id(store),
+                |log| log.backend_id.clone(),
+            ),
         })
     }
 
@@ -64,10 +77,11 @@ impl Storage for Memory {
         if batch.is_empty() {
             return Ok(());
         }
-        let log = self.log(store)?;
-        if head(log) != expected_head {
-            return Err(StorageError::Conflict(head(log)));
+        let found = self.logs.get(store).map_or(0, head);
+        if found != expected_head {
+            return Err(StorageError::Conflict(found));
         }
+        let log = self.begin(store);
         let length_before = log.events.len();
         log.events.extend(batch.iter().map(|event| StoredEvent {
             event: event.clone(),
@@ -85,7 +99,9 @@ impl Storage for Memory {
         max_events: u32,
         max_bytes: u32,
     ) -> Result<Vec<StoredEvent>> {
-        let events = &self.log(store)?.events;
+        let Some(Log { events, .. }) = self.logs.get(store) else {
+            return Ok(Vec::new());
+        };
         let start = events.partition_point(|stored| stored.event.seq_num <= after);
         let page = events
             .iter()
@@ -97,7 +113,7 @@ impl Storage for Memory {
     }
 
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
-        let log = self.log(store)?;
+        let log = self.begin(store);
         let fresh = Log {
             backend_id: new_backend_id.to_owned(),
             events: Vec::new(),
@@ -106,6 +122,12 @@ impl Storage for Memory {
         self.undo.push((store.to_owned(), Undo::Replaced(before)));
         Ok(())
     }
+
+    fn trouble(&self) -> Option<&str> {
+        None
+    }
+
+    fn probe(&mut self) {}
 
     fn end_turn(&mut self, keep: bool) -> bool {
         let wrote = !self.undo.is_empty();

@@ -1,7 +1,9 @@
 //! Storage behind the `event-log` import: one trait, SQLite files and memory.
 //! Both keep upstream's format and pass the same tests.
 
+pub mod directory;
 pub mod memory;
+pub mod secret;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,8 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 /// `(calls… end_turn)… commit`. What a turn wrote is visible to the calls
 /// after it at once.
 pub trait Storage: Send {
-    /// Head and backend id; creates what is absent.
+    /// Head and backend id. Of a store that nobody has pushed to nothing is
+    /// kept: its id is the same each time, and is not `new_backend_id`.
     ///
     /// # Errors
     /// What the storage reports.
@@ -59,6 +62,13 @@ pub trait Storage: Send {
     /// # Errors
     /// What the storage reports.
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()>;
+
+    /// Why pushes are refused now, if they are.
+    fn trouble(&self) -> Option<&str>;
+
+    /// Looks whether pushes would be taken again, where nobody pushes. To be
+    /// called between commits.
+    fn probe(&mut self);
 
     /// Ends a turn. If not to be kept, what it wrote is undone. Returns
     /// whether it wrote anything.

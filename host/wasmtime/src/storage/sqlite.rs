@@ -1,24 +1,26 @@
-//! Logs in SQLite files, in upstream's format (design D8): a table
-//! `eventlog_7_<store>` for each log and a row in `context_7`.
-//!
-//! A file holds the stores of one shard, as a D1 database holds those of an
-//! upstream worker: then one commit makes many stores' pushes durable.
+//! Logs in SQLite files. A file holds the stores of one shard, as a D1
+//! database holds those of an upstream worker: then one commit makes many
+//! stores' pushes durable. Where in it a log is, `logs.rs` says.
 
 #[cfg(test)]
 mod full_tests;
-mod tables;
+pub mod logs;
+mod place;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, MAIN_DB, params};
+use rusqlite::{Connection, ErrorCode, MAIN_DB};
 use tracing::error;
 
-use self::tables::{SCHEMA, Table, Tables};
+use self::logs::{Log, Logs, SCHEMA};
+use self::place::Place;
+use super::secret::Secret;
 use super::trouble::{CHECKPOINTS, OpenError, Trouble, WRITES, is_of_disk, storage_error};
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
@@ -34,11 +36,23 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// pages of 4 KiB: SQLite's own.
 const CHECKPOINT_PAGES: c_int = 1_000;
 
+/// What the write-ahead log keeps on disk when it was moved into the file, in
+/// bytes: twice what it has when it is moved. A large push makes it grow.
+const WAL_BYTES_KEPT: i64 = 8 * 1024 * 1024;
+
+/// Logs that are known to be damaged. Beyond them no push of the file is
+/// taken that begins nothing new.
+const DAMAGED_MAX: usize = 10_000;
+
 /// The logs of a shard's stores.
 pub struct Sqlite {
     file: PathBuf,
+    place: Place,
     connection: Connection,
-    tables: Tables,
+    secret: Secret,
+    logs: Logs,
+    /// Logs that cannot be read, and from which number on.
+    damaged: HashMap<String, i64>,
     group: Group,
     /// Whether the transaction holds anything; and whether it did at the
     /// turn's savepoint.
@@ -75,29 +89,35 @@ enum Writes {
 }
 
 impl Sqlite {
-    /// Opens a shard's file, creating what is absent.
+    /// Opens a shard's file, creating what is absent. Backend ids of stores
+    /// that nobody has pushed to follow from `secret`.
     ///
     /// # Errors
     /// When nothing could be pushed to it: why, and what to do.
-    pub fn open_file(file: &Path) -> std::result::Result<Self, OpenError> {
-        let failed = |source| OpenError::Sqlite {
+    pub fn open_file(file: &Path, secret: &Secret) -> std::result::Result<Self, OpenError> {
+        Self::new(file, connect(file)?, secret)
+    }
+
+    /// The same of a file to which there is a connection, made by [`connect`].
+    ///
+    /// # Errors
+    /// When the file is gone.
+    pub fn new(
+        file: &Path,
+        connection: Connection,
+        secret: &Secret,
+    ) -> std::result::Result<Self, OpenError> {
+        let place = Place::of(file).map_err(|source| OpenError::Gone {
             file: file.to_owned(),
             source,
-        };
-        let connection = Connection::open(file).map_err(failed)?;
-        let journal = prepare(&connection).map_err(failed)?;
-        // SQLite opens what it may not write as if nothing were wrong.
-        if connection.is_readonly(MAIN_DB).map_err(failed)? {
-            return Err(OpenError::ReadOnly(file.to_owned()));
-        }
-        if journal != "wal" {
-            return Err(OpenError::NoWal(file.to_owned()));
-        }
-        connection.execute_batch(SCHEMA).map_err(failed)?;
+        })?;
         Ok(Self {
             file: file.to_owned(),
+            place,
             connection,
-            tables: Tables::default(),
+            secret: secret.clone(),
+            logs: Logs::default(),
+            damaged: HashMap::new(),
             group: Group::Clean,
             is_written: false,
             was_written: false,
@@ -126,6 +146,7 @@ impl Sqlite {
     fn begin(&mut self) -> rusqlite::Result<()> {
         match (self.group, self.turn) {
             (Group::Clean, _) => {
+                self.place.check()?;
                 self.run("BEGIN IMMEDIATE")?;
                 self.group = Group::Open;
                 self.turn = Writes::All;
@@ -148,50 +169,31 @@ impl Sqlite {
             .map(drop)
     }
 
-    fn opened(&mut self, store: &str) -> rusqlite::Result<Arc<Table>> {
-        self.tables
-            .find(&self.connection, store)?
-            .ok_or(rusqlite::Error::QueryReturnedNoRows)
+    fn log(&mut self, store: &str) -> Result<Option<Arc<Log>>> {
+        self.checked(|this| this.logs.find(&this.connection, store))
     }
 
-    fn head(&self, table: &Table) -> rusqlite::Result<u64> {
-        let head: Option<i64> = self
-            .connection
-            .prepare_cached(&table.head)?
-            .query_row([], |row| row.get(0))?;
-        Ok(head.and_then(|head| u64::try_from(head).ok()).unwrap_or(0))
-    }
-
-    fn backend_id(&self, store: &str) -> rusqlite::Result<String> {
-        self.connection
-            .prepare_cached(r#"SELECT "backendId" FROM "context_7" WHERE "storeId" = ?1"#)?
-            .query_row([store], |row| row.get(0))
-    }
-
-    fn insert(
-        &mut self,
-        store: &str,
-        table: &Table,
-        batch: &[Event],
-        created_at: &str,
-    ) -> rusqlite::Result<()> {
-        let mut insert = self.connection.prepare_cached(&table.insert)?;
-        let mut head = 0;
-        for event in batch {
-            head = signed(event.seq_num)?;
-            insert.execute(params![
-                head,
-                signed(event.parent_seq_num)?,
-                event.name,
-                event.args,
-                created_at,
-                event.client_id,
-                event.session_id,
-            ])?;
+    /// Notes that a log cannot be read after `after`, or that it can.
+    fn note_read(&mut self, store: &str, after: i64, is_damaged: bool) {
+        if is_damaged {
+            if self.damaged.len() < DAMAGED_MAX || self.damaged.contains_key(store) {
+                let from = self.damaged.entry(store.to_owned()).or_insert(after);
+                *from = after.min(*from);
+            }
+        } else if self.damaged.get(store).is_some_and(|from| after <= *from) {
+            self.damaged.remove(store);
         }
-        self.connection
-            .prepare_cached(r#"UPDATE "context_7" SET "currentHead" = ?1 WHERE "storeId" = ?2"#)?
-            .execute(params![head, store])?;
+    }
+
+    /// What nobody can read must not grow: its clients would learn of it when
+    /// all the others are gone.
+    fn refuse_damaged(&self, store: &str) -> Result<()> {
+        if self.damaged.contains_key(store) || self.damaged.len() >= DAMAGED_MAX {
+            return Err(StorageError::Unavailable(format!(
+                "{}: the log cannot be read, so nothing is added to it: the file is damaged",
+                self.file.display()
+            )));
+        }
         Ok(())
     }
 
@@ -237,7 +239,7 @@ impl Sqlite {
             (Ok(_), false) => self.run("RELEASE write"),
             (Err(_), true) => self.undo_turn(),
             (Err(_), false) => {
-                self.tables.clear();
+                self.logs.clear();
                 self.connection
                     .execute_batch("ROLLBACK TO write; RELEASE write")
             }
@@ -253,7 +255,7 @@ impl Sqlite {
 
     /// Undoes what the turn under way has written.
     fn undo_turn(&mut self) -> rusqlite::Result<()> {
-        self.tables.clear();
+        self.logs.clear();
         match std::mem::replace(&mut self.turn, Writes::None) {
             Writes::None => Ok(()),
             Writes::All => {
@@ -272,7 +274,7 @@ impl Sqlite {
     /// Ends the transaction, so that nothing of it reaches the next one.
     fn roll_back(&mut self) {
         self.is_written = false;
-        self.tables.clear();
+        self.logs.clear();
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
@@ -299,32 +301,56 @@ fn checkpoint(wal: &Wal, pages: c_int) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Opens a file, creating what is absent.
+///
+/// # Errors
+/// When nothing could be pushed to it: why, and what to do.
+pub fn connect(file: &Path) -> std::result::Result<Connection, OpenError> {
+    let failed = |source| OpenError::Sqlite {
+        file: file.to_owned(),
+        source,
+    };
+    let connection = Connection::open(file).map_err(failed)?;
+    let journal = prepare(&connection).map_err(failed)?;
+    // SQLite opens what it may not write as if nothing were wrong.
+    if connection.is_readonly(MAIN_DB).map_err(failed)? {
+        return Err(OpenError::ReadOnly(file.to_owned()));
+    }
+    if journal != "wal" {
+        return Err(OpenError::NoWal(file.to_owned()));
+    }
+    connection.execute_batch(SCHEMA).map_err(failed)?;
+    Ok(connection)
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<String> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     let journal =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
-    // An acknowledged push survives a power cut, not only a crash (I1).
+    // An acknowledged push survives a power cut, not only a crash (I1); on
+    // macOS fsync alone leaves it in the disk's cache.
     connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // SQLite answers with what it has set.
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |_| Ok(()))?;
     connection.wal_hook(Some(checkpoint));
     Ok(journal)
 }
 
 impl Storage for Sqlite {
-    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
-        let table = self.checked(|this| this.tables.find(&this.connection, store))?;
-        if table.is_none() {
-            self.write(|this| {
-                tables::create(&this.connection, store, new_backend_id)?;
-                this.is_written = true;
-                Ok(())
-            })?;
-        }
+    fn open(&mut self, store: &str, _new_backend_id: &str) -> Result<LogInfo> {
+        let Some(log) = self.log(store)? else {
+            return Ok(LogInfo {
+                head: 0,
+                backend_id: self.secret.backend_id(store),
+            });
+        };
         self.checked(|this| {
-            let table = this.opened(store)?;
             Ok(LogInfo {
-                head: this.head(&table)?,
-                backend_id: this.backend_id(store)?,
+                head: log.head(&this.connection)?,
+                backend_id: log.backend_id(&this.connection, store)?,
             })
         })
     }
@@ -336,15 +362,28 @@ impl Storage for Sqlite {
         batch: &[Event],
         created_at: &str,
     ) -> Result<()> {
-        if batch.is_empty() {
+        let Some(first) = batch.first() else {
             return Ok(());
-        }
+        };
+        self.refuse_damaged(store)?;
         // In the transaction of the write, or it would be one more.
         let head = self.write(|this| {
-            let table = this.opened(store)?;
-            let head = this.head(&table)?;
+            let found = this.logs.find(&this.connection, store)?;
+            let head = match &found {
+                Some(log) => log.head(&this.connection)?,
+                None => 0,
+            };
             if head == expected_head {
-                this.insert(store, &table, batch, created_at)?;
+                let log = match found {
+                    Some(log) if head > 0 => log,
+                    _ => {
+                        let backend_id = this.secret.backend_id(store);
+                        let connection = &this.connection;
+                        this.logs
+                            .begin(connection, store, &backend_id, first.seq_num)?
+                    }
+                };
+                log.insert(&this.connection, store, batch, created_at)?;
                 this.is_written = true;
             }
             Ok(head)
@@ -366,37 +405,53 @@ impl Storage for Sqlite {
         let Ok(after) = i64::try_from(after) else {
             return Ok(Vec::new());
         };
-        self.checked(|this| {
-            let table = this.opened(store)?;
-            let mut select = this.connection.prepare_cached(&table.read)?;
-            let rows = select.query_map(params![after, max_events], |row| {
-                Ok(StoredEvent {
-                    event: Event {
-                        seq_num: unsigned(row.get(0)?),
-                        parent_seq_num: unsigned(row.get(1)?),
-                        name: row.get(2)?,
-                        args: row.get(3)?,
-                        client_id: row.get(4)?,
-                        session_id: row.get(5)?,
-                    },
-                    created_at: row.get(6)?,
-                })
-            })?;
-            take_within(rows, max_bytes)
-        })
+        let Some(log) = self.log(store)? else {
+            return Ok(Vec::new());
+        };
+        let mut is_damaged = false;
+        let read = self.checked(|this| {
+            let read = log.read(&this.connection, after, max_events, |rows| {
+                take_within(rows, max_bytes)
+            });
+            read.inspect_err(|error| {
+                is_damaged = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
+            })
+        });
+        if is_damaged || (read.is_ok() && !self.damaged.is_empty()) {
+            self.note_read(store, after, is_damaged);
+        }
+        read
     }
 
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
         self.write(|this| {
-            let table = this.opened(store)?;
-            this.connection.execute(&table.clear, [])?;
-            this.connection.execute(
-                r#"UPDATE "context_7" SET "currentHead" = 0, "backendId" = ?1 WHERE "storeId" = ?2"#,
-                params![new_backend_id, store],
-            )?;
+            let connection = &this.connection;
+            // A row is left, so that no old id comes back.
+            match this.logs.find(connection, store)? {
+                Some(log) => log.reset(connection, store, new_backend_id)?,
+                None => drop(this.logs.begin(connection, store, new_backend_id, 1)?),
+            }
+            this.logs.forget(store);
             this.is_written = true;
             Ok(())
         })
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.trouble.words()
+    }
+
+    fn probe(&mut self) {
+        if self.trouble.is_met() && self.group == Group::Clean {
+            let probed = self.write(|this| {
+                this.run(r#"UPDATE "syncline_directory" SET "probes" = "probes" + 1"#)?;
+                this.is_written = true;
+                Ok(())
+            });
+            // What it found, the operator has been told.
+            drop(probed);
+            self.end_turn(true);
+        }
     }
 
     fn end_turn(&mut self, keep: bool) -> bool {
@@ -438,16 +493,6 @@ impl Storage for Sqlite {
         }
         result
     }
-}
-
-/// SQLite's integers are signed; sequence numbers end at 2^53 − 1.
-fn signed(number: u64) -> rusqlite::Result<i64> {
-    i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-/// Numbers below zero, which upstream can have stored, count as zero.
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 fn lost() -> StorageError {

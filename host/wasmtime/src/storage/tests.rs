@@ -2,8 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::memory::Memory;
+use super::secret::Secret;
 use super::sqlite::Sqlite;
+use super::sqlite::logs::create_own;
 use super::*;
+
+fn secret() -> Secret {
+    Secret::from_hex(&"5e".repeat(32)).unwrap()
+}
 
 fn event(seq_num: u64, args: Option<&str>) -> Event {
     Event {
@@ -27,9 +33,9 @@ fn numbers(storage: &mut dyn Storage, store: &str) -> Vec<u64> {
 
 /// Runs a test on every storage.
 fn each(test: impl Fn(&mut dyn Storage)) {
-    test(&mut Memory::default());
+    test(&mut Memory::new(secret()));
     let dir = tempfile::tempdir().unwrap();
-    test(&mut Sqlite::open_file(&dir.path().join("shard.db")).unwrap());
+    test(&mut Sqlite::open_file(&dir.path().join("shard.db"), &secret()).unwrap());
 }
 
 #[test]
@@ -61,11 +67,17 @@ fn what_is_appended_is_read_back_byte_for_byte() {
 #[test]
 fn i8_opening_again_keeps_the_backend_id() {
     each(|storage| {
-        assert_eq!(storage.open("s", "first").unwrap().backend_id, "first");
+        let first = storage.open("s", "_").unwrap().backend_id;
+        assert!(
+            !storage.end_turn(true),
+            "a store that nobody pushed to leaves nothing"
+        );
+        assert_eq!(storage.open("s", "_").unwrap().backend_id, first);
+        assert!(storage.read("s", 0, 10, u32::MAX).unwrap().is_empty());
         storage.append("s", 0, &batch(1..=2), "t").unwrap();
         storage.end_turn(true);
-        let info = storage.open("s", "second").unwrap();
-        assert_eq!((info.backend_id.as_str(), info.head), ("first", 2));
+        let info = storage.open("s", "_").unwrap();
+        assert_eq!((info.backend_id, info.head), (first, 2));
         assert!(
             !storage.end_turn(true),
             "opening an open log writes nothing"
@@ -88,7 +100,7 @@ fn i4_an_append_on_another_head_is_a_conflict() {
 #[test]
 fn i2_a_batch_that_fails_in_the_middle_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = Sqlite::open_file(&dir.path().join("shard.db")).unwrap();
+    let mut storage = Sqlite::open_file(&dir.path().join("shard.db"), &secret()).unwrap();
     storage.open("s", "b").unwrap();
     storage.end_turn(true);
     // The second insert violates the primary key.
@@ -106,13 +118,14 @@ fn i9_a_turn_that_is_not_kept_never_happened_and_others_stay() {
         storage.open("kept", "b").unwrap();
         storage.append("kept", 0, &batch(1..=2), "t").unwrap();
         assert!(storage.end_turn(true));
-        storage.open("undone", "x").unwrap();
+        let info = storage.open("undone", "_").unwrap();
         storage.append("undone", 0, &batch(1..=1), "t").unwrap();
         storage.append("kept", 2, &batch(3..=3), "t").unwrap();
         assert!(storage.end_turn(false));
         storage.commit().unwrap();
         assert_eq!(numbers(storage, "kept"), [1, 2]);
-        assert_eq!(storage.open("undone", "y").unwrap().backend_id, "y");
+        let undone = storage.open("undone", "_").unwrap();
+        assert_eq!((undone.head, undone.backend_id), (0, info.backend_id));
     });
 }
 
@@ -144,7 +157,7 @@ fn i9_whichever_turns_of_a_commit_are_undone_the_others_stay() {
 #[test]
 fn i2_a_write_that_fails_takes_nothing_of_its_turn_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = Sqlite::open_file(&dir.path().join("shard.db")).unwrap();
+    let mut storage = Sqlite::open_file(&dir.path().join("shard.db"), &secret()).unwrap();
     for store in ["a", "b", "c"] {
         storage.open(store, "id").unwrap();
         storage.end_turn(true);
@@ -189,18 +202,48 @@ fn a_read_is_bounded_in_number_and_bytes_but_never_empty() {
 #[test]
 fn i8_a_reset_empties_the_log_and_changes_its_id() {
     each(|storage| {
-        storage.open("s", "first").unwrap();
+        let first = storage.open("s", "_").unwrap().backend_id;
         storage.append("s", 0, &batch(1..=2), "t").unwrap();
         storage.end_turn(true);
         storage.reset("s", "second").unwrap();
         storage.end_turn(false);
-        assert_eq!(storage.open("s", "_").unwrap().backend_id, "first");
+        assert_eq!(storage.open("s", "_").unwrap().backend_id, first);
         storage.reset("s", "second").unwrap();
         storage.end_turn(true);
         storage.commit().unwrap();
         let info = storage.open("s", "_").unwrap();
         assert_eq!((info.backend_id.as_str(), info.head), ("second", 0));
         storage.append("s", 0, &batch(1..=1), "t").unwrap();
+        // One that nobody has pushed to is not what it was either.
+        storage.reset("unused", "third").unwrap();
+        storage.end_turn(true);
+        storage.commit().unwrap();
+        assert_eq!(storage.open("unused", "_").unwrap().backend_id, "third");
+    });
+}
+
+#[test]
+fn i4_an_empty_log_begins_at_any_number_and_again_after_a_reset() {
+    each(|storage| {
+        for (first, id) in [(100, "one"), (7, "two"), (1, "three"), (1 << 52, "four")] {
+            let mut jump = event(first, None);
+            jump.parent_seq_num = 0;
+            storage.append("s", 0, &[jump], "t").unwrap();
+            let next = event(first + 1, None);
+            storage.append("s", first, &[next], "t").unwrap();
+            assert_eq!(numbers(storage, "s"), [first, first + 1]);
+            let after = |after, storage: &mut dyn Storage| {
+                let read = storage.read("s", after, 10, u32::MAX).unwrap();
+                read.len()
+            };
+            assert_eq!(after(first - 1, storage), 2);
+            assert_eq!(after(first, storage), 1);
+            assert_eq!(after(first + 1, storage), 0);
+            assert_eq!(storage.open("s", "_").unwrap().head, first + 1);
+            storage.reset("s", id).unwrap();
+            storage.end_turn(true);
+            storage.commit().unwrap();
+        }
     });
 }
 
@@ -217,25 +260,30 @@ fn i5_stores_with_colliding_table_names_stay_apart() {
             "a_b__2",
             "x\"; DROP TABLE y; --",
         ];
+        let mut ids = Vec::new();
         for (store, n) in stores.iter().zip(1..) {
-            storage.open(store, store).unwrap();
+            ids.push(storage.open(store, store).unwrap().backend_id);
             storage.append(store, 0, &batch(1..=n), "t").unwrap();
             storage.end_turn(true);
         }
         storage.commit().unwrap();
-        for (store, n) in stores.iter().zip(1..) {
+        for ((store, id), n) in stores.iter().zip(&ids).zip(1..) {
             let info = storage.open(store, "_").unwrap();
-            assert_eq!((info.backend_id.as_str(), info.head), (*store, n));
+            assert_eq!((&info.backend_id, info.head), (id, n));
+            assert_eq!(ids.iter().filter(|other| *other == id).count(), 1);
         }
     });
 }
 
 #[test]
-fn the_format_is_upstreams() {
+fn d8_a_log_with_a_table_of_its_own_is_served_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("shard.db");
-    let mut storage = Sqlite::open_file(&file).unwrap();
-    storage.open("my-store", "backend").unwrap();
+    let mut storage = Sqlite::open_file(&file, &secret()).unwrap();
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    create_own(&connection, "my-store", "backend").unwrap();
+    let info = storage.open("my-store", "_").unwrap();
+    assert_eq!((info.backend_id.as_str(), info.head), ("backend", 0));
     storage.append("my-store", 0, &batch(1..=2), "t").unwrap();
     storage.end_turn(true);
     storage.commit().unwrap();
@@ -254,4 +302,10 @@ fn the_format_is_upstreams() {
         )
         .unwrap();
     assert_eq!(args, "{\"a\" : 1}");
+    assert_eq!(numbers(&mut storage, "my-store"), [1, 2]);
+    storage.reset("my-store", "next").unwrap();
+    storage.end_turn(true);
+    storage.commit().unwrap();
+    let info = storage.open("my-store", "_").unwrap();
+    assert_eq!((info.backend_id.as_str(), info.head), ("next", 0));
 }

@@ -1,10 +1,11 @@
 //! What SQLite's errors mean to whoever runs the server, and how often they
 //! are told.
 
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use thiserror::Error;
 use tracing::{error, info};
 
@@ -28,6 +29,14 @@ pub enum OpenError {
     /// It can be read, but nothing could be pushed.
     #[error("cannot use {}: it may only be read. {}", .0.display(), READ_ONLY.to_do)]
     ReadOnly(PathBuf),
+    /// It was there a moment ago.
+    #[error("cannot use {}: it is gone ({source}). Let nothing but the server write to its directory", .file.display())]
+    Gone {
+        /// The file.
+        file: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// Without its write-ahead log SQLite would be slow, and its files would
     /// not be what the documents say.
     #[error(
@@ -48,7 +57,19 @@ const READ_ONLY: Meaning = Meaning {
     to_do: "Let the server's user write the file and its directory",
 };
 
+/// [`super::sqlite`] finds another file, or none, where its own was.
+pub const MOVED: c_int = ffi::SQLITE_READONLY_DBMOVED;
+
 fn meaning(error: &rusqlite::Error) -> Meaning {
+    if error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == MOVED)
+    {
+        return Meaning {
+            what: "the file, or its write-ahead log, was deleted or replaced while the server runs",
+            to_do: "What is read still comes from the deleted one. Put it back (then pushes are taken again), or save what can be saved from here (`/proc/PID/fd` on Linux), stop the server, and see `syncline restored` if you bring back a backup",
+        };
+    }
     const DAMAGED: &str = "While no server runs, put a backup in its place, without the -wal and -shm beside it, or save what can be read with `sqlite3 FILE .recover`";
     let (what, to_do) = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => ("the disk is full", "Free some space on it"),
@@ -125,6 +146,8 @@ pub struct Trouble {
     file: PathBuf,
     action: &'static Action,
     is_met: bool,
+    /// What it is, while it is met.
+    words: String,
     /// What was said of late, and when.
     said: Vec<(Option<ErrorCode>, Instant)>,
     /// Whether its end is to be said.
@@ -138,6 +161,7 @@ impl Trouble {
             file: file.to_owned(),
             action,
             is_met: false,
+            words: String::new(),
             said: Vec::new(),
             is_said: false,
         }
@@ -148,15 +172,21 @@ impl Trouble {
         self.is_met
     }
 
+    /// What it is, if it failed the last time.
+    pub fn words(&self) -> Option<&str> {
+        self.is_met.then_some(&*self.words)
+    }
+
     /// It failed. Said once, not for each push that meets it.
     pub fn meet(&mut self, error: &rusqlite::Error) {
         self.is_met = true;
+        let Meaning { what, to_do } = meaning(error);
+        self.words = format!("{}: {what} ({error}). {to_do}", self.file.display());
         let code = error.sqlite_error_code();
         self.said.retain(|(_, at)| at.elapsed() < QUIET);
         if !self.said.iter().any(|(said, _)| *said == code) {
             self.said.push((code, Instant::now()));
             self.is_said = true;
-            let Meaning { what, to_do } = meaning(error);
             let Action {
                 fails, meanwhile, ..
             } = self.action;

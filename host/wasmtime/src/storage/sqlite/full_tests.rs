@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 use super::*;
 
+fn secret() -> Secret {
+    Secret::random().unwrap()
+}
+
 struct Full {
     storage: Sqlite,
     file: PathBuf,
@@ -18,7 +22,7 @@ impl Full {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("shard.db");
-        let mut storage = Sqlite::open_file(&file).unwrap();
+        let mut storage = Sqlite::open_file(&file, &secret()).unwrap();
         storage.open("a", "id").unwrap();
         storage.open("b", "id").unwrap();
         storage.end_turn(true);
@@ -65,7 +69,8 @@ impl Full {
         Connection::open(&self.file)
             .unwrap()
             .query_row(
-                r#"SELECT "currentHead" FROM "context_7" WHERE "storeId" = ?1"#,
+                r#"SELECT coalesce(max("seqNum"), 0) FROM "syncline_events"
+                   JOIN "syncline_logs" ON "id" >> 32 = "number" WHERE "storeId" = ?1"#,
                 [store],
                 |row| row.get(0),
             )
