@@ -2,7 +2,9 @@
 //! for programs, words for people, and when to try again.
 
 use crate::imports::StorageError;
-use crate::limits::{EVENT_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS};
+use crate::limits::{
+    AUTHOR_ID_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS,
+};
 
 /// A request that was not served. Nothing was stored for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,17 @@ impl Fault {
             "EVENT_TOO_LARGE",
             format!(
                 "The event with seqNum {seq_num} has more than {EVENT_BYTES_MAX} bytes; nothing was stored."
+            ),
+        )
+    }
+
+    /// One event's name or ids are longer than any real ones.
+    #[must_use]
+    pub fn event_text_too_long(seq_num: u64) -> Self {
+        Self::new(
+            "EVENT_TOO_LARGE",
+            format!(
+                "The event with seqNum {seq_num} has a `name` of more than {NAME_BYTES_MAX} bytes, or a `clientId` or `sessionId` of more than {AUTHOR_ID_BYTES_MAX}; nothing was stored."
             ),
         )
     }

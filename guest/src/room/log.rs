@@ -6,8 +6,8 @@ use super::fault::Fault;
 use super::recent::Recent;
 use crate::imports::{Event, Imports, Level, LogInfo, StorageError};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, EVENT_BYTES_MAX, EVENT_OVERHEAD_BYTES, PUSH_EVENTS_MAX,
-    SEQ_NUM_MAX,
+    AUTHOR_ID_BYTES_MAX, CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, EVENT_BYTES_MAX, EVENT_OVERHEAD_BYTES,
+    NAME_BYTES_MAX, PUSH_EVENTS_MAX, SEQ_NUM_MAX,
 };
 use crate::protocol::chunk::{self, Chunk, Packing};
 
@@ -115,7 +115,7 @@ impl Log {
                 provided: first.parent_seq_num,
             });
         }
-        let head = check_batch(info.head, batch).map_err(PushError::Fault)?;
+        let head = batch::check(info.head, batch).map_err(PushError::Fault)?;
         let created_at = format_rfc3339_millis(imports.now()).to_string();
         match imports.append(info.head, batch, &created_at) {
             Ok(()) => {
@@ -244,43 +244,6 @@ impl Log {
         });
         Ok((before.backend_id, backend_id))
     }
-}
-
-/// Checks that the batch is one chain from `head` on and fits storage; returns
-/// its last sequence number.
-fn check_batch(head: u64, batch: &[Event<'_>]) -> Result<u64, Fault> {
-    if batch.len() > PUSH_EVENTS_MAX {
-        return Err(Fault::batch_too_large());
-    }
-    let mut previous = head;
-    for event in batch {
-        if event.parent_seq_num != previous {
-            return Err(Fault::broken_chain(format!(
-                "The event with seqNum {} has parentSeqNum {}; the event before it has seqNum {previous}. Nothing was stored.",
-                event.seq_num, event.parent_seq_num
-            )));
-        }
-        if previous >= SEQ_NUM_MAX || event.seq_num != previous + 1 {
-            return Err(Fault::broken_chain(format!(
-                "The event with seqNum {} follows {previous}: a seqNum is its parent's plus one, at most 2^53-1. Nothing was stored.",
-                event.seq_num
-            )));
-        }
-        if event_bytes(event) > EVENT_BYTES_MAX {
-            return Err(Fault::event_too_large(event.seq_num));
-        }
-        previous = event.seq_num;
-    }
-    Ok(previous)
-}
-
-/// What an event takes in a row.
-fn event_bytes(event: &Event<'_>) -> usize {
-    EVENT_OVERHEAD_BYTES
-        + event.name.len()
-        + event.args.map_or(0, str::len)
-        + event.client_id.len()
-        + event.session_id.len()
 }
 
 /// Whether two events are one. 0.3 clients keep absent arguments as an empty

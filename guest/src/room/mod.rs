@@ -1,6 +1,7 @@
 //! A room: one store, all its connections, one event at a time. Exported as
 //! `wit/room.wit`; every public method is a turn.
 
+mod batch;
 pub mod connection;
 mod do_rpc;
 pub mod fault;
