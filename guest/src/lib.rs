@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 pub mod admission;
+pub mod clock;
 #[cfg(target_family = "wasm")]
 pub mod component;
 pub mod config;

@@ -6,14 +6,13 @@ mod params;
 pub mod refusal;
 pub mod token;
 
-use std::time::UNIX_EPOCH;
-
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use self::params::Params;
 use self::refusal::{Code, Refused, json_body};
+use crate::clock::Time;
 use crate::config::{Config, ConfigError};
 use crate::imports::{Imports, Level};
 use crate::limits::PRINCIPAL_BYTES_MAX;
@@ -362,17 +361,24 @@ fn authenticate(
             "The payload's `authToken` is not a string.",
         ));
     };
-    let now_seconds = imports
-        .now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let Some(now) = Time::read(imports) else {
+        // An expired token would look valid.
+        imports.log(
+            Level::Error,
+            "the clock is not between 1970 and 9999: set it; nobody with a token is admitted",
+        );
+        return Err(Refused::new(
+            Code::AuthServiceError,
+            "The server's clock is wrong: tokens cannot be checked. Try again.",
+        ));
+    };
     let user = token::check(
         imports,
         secret,
         config.grace_period_seconds,
         token,
         store_id,
-        now_seconds,
+        now.seconds(),
     )?;
     if !matches_store {
         return Err(other_store());

@@ -100,6 +100,15 @@ impl Fault {
         StorageError::Conflict(0).into()
     }
 
+    /// The server's clock shows no time that can be.
+    #[must_use]
+    pub fn clock_wrong() -> Self {
+        Self::transient(
+            "CLOCK_WRONG",
+            "The server's clock is wrong; nothing was stored. Try again.",
+        )
+    }
+
     /// The calling object's binding is not on the operator's list.
     #[must_use]
     pub fn not_a_client() -> Self {

@@ -11,6 +11,7 @@ pub mod pace;
 mod paged;
 pub mod recent;
 mod subscriptions;
+pub mod tally;
 pub mod window;
 mod ws_v3;
 mod ws_v4;

@@ -129,9 +129,13 @@ impl Room {
                 &cursor.backend_id,
             ));
         }
+        if cursor > info.head {
+            self.log.report_ahead(imports, info.head, cursor);
+        }
         let at = Continuation {
             id: id.to_owned(),
-            cursor,
+            // Who is ahead of the log is served as one at its head.
+            cursor: cursor.min(info.head),
             until: info.head,
             backend_id: info.backend_id,
             form,

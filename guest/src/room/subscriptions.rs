@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::fault::Fault;
 use super::{Room, close_code};
-use crate::imports::{ConnectionId, Event, Imports};
+use crate::imports::{ConnectionId, Event, Imports, LogInfo};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
@@ -102,9 +102,20 @@ impl Room {
         seen: u64,
     ) -> Result<(), Fault> {
         if let Some(believed) = self.log.look_again(imports, seen)? {
-            self.catch_all_up(imports, believed);
+            self.overtaken(imports, &believed);
         }
         Ok(())
+    }
+
+    /// The log is not what this room believed. If it is another one now, all
+    /// have to start anew; else who was live gets what it has missed.
+    pub(super) fn overtaken(&mut self, imports: &mut impl Imports, believed: &LogInfo) {
+        match self.log.info(imports) {
+            Ok(info) if info.backend_id != believed.backend_id => {
+                self.end_pulls_of(imports, &believed.backend_id, &info.backend_id);
+            }
+            _ => self.catch_all_up(imports, believed.head),
+        }
     }
 
     /// Another writer has moved the log on from `before`, where this room

@@ -74,6 +74,9 @@ impl Room {
                 return;
             }
         };
+        if cursor > head {
+            self.log.report_ahead(imports, head, cursor);
+        }
         if cursor >= head {
             imports.send(&[id], &v3::pull_res("", Context::Pull, request_id, 0));
             let acknowledged = self.acknowledged(id);

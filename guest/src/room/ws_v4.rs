@@ -157,6 +157,9 @@ impl Room {
             self.end_request(imports, id, request_id, &exit);
             return Ok(());
         }
+        if after > info.head {
+            self.log.report_ahead(imports, info.head, after);
+        }
         let others = self.pulls(id).map_or(0, |pulls| {
             pulls.iter().filter(|pull| pull.id != request_id).count()
         });
@@ -224,6 +227,14 @@ impl Room {
                 .map_err(PushError::Fault)?;
         }
         let result = self.log.push(imports, batch, backend_id);
+        if let Err(PushError::ServerAhead {
+            minimum_expected,
+            provided,
+        }) = result
+            && provided > minimum_expected
+        {
+            self.log.report_ahead(imports, minimum_expected, provided);
+        }
         let Err(PushError::Overtaken {
             believed,
             minimum_expected,
@@ -232,7 +243,7 @@ impl Room {
         else {
             return result;
         };
-        self.catch_all_up(imports, believed);
+        self.overtaken(imports, &believed);
         Err(PushError::ServerAhead {
             minimum_expected,
             provided,
