@@ -14,5 +14,6 @@ pub mod component;
 pub mod config;
 pub mod imports;
 pub mod limits;
+pub mod principal;
 pub mod protocol;
 pub mod room;

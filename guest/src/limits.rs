@@ -105,6 +105,10 @@ pub const PRINCIPAL_REQUESTS_PER_SECOND: u32 = 2_000;
 /// have more to say at once.
 pub const BURST_SECONDS: u32 = 2;
 
+/// Bytes of a message or body that count as one request more: reading them
+/// takes about as long as a small request does.
+pub const REQUEST_BYTES: usize = 64 * 1024;
+
 /// Users whose requests a room counts.
 pub const PRINCIPALS_MAX: usize = 1_000;
 

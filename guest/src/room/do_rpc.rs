@@ -96,7 +96,8 @@ impl Room {
                 SubscribeError::Unsupported => Fault::unknown_rpc("SyncDoRpc.Pull"),
             })?;
         let pull = Pull::of_subscriber(request_id, cursor);
-        let connection = Connection::of_subscriber(&self.caller_principal, pull);
+        let connection = Connection::of_subscriber(&self.caller_principal, pull)
+            .map_err(|_| Fault::version_unknown())?;
         self.connections.insert(id, connection);
         self.mark_dirty(id);
         self.pump(imports, id, request_id);

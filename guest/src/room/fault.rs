@@ -1,6 +1,7 @@
 //! What a room refuses or fails at, in the terms that clients get: a code
 //! for programs, words for people, and when to try again.
 
+use super::connection::VERSION_UNKNOWN;
 use crate::imports::StorageError;
 use crate::limits::{
     AUTHOR_ID_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS,
@@ -106,6 +107,15 @@ impl Fault {
         Self::transient(
             "CLOCK_WRONG",
             "The server's clock is wrong; nothing was stored. Try again.",
+        )
+    }
+
+    /// Gateway and room are of different versions, for a while.
+    #[must_use]
+    pub fn version_unknown() -> Self {
+        Self::transient(
+            VERSION_UNKNOWN,
+            "Another version of the server has admitted this request; nothing was stored. Try again.",
         )
     }
 

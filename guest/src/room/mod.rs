@@ -18,7 +18,7 @@ mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::connection::{Client, Connection};
+use self::connection::{Client, Connection, VERSION_UNKNOWN};
 use self::log::Log;
 use self::pace::{Principals, Rates};
 use crate::admission::Admission;
@@ -96,10 +96,8 @@ impl Room {
                     connections.insert(id, connection);
                 }
                 Err(error) => {
-                    let text =
-                        format!("connection {id} has an attachment that is not ours: {error}");
-                    imports.log(Level::Error, &text);
-                    imports.close(id, close_code::FAULT, "INTERNAL");
+                    imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
+                    imports.close(id, close_code::FAULT, error.reason());
                 }
             }
         }
@@ -120,7 +118,14 @@ impl Room {
     /// A WebSocket was admitted and accepted.
     pub fn open(&mut self, imports: &mut impl Imports, id: ConnectionId, admission: &Admission) {
         self.wake_subscribers(imports);
-        let connection = Connection::new(admission.transport, &admission.principal);
+        let connection = match Connection::new(admission.transport, &admission.principal) {
+            Ok(connection) => connection,
+            Err(error) => {
+                imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
+                imports.close(id, close_code::FAULT, VERSION_UNKNOWN);
+                return self.write_attachments(imports);
+            }
+        };
         self.connections.insert(id, connection);
         self.mark_dirty(id);
         if admission.transport == Transport::WsV3 {

@@ -330,6 +330,9 @@ impl Room {
         };
         let mut pull = match self.take_pull(id, request_id) {
             Some(before) => before.restarted(live, catching),
+            None if self.pulls(id).is_some_and(|others| !others.is_empty()) => {
+                Pull::besides_others(request_id, live, catching)
+            }
             None => Pull::new(request_id, live, catching),
         };
         if after >= info.head {
