@@ -63,8 +63,6 @@ pub struct Room {
     admin_secret: Option<String>,
     /// `DO_RPC_CLIENTS`: the bindings whose objects may subscribe.
     do_rpc_clients: Vec<String>,
-    /// Who calls in this turn.
-    caller_principal: String,
     log: Log,
     connections: BTreeMap<ConnectionId, Connection>,
     rates: Rates,
@@ -105,7 +103,6 @@ impl Room {
             store_id,
             admin_secret,
             do_rpc_clients,
-            caller_principal: String::new(),
             log: Log::default(),
             connections,
             rates,

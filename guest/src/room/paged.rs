@@ -47,6 +47,8 @@ impl Page {
 pub(super) struct Subscriber {
     pub binding: String,
     pub object_id: String,
+    /// Who called, as it was admitted.
+    pub principal: String,
 }
 
 /// How an answer is written.
@@ -150,6 +152,7 @@ impl Room {
 
     /// The next page of an answer.
     pub fn resume(&mut self, imports: &mut impl Imports, continuation: &str) -> Page {
+        self.wake_subscribers(imports);
         let page = match serde_json::from_str(continuation) {
             Ok(continuation) => self.next_page(imports, continuation),
             // Not ours: end the array, so that the answer is still JSON.
