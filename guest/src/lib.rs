@@ -8,10 +8,12 @@
 #![deny(missing_docs)]
 
 pub mod admission;
+pub mod clock;
 #[cfg(target_family = "wasm")]
 pub mod component;
 pub mod config;
 pub mod imports;
 pub mod limits;
+pub mod principal;
 pub mod protocol;
 pub mod room;

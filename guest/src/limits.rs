@@ -21,6 +21,15 @@ pub const EVENT_BYTES_MAX: usize = 2_000_000;
 /// client's text: two integers and the time.
 pub const EVENT_OVERHEAD_BYTES: usize = 64;
 
+/// An event's name. Real ones have some dozens of bytes. Rows are read back in
+/// full but for their `args` (`storage/d1.ts`): what stands beside those has to
+/// be small.
+pub const NAME_BYTES_MAX: usize = 8 * 1024;
+
+/// An event's `clientId` and its `sessionId`, for the same reason. Real ones
+/// are nanoids of 21 characters or a word.
+pub const AUTHOR_ID_BYTES_MAX: usize = 1_024;
+
 /// Events in one push. Real clients send at most 100; this bounds how long
 /// one turn may keep a room (and a D1 batch: 14 rows a statement, 1,000
 /// statements).
@@ -95,6 +104,10 @@ pub const PRINCIPAL_REQUESTS_PER_SECOND: u32 = 2_000;
 /// What was not asked for is kept for so many seconds: clients that come back
 /// have more to say at once.
 pub const BURST_SECONDS: u32 = 2;
+
+/// Bytes of a message or body that count as one request more: reading them
+/// takes about as long as a small request does.
+pub const REQUEST_BYTES: usize = 64 * 1024;
 
 /// Users whose requests a room counts.
 pub const PRINCIPALS_MAX: usize = 1_000;

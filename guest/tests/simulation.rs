@@ -69,6 +69,8 @@
 
 #[path = "simulation/client_http.rs"]
 mod client_http;
+#[path = "simulation/client_object.rs"]
+mod client_object;
 #[path = "simulation/client_v3.rs"]
 mod client_v3;
 #[path = "simulation/client_v4.rs"]

@@ -18,6 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
         an_event_over_900_000_bytes_travels_alone,
         an_event_over_2_mb_is_refused_and_nothing_is_stored,
         names_and_ids_may_hold_any_text,
+        names_and_ids_have_a_length,
     ]
 }
 
@@ -132,6 +133,29 @@ fn an_event_over_2_mb_is_refused_and_nothing_is_stored(server: &Server) {
     let (chunks, _) = client.pull_all(None);
     assert_eq!(numbers(&chunks[0]), [0_u64; 0]);
     client.push_ok(&[event(1)]);
+}
+
+/// A name of 1.9 MB could not be read back from D1.
+fn names_and_ids_have_a_length(server: &Server) {
+    let store = new_store("long-names");
+    let mut client = Client::open(server, &store);
+    for (key, bytes_max) in [("name", 8_192), ("clientId", 1_024), ("sessionId", 1_024)] {
+        for bytes in [bytes_max + 1, 1_900_000] {
+            for text in ["x".repeat(bytes), format!("\n{}", "x".repeat(bytes - 1))] {
+                let mut long = event(1);
+                long[key] = json!(text);
+                let exit = client.push(&[long]);
+                assert_eq!(failure_code(&exit), "EVENT_TOO_LARGE", "{key} of {bytes}");
+            }
+        }
+    }
+    let mut longest = event(1);
+    longest["name"] = json!("\n".repeat(8_192));
+    longest["clientId"] = json!("c".repeat(1_024));
+    longest["sessionId"] = json!("\u{1}".repeat(1_024));
+    client.push_ok(&[longest.clone()]);
+    let (chunks, _) = client.pull_all(None);
+    assert_eq!(batch(&chunks[0])[0]["eventEncoded"], longest);
 }
 
 fn names_and_ids_may_hold_any_text(server: &Server) {

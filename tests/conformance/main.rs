@@ -48,6 +48,9 @@ fn main() -> ExitCode {
         // Only the first event's parent is looked at.
         (Original040, "i4_a_batch_that_is_no_chain_is_refused_whole"),
         (Original040, "i4_sequence_numbers_end_at_2_to_the_53"),
+        (Original040, "i4_a_log_that_has_begun_does_not_jump"),
+        // Of any length; and over 900,000 bytes never delivered.
+        (Original040, "names_and_ids_have_a_length"),
         // It gets the push between two pages.
         (Original040, "i3_a_late_subscriber_turns_live_without_a_gap"),
         // An answer as long as the question, or none.

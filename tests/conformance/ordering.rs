@@ -16,6 +16,8 @@ pub fn scenarios() -> Vec<Scenario> {
         i4_after_server_ahead_the_live_pull_has_what_was_missed,
         i4_a_batch_that_is_no_chain_is_refused_whole,
         i4_sequence_numbers_end_at_2_to_the_53,
+        i4_an_empty_log_may_begin_at_any_number,
+        i4_a_log_that_has_begun_does_not_jump,
         i4_of_concurrent_pushes_one_lands,
         i8_the_backend_id_is_checked_first,
     ]
@@ -52,11 +54,6 @@ fn i4_a_batch_that_is_no_chain_is_refused_whole(server: &Server) {
     let store = new_store("chain");
     let mut client = Client::open(server, &store);
     client.push_ok(&events(1, 2));
-    let linked = |seq_num: u64, parent: u64| {
-        let mut event = event(seq_num);
-        event["parentSeqNum"] = json!(parent);
-        event
-    };
     let broken = [
         // A gap in the middle, and at the start.
         vec![event(3), event(5)],
@@ -97,6 +94,70 @@ fn i4_sequence_numbers_end_at_2_to_the_53(server: &Server) {
         assert_eq!(error["_tag"], "UnknownError", "{seq_num}");
     }
     client.push_ok(&[event(1)]);
+}
+
+fn linked(seq_num: u64, parent: u64) -> Value {
+    let mut event = event(seq_num);
+    event["parentSeqNum"] = json!(parent);
+    event
+}
+
+/// Upstream's own tests begin at 100 and at 20,000.
+fn i4_an_empty_log_may_begin_at_any_number(server: &Server) {
+    for first in [2, 100, 20_000] {
+        let store = new_store("jump");
+        let mut watcher = Client::open(server, &store);
+        let live = watcher.pull(true, None);
+        watcher.chunk(&live);
+        let mut client = Client::open(server, &store);
+        let mut batch = vec![linked(first, 0)];
+        batch.extend(events(first + 1, first + 149));
+        client.push_ok(&batch);
+        let all: Vec<u64> = (first..first + 150).collect();
+        assert_eq!(watcher.numbers_until(&live, first + 149), all);
+        // What remains is a difference of sequence numbers.
+        let (chunks, _) = client.pull_all(None);
+        assert_eq!(chunks.iter().flat_map(numbers).collect::<Vec<_>>(), all);
+        assert_eq!(
+            chunks[0]["values"][0]["pageInfo"],
+            json!({"_tag": "MoreKnown", "remaining": 50})
+        );
+        // From within the hole, from its end and from the head.
+        let backend_id = client.backend_id();
+        for (after, due) in [
+            (first - 1, &all[..]),
+            (first, &all[1..]),
+            (first + 149, &[]),
+        ] {
+            let from = cursor(&backend_id, i64::try_from(after).unwrap());
+            let (chunks, _) = client.pull_all(Some(from));
+            let shown: Vec<u64> = chunks.iter().flat_map(numbers).collect();
+            assert_eq!(shown, due, "after {after}");
+        }
+        client.push_ok(&[event(first + 150)]);
+    }
+}
+
+fn i4_a_log_that_has_begun_does_not_jump(server: &Server) {
+    let store = new_store("no-jump");
+    let mut client = Client::open(server, &store);
+    // Within the first batch neither, nor with another parent than 0.
+    for batch in [
+        vec![linked(100, 0), linked(102, 100)],
+        vec![linked(100, 0), linked(50, 0)],
+    ] {
+        let exit = client.push(&batch);
+        assert_eq!(failure_code(&exit), "INVALID_EVENTS", "{batch:?}");
+    }
+    assert_eq!(client.push_refused(&[event(100)])["minimumExpectedNum"], 0);
+    client.push_ok(&[linked(100, 0)]);
+    assert_eq!(
+        client.push_refused(&[linked(300, 0)])["minimumExpectedNum"],
+        100
+    );
+    let exit = client.push(&[linked(300, 100)]);
+    assert_eq!(failure_code(&exit), "INVALID_EVENTS");
+    client.push_ok(&[event(101)]);
 }
 
 fn i4_of_concurrent_pushes_one_lands(server: &Server) {

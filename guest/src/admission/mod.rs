@@ -6,17 +6,17 @@ mod params;
 pub mod refusal;
 pub mod token;
 
-use std::time::UNIX_EPOCH;
-
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use self::params::Params;
 use self::refusal::{Code, Refused, json_body};
+use crate::clock::Time;
 use crate::config::{Config, ConfigError};
 use crate::imports::{Imports, Level};
 use crate::limits::PRINCIPAL_BYTES_MAX;
+use crate::principal::Principal;
 use crate::protocol::{Transport, do_rpc, v3, v4};
 
 /// An HTTP request, as far as admission looks at it.
@@ -64,26 +64,12 @@ pub struct Admission {
     pub store_id: String,
     /// How the client speaks.
     pub transport: Transport,
-    /// Who it is, as JSON: see [`Principal`].
+    /// Who it is, as JSON: see [`crate::principal`].
     pub principal: String,
     /// Headers for what the room answers.
     pub response_headers: Vec<(String, String)>,
     /// The keep-alive frame and its answer.
     pub auto_response: Option<(String, String)>,
-}
-
-/// Who was admitted.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-enum Principal {
-    /// By a token.
-    User(token::User),
-    /// By `SERVER_BYPASS_TOKEN`.
-    Server,
-    /// Where no authentication is required.
-    Anonymous,
-    /// Another Durable Object, which holds a binding.
-    Object,
 }
 
 /// What becomes of a request.
@@ -191,7 +177,7 @@ pub fn admit_call(
     Ok(Admission {
         store_id,
         transport: Transport::DoRpc,
-        principal: serde_json::to_string(&Principal::Object).unwrap_or_default(),
+        principal: Principal::Object.to_json(),
         response_headers: Vec::new(),
         auto_response: None,
     })
@@ -270,7 +256,7 @@ fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Resu
     }
     let store_id = params.store_id()?;
     let principal = authenticate(imports, config, &params, store_id)?;
-    let principal = serde_json::to_string(&principal).unwrap_or_default();
+    let principal = principal.to_json();
     if principal.len() > PRINCIPAL_BYTES_MAX {
         return Err(Refused::new(
             Code::TokenInvalid,
@@ -362,17 +348,24 @@ fn authenticate(
             "The payload's `authToken` is not a string.",
         ));
     };
-    let now_seconds = imports
-        .now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let Some(now) = Time::read(imports) else {
+        // An expired token would look valid.
+        imports.log(
+            Level::Error,
+            "the clock is not between 1970 and 9999: set it; nobody with a token is admitted",
+        );
+        return Err(Refused::new(
+            Code::AuthServiceError,
+            "The server's clock is wrong: tokens cannot be checked. Try again.",
+        ));
+    };
     let user = token::check(
         imports,
         secret,
         config.grace_period_seconds,
         token,
         store_id,
-        now_seconds,
+        now.seconds(),
     )?;
     if !matches_store {
         return Err(other_store());

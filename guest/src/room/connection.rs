@@ -5,11 +5,16 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use thiserror::Error;
 
-use super::pace::{self, Bucket};
+use super::pace::Bucket;
 use super::window::Window;
+use crate::principal::{self, PrincipalError};
 use crate::protocol::Transport;
 use crate::protocol::v4::RequestId;
+
+/// The version of the attachments that are written here.
+const VERSION: u32 = 1;
 
 /// A connection.
 #[derive(Debug)]
@@ -81,6 +86,9 @@ pub struct Pull {
     /// A subscriber's Chunks in flight, by their last event.
     #[serde(skip)]
     in_flight: VecDeque<u64>,
+    /// Acks that may be of Chunks which were sent before the room woke.
+    #[serde(skip)]
+    acks_forgotten: usize,
 }
 
 impl Pull {
@@ -96,6 +104,16 @@ impl Pull {
             heard: false,
             taken: None,
             in_flight: VecDeque::new(),
+            acks_forgotten: 0,
+        }
+    }
+
+    /// A pull that begins on a connection that has others.
+    #[must_use]
+    pub fn besides_others(id: &str, live: bool, at: Position) -> Self {
+        Self {
+            window: Window::narrow(),
+            ..Self::new(id, live, at)
         }
     }
 
@@ -136,6 +154,18 @@ impl Pull {
         let changed = !self.heard && !self.unheard;
         self.unheard |= changed;
         changed
+    }
+
+    /// Whether an Ack may be one of a Chunk that was sent. After waking a real
+    /// client may have as many more to acknowledge as a window takes: they are
+    /// not held against it.
+    pub fn expects_ack(&mut self) -> bool {
+        if !self.window.is_empty() {
+            return true;
+        }
+        let may_be = self.acks_forgotten > 0;
+        self.acks_forgotten = self.acks_forgotten.saturating_sub(1);
+        may_be
     }
 
     /// A Chunk was acknowledged. Returns whether the attachment has to be
@@ -200,11 +230,52 @@ impl Feed {
 
 #[derive(Serialize)]
 struct Attachment<'a> {
+    v: u32,
     principal: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     v4: Option<&'a Vec<Pull>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     v3: Option<&'a Feed>,
+}
+
+/// A connection that cannot be taken on.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// What is kept with it was not written by Syncline.
+    #[error("its attachment is not ours: {0}")]
+    NotOurs(#[from] serde_json::Error),
+    /// Another version of Syncline wrote it.
+    #[error("its attachment has version {0}, and {VERSION} is known here")]
+    UnknownVersion(u32),
+    /// It is neither a 0.4 client's nor a 0.3 client's.
+    #[error("its attachment names no client")]
+    NoClient,
+    /// Who it is cannot be read.
+    #[error(transparent)]
+    Principal(#[from] PrincipalError),
+}
+
+impl RestoreError {
+    /// The reason of its close.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownVersion(_) | Self::Principal(PrincipalError::UnknownVersion(_)) => {
+                VERSION_UNKNOWN
+            }
+            _ => "INTERNAL",
+        }
+    }
+}
+
+/// The reason of a close, and the code of a refusal, of who was admitted or
+/// kept by another version of Syncline.
+pub const VERSION_UNKNOWN: &str = "VERSION_UNKNOWN";
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    v: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -218,26 +289,30 @@ struct Restored {
 
 impl Connection {
     /// A connection that was just admitted.
-    #[must_use]
-    pub fn new(transport: Transport, principal: &str) -> Self {
-        Self {
-            user_id: pace::user_id(principal),
-            principal: RawValue::from_string(principal.to_owned()).unwrap_or_default(),
+    ///
+    /// # Errors
+    /// When its principal cannot be read.
+    pub fn new(transport: Transport, principal: &str) -> Result<Self, PrincipalError> {
+        Ok(Self {
+            user_id: principal::user_id(principal)?,
+            principal: RawValue::from_string(principal.to_owned())?,
             client: match transport {
                 Transport::WsV3 => Client::V3(Feed::Unknown),
                 Transport::WsV4 | Transport::HttpV4 | Transport::DoRpc => Client::V4(Vec::new()),
             },
             requests: None,
-        }
+        })
     }
 
     /// A subscriber: a connection with one pull, that lives as long.
-    #[must_use]
-    pub fn of_subscriber(principal: &str, pull: Pull) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When its principal cannot be read.
+    pub fn of_subscriber(principal: &str, pull: Pull) -> Result<Self, PrincipalError> {
+        Ok(Self {
             client: Client::V4(vec![pull]),
-            ..Self::new(Transport::DoRpc, principal)
-        }
+            ..Self::new(Transport::DoRpc, principal)?
+        })
     }
 
     /// Whether this is a subscriber's.
@@ -255,6 +330,7 @@ impl Connection {
             Client::V3(feed) => (None, Some(feed)),
         };
         serde_json::to_string(&Attachment {
+            v: VERSION,
             principal: &self.principal,
             v4,
             v3,
@@ -262,21 +338,36 @@ impl Connection {
         .unwrap_or_default()
     }
 
-    /// The connection that an attachment describes.
+    /// The connection that an attachment describes. One without a version is
+    /// of the time before there were versions: subscribers' outlive
+    /// deployments.
     ///
     /// # Errors
-    /// When it is none of ours.
-    pub fn restore(attachment: &str) -> serde_json::Result<Self> {
+    /// When it is none of ours, or of a version that is not known here.
+    pub fn restore(attachment: &str) -> Result<Self, RestoreError> {
+        // The version first: of another one nothing else is known.
+        match serde_json::from_str::<Head>(attachment)?.v {
+            None | Some(VERSION) => {}
+            Some(other) => return Err(RestoreError::UnknownVersion(other)),
+        }
         let restored: Restored = serde_json::from_str(attachment)?;
         Ok(Self {
-            user_id: pace::user_id(restored.principal.get()),
+            user_id: principal::user_id(restored.principal.get())?,
             principal: restored.principal,
             client: match (restored.v4, restored.v3) {
-                (Some(mut pulls), _) => {
-                    for pull in &mut pulls {
-                        if pull.unheard {
-                            pull.window = Window::full();
-                        }
+                (Some(mut pulls), None) => {
+                    for (index, pull) in pulls.iter_mut().enumerate() {
+                        let window = if index == 0 {
+                            Window::default()
+                        } else {
+                            Window::narrow()
+                        };
+                        pull.acks_forgotten = window.live_chunks_max();
+                        pull.window = if pull.unheard {
+                            window.filled()
+                        } else {
+                            window
+                        };
                         if let Some(taken) = pull.taken {
                             pull.at = Position::Catching {
                                 cursor: taken,
@@ -286,7 +377,8 @@ impl Connection {
                     }
                     Client::V4(pulls)
                 }
-                (None, feed) => Client::V3(feed.unwrap_or(Feed::Unknown)),
+                (None, Some(feed)) => Client::V3(feed),
+                (None, None) | (Some(_), Some(_)) => return Err(RestoreError::NoClient),
             },
             requests: None,
         })

@@ -28,7 +28,6 @@ impl Room {
             Ok(messages) => messages,
             Err(words) => return Page::last(format!("[{}]", v4::defect(&words))),
         };
-        self.caller_principal.clone_from(&admission.principal);
         if let [message] = messages.as_slice()
             && let Ok(Message::Request(id, Ok(Call::Pull(pull)))) =
                 v4::decode(message.get().as_bytes(), Group::Object)
@@ -36,6 +35,7 @@ impl Room {
             let subscriber = pull.caller().map(|caller| Subscriber {
                 binding: caller.binding.clone().into_owned(),
                 object_id: caller.object_id.clone().into_owned(),
+                principal: admission.principal.clone(),
             });
             if let Some(subscriber) = &subscriber
                 && !self.may_subscribe(&subscriber.binding)
@@ -96,7 +96,8 @@ impl Room {
                 SubscribeError::Unsupported => Fault::unknown_rpc("SyncDoRpc.Pull"),
             })?;
         let pull = Pull::of_subscriber(request_id, cursor);
-        let connection = Connection::of_subscriber(&self.caller_principal, pull);
+        let connection = Connection::of_subscriber(&subscriber.principal, pull)
+            .map_err(|_| Fault::version_unknown())?;
         self.connections.insert(id, connection);
         self.mark_dirty(id);
         self.pump(imports, id, request_id);

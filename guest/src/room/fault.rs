@@ -1,8 +1,11 @@
 //! What a room refuses or fails at, in the terms that clients get: a code
 //! for programs, words for people, and when to try again.
 
+use super::connection::VERSION_UNKNOWN;
 use crate::imports::StorageError;
-use crate::limits::{EVENT_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS};
+use crate::limits::{
+    AUTHOR_ID_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS,
+};
 
 /// A request that was not served. Nothing was stored for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,17 @@ impl Fault {
         )
     }
 
+    /// One event's name or ids are longer than any real ones.
+    #[must_use]
+    pub fn event_text_too_long(seq_num: u64) -> Self {
+        Self::new(
+            "EVENT_TOO_LARGE",
+            format!(
+                "The event with seqNum {seq_num} has a `name` of more than {NAME_BYTES_MAX} bytes, or a `clientId` or `sessionId` of more than {AUTHOR_ID_BYTES_MAX}; nothing was stored."
+            ),
+        )
+    }
+
     /// The push has too many events.
     #[must_use]
     pub fn batch_too_large() -> Self {
@@ -85,6 +99,24 @@ impl Fault {
     #[must_use]
     pub fn overtaken() -> Self {
         StorageError::Conflict(0).into()
+    }
+
+    /// The server's clock shows no time that can be.
+    #[must_use]
+    pub fn clock_wrong() -> Self {
+        Self::transient(
+            "CLOCK_WRONG",
+            "The server's clock is wrong; nothing was stored. Try again.",
+        )
+    }
+
+    /// Gateway and room are of different versions, for a while.
+    #[must_use]
+    pub fn version_unknown() -> Self {
+        Self::transient(
+            VERSION_UNKNOWN,
+            "Another version of the server has admitted this request; nothing was stored. Try again.",
+        )
     }
 
     /// The calling object's binding is not on the operator's list.

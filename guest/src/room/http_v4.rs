@@ -4,8 +4,9 @@ use super::Room;
 use super::fault::Fault;
 use super::paged::{Answer, Form, Page};
 use super::ws_v4::{call_fault, exit_fault};
-use crate::admission::Admission;
-use crate::imports::Imports;
+use crate::admission::{Admission, refusal};
+use crate::imports::{Imports, Level};
+use crate::principal;
 use crate::protocol::Transport;
 use crate::protocol::v4::{self, Call, Group, Message};
 
@@ -17,6 +18,16 @@ fn refused(body: &[u8], fault: &Fault) -> Page {
     }
 }
 
+/// The same for a call by another Durable Object.
+fn refused_call(body: &[u8], fault: &Fault) -> Page {
+    Page::last(refusal::call_body(
+        fault.code,
+        &fault.message,
+        fault.retry_after_ms,
+        body,
+    ))
+}
+
 impl Room {
     /// An admitted HTTP request, or a call by another Durable Object.
     pub fn request(
@@ -26,14 +37,22 @@ impl Room {
         body: &[u8],
     ) -> Answer {
         self.wake_subscribers(imports);
-        let (status, first) = match admission.transport {
-            Transport::DoRpc => (200, self.call(imports, admission, body)),
-            Transport::HttpV4 | Transport::WsV4 | Transport::WsV3 => {
-                match self.pace_of_principal(imports, &admission.principal).into() {
-                    Ok(()) => self.answer(imports, body),
-                    Err(fault) => (429, refused(body, &fault)),
+        let (status, first) = match principal::user_id(&admission.principal) {
+            Err(error) => {
+                imports.log(Level::Error, &format!("a request is refused: {error}"));
+                let fault = Fault::version_unknown();
+                match admission.transport {
+                    Transport::DoRpc => (200, refused_call(body, &fault)),
+                    _ => (503, refused(body, &fault)),
                 }
             }
+            Ok(_) if admission.transport == Transport::DoRpc => {
+                (200, self.call(imports, admission, body))
+            }
+            Ok(user_id) => match self.pace_of_request(imports, user_id, body.len()).into() {
+                Ok(()) => self.answer(imports, body),
+                Err(fault) => (429, refused(body, &fault)),
+            },
         };
         let mut headers = admission.response_headers.clone();
         headers.push(("content-type".to_owned(), "application/json".to_owned()));

@@ -1,14 +1,12 @@
 //! Ordering: the one place that decides whether a push lands (I2, I4).
 
-use humantime::format_rfc3339_millis;
-
+use super::batch;
 use super::fault::Fault;
 use super::recent::Recent;
+use super::tally::Tally;
+use crate::clock::Time;
 use crate::imports::{Event, Imports, Level, LogInfo, StorageError};
-use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, EVENT_BYTES_MAX, EVENT_OVERHEAD_BYTES, PUSH_EVENTS_MAX,
-    SEQ_NUM_MAX,
-};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX};
 use crate::protocol::chunk::{self, Chunk, Packing};
 
 /// Why a push did not land.
@@ -25,7 +23,7 @@ pub enum PushError {
     /// room believed to be the head: another writer was here.
     Overtaken {
         /// What this room believed.
-        believed: u64,
+        believed: LogInfo,
         /// The head.
         minimum_expected: u64,
         /// The parent.
@@ -48,6 +46,10 @@ pub enum PushError {
 pub struct Log {
     info: Option<LogInfo>,
     recent: Recent,
+    /// Clients that were ahead of the log, since this room woke.
+    ahead: Tally,
+    /// Pushes for which the clock showed no time.
+    timeless: Tally,
 }
 
 impl Log {
@@ -59,17 +61,16 @@ impl Log {
         if let Some(info) = &self.info {
             return Ok(info.clone());
         }
-        let new_backend_id = new_backend_id(imports);
-        let info = imports
-            .open(&new_backend_id)
-            .map_err(|error| report(imports, "open", error))?;
+        let info = open(imports)?;
         self.info = Some(info.clone());
         Ok(info)
     }
 
     /// Looks again where the head is, if somebody claims to have seen events
-    /// up to `seen`: another writer's, or another server's. Returns the head
-    /// that was believed, if it was another.
+    /// up to `seen`: another writer's, or another server's. Returns what was
+    /// believed, if it was another. If storage does not say, all is believed
+    /// as before: whoever was live there would not be told later what it has
+    /// missed (I3).
     ///
     /// # Errors
     /// What storage reports.
@@ -77,14 +78,32 @@ impl Log {
         &mut self,
         imports: &mut impl Imports,
         seen: u64,
-    ) -> Result<Option<u64>, Fault> {
-        let believed = self.info(imports)?.head;
-        if seen <= believed {
+    ) -> Result<Option<LogInfo>, Fault> {
+        let believed = self.info(imports)?;
+        if seen <= believed.head {
             return Ok(None);
         }
-        self.forget();
-        let actual = self.info(imports)?.head;
-        Ok((actual != believed).then_some(believed))
+        let actual = open(imports)?;
+        if actual == believed {
+            return Ok(None);
+        }
+        report_overtaken(imports, believed.head, actual.head);
+        self.recent.forget();
+        self.info = Some(actual);
+        Ok(Some(believed))
+    }
+
+    /// A client has seen events beyond the head, and storage knows of none:
+    /// tells the operator, the less often the more there are.
+    pub fn report_ahead(&mut self, imports: &mut impl Imports, head: u64, seen: u64) {
+        if let Some(count) = self.ahead.count() {
+            imports.log(
+                Level::Warn,
+                &format!(
+                    "a client has seen events up to {seen}, but the log ends at {head} ({count} such requests since the room woke): it comes from another server, or the log is a restored backup. It keeps events that nobody else has, and misses others' below {seen}. What to do: PROTOCOL.md, \"Ahead of the log\"."
+                ),
+            );
+        }
     }
 
     /// Appends a batch, if it continues the log; `None` for an empty batch.
@@ -115,8 +134,17 @@ impl Log {
                 provided: first.parent_seq_num,
             });
         }
-        let head = check_batch(info.head, batch).map_err(PushError::Fault)?;
-        let created_at = format_rfc3339_millis(imports.now()).to_string();
+        let head = batch::check(info.head, batch).map_err(PushError::Fault)?;
+        let Some(now) = Time::read(imports) else {
+            if let Some(count) = self.timeless.count() {
+                imports.log(
+                    Level::Error,
+                    &format!("the clock is not between 1970 and 9999: set it; {count} pushes were refused"),
+                );
+            }
+            return Err(PushError::Fault(Fault::clock_wrong()));
+        };
+        let created_at = now.iso_8601();
         match imports.append(info.head, batch, &created_at) {
             Ok(()) => {
                 self.recent.append(info.head, batch, &created_at);
@@ -125,16 +153,10 @@ impl Log {
             }
             Err(StorageError::Conflict(actual)) => {
                 // The cache was stale: storage is right.
-                imports.log(
-                    Level::Warn,
-                    &format!(
-                        "the log's head is {actual}, not {}: another writer?",
-                        info.head
-                    ),
-                );
+                report_overtaken(imports, info.head, actual);
                 self.forget();
                 Err(PushError::Overtaken {
-                    believed: info.head,
+                    believed: info,
                     minimum_expected: actual,
                     provided: first.parent_seq_num,
                 })
@@ -246,43 +268,6 @@ impl Log {
     }
 }
 
-/// Checks that the batch is one chain from `head` on and fits storage; returns
-/// its last sequence number.
-fn check_batch(head: u64, batch: &[Event<'_>]) -> Result<u64, Fault> {
-    if batch.len() > PUSH_EVENTS_MAX {
-        return Err(Fault::batch_too_large());
-    }
-    let mut previous = head;
-    for event in batch {
-        if event.parent_seq_num != previous {
-            return Err(Fault::broken_chain(format!(
-                "The event with seqNum {} has parentSeqNum {}; the event before it has seqNum {previous}. Nothing was stored.",
-                event.seq_num, event.parent_seq_num
-            )));
-        }
-        if previous >= SEQ_NUM_MAX || event.seq_num != previous + 1 {
-            return Err(Fault::broken_chain(format!(
-                "The event with seqNum {} follows {previous}: a seqNum is its parent's plus one, at most 2^53-1. Nothing was stored.",
-                event.seq_num
-            )));
-        }
-        if event_bytes(event) > EVENT_BYTES_MAX {
-            return Err(Fault::event_too_large(event.seq_num));
-        }
-        previous = event.seq_num;
-    }
-    Ok(previous)
-}
-
-/// What an event takes in a row.
-fn event_bytes(event: &Event<'_>) -> usize {
-    EVENT_OVERHEAD_BYTES
-        + event.name.len()
-        + event.args.map_or(0, str::len)
-        + event.client_id.len()
-        + event.session_id.len()
-}
-
 /// Whether two events are one. 0.3 clients keep absent arguments as an empty
 /// object, and push them as that after a restart.
 fn is_same(stored: &Event<'_>, pushed: &Event<'_>) -> bool {
@@ -296,6 +281,23 @@ fn is_same(stored: &Event<'_>, pushed: &Event<'_>) -> bool {
             args: None,
             ..*pushed
         }
+}
+
+fn open(imports: &mut impl Imports) -> Result<LogInfo, Fault> {
+    let new_backend_id = new_backend_id(imports);
+    imports
+        .open(&new_backend_id)
+        .map_err(|error| report(imports, "open", error))
+}
+
+fn report_overtaken(imports: &mut impl Imports, believed: u64, actual: u64) {
+    let reason = if actual < believed {
+        "it was restored from a backup, or emptied, while this server used it: clients that are ahead of it keep events that nobody else has (PROTOCOL.md, \"Ahead of the log\")"
+    } else {
+        "another writer?"
+    };
+    let text = format!("the log's head is {actual}, not {believed}: {reason}");
+    imports.log(Level::Warn, &text);
 }
 
 fn report(imports: &mut impl Imports, action: &str, error: StorageError) -> Fault {

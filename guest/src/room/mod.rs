@@ -1,6 +1,7 @@
 //! A room: one store, all its connections, one event at a time. Exported as
 //! `wit/room.wit`; every public method is a turn.
 
+mod batch;
 pub mod connection;
 mod do_rpc;
 pub mod fault;
@@ -10,13 +11,14 @@ pub mod pace;
 mod paged;
 pub mod recent;
 mod subscriptions;
+pub mod tally;
 pub mod window;
 mod ws_v3;
 mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::connection::{Client, Connection};
+use self::connection::{Client, Connection, VERSION_UNKNOWN};
 use self::log::Log;
 use self::pace::{Principals, Rates};
 use crate::admission::Admission;
@@ -61,8 +63,6 @@ pub struct Room {
     admin_secret: Option<String>,
     /// `DO_RPC_CLIENTS`: the bindings whose objects may subscribe.
     do_rpc_clients: Vec<String>,
-    /// Who calls in this turn.
-    caller_principal: String,
     log: Log,
     connections: BTreeMap<ConnectionId, Connection>,
     rates: Rates,
@@ -94,10 +94,8 @@ impl Room {
                     connections.insert(id, connection);
                 }
                 Err(error) => {
-                    let text =
-                        format!("connection {id} has an attachment that is not ours: {error}");
-                    imports.log(Level::Error, &text);
-                    imports.close(id, close_code::FAULT, "INTERNAL");
+                    imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
+                    imports.close(id, close_code::FAULT, error.reason());
                 }
             }
         }
@@ -105,7 +103,6 @@ impl Room {
             store_id,
             admin_secret,
             do_rpc_clients,
-            caller_principal: String::new(),
             log: Log::default(),
             connections,
             rates,
@@ -118,7 +115,14 @@ impl Room {
     /// A WebSocket was admitted and accepted.
     pub fn open(&mut self, imports: &mut impl Imports, id: ConnectionId, admission: &Admission) {
         self.wake_subscribers(imports);
-        let connection = Connection::new(admission.transport, &admission.principal);
+        let connection = match Connection::new(admission.transport, &admission.principal) {
+            Ok(connection) => connection,
+            Err(error) => {
+                imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
+                imports.close(id, close_code::FAULT, VERSION_UNKNOWN);
+                return self.write_attachments(imports);
+            }
+        };
         self.connections.insert(id, connection);
         self.mark_dirty(id);
         if admission.transport == Transport::WsV3 {

@@ -47,6 +47,8 @@ impl Page {
 pub(super) struct Subscriber {
     pub binding: String,
     pub object_id: String,
+    /// Who called, as it was admitted.
+    pub principal: String,
 }
 
 /// How an answer is written.
@@ -129,9 +131,13 @@ impl Room {
                 &cursor.backend_id,
             ));
         }
+        if cursor > info.head {
+            self.log.report_ahead(imports, info.head, cursor);
+        }
         let at = Continuation {
             id: id.to_owned(),
-            cursor,
+            // Who is ahead of the log is served as one at its head.
+            cursor: cursor.min(info.head),
             until: info.head,
             backend_id: info.backend_id,
             form,
@@ -146,6 +152,7 @@ impl Room {
 
     /// The next page of an answer.
     pub fn resume(&mut self, imports: &mut impl Imports, continuation: &str) -> Page {
+        self.wake_subscribers(imports);
         let page = match serde_json::from_str(continuation) {
             Ok(continuation) => self.next_page(imports, continuation),
             // Not ours: end the array, so that the answer is still JSON.

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::fault::Fault;
+use super::window::Window;
 use super::{Room, close_code};
-use crate::imports::{ConnectionId, Event, Imports, Opening};
+use crate::imports::{ConnectionId, Event, Imports, LogInfo, Opening};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
@@ -35,7 +36,7 @@ impl Room {
                 .recent_chunks(before, usize::MAX)
                 .unwrap_or_else(|| chunk::pack(items(), Packing::V4, before, usize::MAX));
             for chunk in chunks {
-                self.broadcast_v4(imports, &chunk, head);
+                self.broadcast_v4(imports, &chunk, head, Window::admits_live);
             }
         }
         let v3 = self.live_v3();
@@ -102,9 +103,20 @@ impl Room {
         seen: u64,
     ) -> Result<(), Fault> {
         if let Some(believed) = self.log.look_again(imports, seen)? {
-            self.catch_all_up(imports, believed);
+            self.overtaken(imports, &believed);
         }
         Ok(())
+    }
+
+    /// The log is not what this room believed. If it is another one now, all
+    /// have to start anew; else who was live gets what it has missed.
+    pub(super) fn overtaken(&mut self, imports: &mut impl Imports, believed: &LogInfo) {
+        match self.log.info(imports) {
+            Ok(info) if info.backend_id != believed.backend_id => {
+                self.end_pulls_of(imports, &believed.backend_id, &info.backend_id);
+            }
+            _ => self.catch_all_up(imports, believed.head),
+        }
     }
 
     /// Another writer has moved the log on from `before`, where this room
@@ -142,7 +154,7 @@ impl Room {
             Err(fault) => return self.leave_live_v4(imports, before, &fault),
         };
         for chunk in &chunks {
-            self.broadcast_v4(imports, chunk, head);
+            self.broadcast_v4(imports, chunk, head, Window::admits);
         }
         let Some(shown) = chunks.last().map(|chunk| chunk.last) else {
             return;
@@ -210,7 +222,15 @@ impl Room {
         })
     }
 
-    fn broadcast_v4(&mut self, imports: &mut impl Imports, chunk: &chunk::Chunk, head: u64) {
+    /// Sends a Chunk that ends before or at `head` to every live pull whose
+    /// window `admits` it; the others go on from their cursors.
+    fn broadcast_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        chunk: &chunk::Chunk,
+        head: u64,
+        admits: fn(&Window, usize) -> bool,
+    ) {
         let Ok(info) = self.log.info(imports) else {
             // It was open a moment ago, for the append.
             return;
@@ -226,7 +246,7 @@ impl Room {
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 let frame_bytes = bytes_without_id + pull.id.len();
-                if pull.window.admits_live(frame_bytes) {
+                if admits(&pull.window, frame_bytes) {
                     if pull.sent(frame_bytes, chunk.last) {
                         self.dirty.insert(id);
                     }
@@ -358,6 +378,9 @@ impl Room {
         };
         let mut pull = match self.take_pull(id, request_id) {
             Some(before) => before.restarted(live, catching),
+            None if self.pulls(id).is_some_and(|others| !others.is_empty()) => {
+                Pull::besides_others(request_id, live, catching)
+            }
             None => Pull::new(request_id, live, catching),
         };
         if after >= info.head {

@@ -2,25 +2,51 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX};
+use crate::limits::{PULLS_MAX, WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX};
 
 /// Unacknowledged Chunks, by the bytes of their frames. A client takes them
 /// in order and acknowledges each, so the first Ack is the first Chunk's.
 /// Bounded by the number of Chunks a window admits.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Window {
     frames: VecDeque<u32>,
     bytes: usize,
+    live_chunks_max: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            frames: VecDeque::new(),
+            bytes: 0,
+            live_chunks_max: WINDOW_LIVE_CHUNKS_MAX,
+        }
+    }
 }
 
 impl Window {
-    /// The window of a client that was sent Chunks and acknowledged none,
+    /// The window of a pull that is not its connection's only one. Real
+    /// clients have one: others would multiply what a room remembers.
+    #[must_use]
+    pub fn narrow() -> Self {
+        Self {
+            live_chunks_max: WINDOW_LIVE_CHUNKS_MAX / PULLS_MAX,
+            ..Self::default()
+        }
+    }
+
+    /// The same of a client that was sent Chunks and acknowledged none,
     /// before this instance woke: full until it does.
     #[must_use]
-    pub fn full() -> Self {
-        let mut window = Self::default();
-        window.sent(WINDOW_BYTES_MAX);
-        window
+    pub fn filled(mut self) -> Self {
+        self.sent(WINDOW_BYTES_MAX);
+        self
+    }
+
+    /// How many Chunks a live pull may have unacknowledged.
+    #[must_use]
+    pub fn live_chunks_max(&self) -> usize {
+        self.live_chunks_max
     }
 
     /// Whether a frame may be sent while catching up.
@@ -32,7 +58,7 @@ impl Window {
     /// Whether a frame may be sent to a live pull.
     #[must_use]
     pub fn admits_live(&self, frame_bytes: usize) -> bool {
-        self.has_room(frame_bytes, WINDOW_LIVE_CHUNKS_MAX)
+        self.has_room(frame_bytes, self.live_chunks_max)
     }
 
     fn has_room(&self, frame_bytes: usize, chunks_max: usize) -> bool {
@@ -60,8 +86,16 @@ impl Window {
     pub fn sent(&mut self, frame_bytes: usize) {
         // A frame is far below 4 GiB.
         let counted = u32::try_from(frame_bytes).unwrap_or(u32::MAX);
-        self.frames.push_back(counted);
         self.bytes = self.bytes.saturating_add(frame_bytes);
+        // A pull that is started over and over, without an Ack, is sent a
+        // Chunk each time: they count as one.
+        if self.frames.len() >= self.live_chunks_max
+            && let Some(last) = self.frames.back_mut()
+        {
+            *last = last.saturating_add(counted);
+        } else {
+            self.frames.push_back(counted);
+        }
     }
 
     /// A Chunk was acknowledged. After waking there may be more Acks than
@@ -108,6 +142,21 @@ mod tests {
         window.sent(10);
         window.sent(30);
         for _ in 0..3 {
+            window.acknowledged();
+        }
+        assert!(window.is_empty());
+        assert_eq!(window.bytes, 0);
+    }
+
+    #[test]
+    fn i7_chunks_that_are_sent_past_the_window_do_not_grow_it() {
+        let mut window = Window::default();
+        for _ in 0..WINDOW_LIVE_CHUNKS_MAX * 3 {
+            window.sent(10);
+        }
+        assert_eq!(window.frames.len(), WINDOW_LIVE_CHUNKS_MAX);
+        for _ in 0..WINDOW_LIVE_CHUNKS_MAX {
+            assert!(!window.is_empty());
             window.acknowledged();
         }
         assert!(window.is_empty());

@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{Pace, TOO_MANY_REQUESTS};
+use super::pace::{self, Pace, TOO_MANY_REQUESTS};
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::WINDOW_CHUNKS_MAX;
@@ -24,7 +24,8 @@ impl Room {
         let request_id = request_id.as_deref();
         // An error would leave this client waiting for ever; one that has to
         // connect again pushes again.
-        if !matches!(message, Ok(Message::Ping)) && self.pace(imports, id) != Pace::Served {
+        let requests = pace::requests_of_bytes(frame.len()).saturating_add(1);
+        if self.pace(imports, id, requests) != Pace::Served {
             return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
         }
         match (request_id, message) {
@@ -74,6 +75,9 @@ impl Room {
                 return;
             }
         };
+        if cursor > head {
+            self.log.report_ahead(imports, head, cursor);
+        }
         if cursor >= head {
             imports.send(&[id], &v3::pull_res("", Context::Pull, request_id, 0));
             let acknowledged = self.acknowledged(id);

@@ -1,9 +1,9 @@
 //! Turns of 0.4 clients over WebSocket.
 
-use super::connection::Position;
+use super::connection::{self, Position};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{Pace, TOO_MANY_REQUESTS};
+use super::pace::{self, Pace, TOO_MANY_REQUESTS};
 use super::{Room, close_code};
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::PULLS_MAX;
@@ -18,16 +18,15 @@ impl Room {
         frame: &[u8],
     ) {
         let message = v4::decode(frame, Group::Ws);
-        if !is_free(&message) {
-            match self.pace(imports, id) {
-                Pace::Served => {}
-                Pace::Refused(retry_after_ms) => {
-                    let fault = Fault::too_many_requests(retry_after_ms);
-                    return self.refuse_v4(imports, id, &message, &fault);
-                }
-                Pace::Flooding => {
-                    return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
-                }
+        let requests = self.requests_of(id, &message, frame.len());
+        match self.pace(imports, id, requests) {
+            Pace::Served => {}
+            Pace::Refused(retry_after_ms) => {
+                let fault = Fault::too_many_requests(retry_after_ms);
+                return self.refuse_v4(imports, id, &message, &fault);
+            }
+            Pace::Flooding => {
+                return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
             }
         }
         match message {
@@ -51,6 +50,25 @@ impl Room {
         }
     }
 
+    /// How many requests a message counts as. What goes with a request that
+    /// was counted costs its bytes only: Acks that are due, and the Interrupt
+    /// of a pull. All else is a turn that somebody else waits for.
+    fn requests_of(
+        &mut self,
+        id: ConnectionId,
+        message: &Result<Message<'_>, String>,
+        bytes: usize,
+    ) -> u32 {
+        let is_due = match message {
+            Ok(Message::Ack(request_id)) => self
+                .pull(id, request_id)
+                .is_some_and(|pull| pull.expects_ack()),
+            Ok(Message::Interrupt(request_id)) => self.pull(id, request_id).is_some(),
+            _ => false,
+        };
+        pace::requests_of_bytes(bytes).saturating_add(u32::from(!is_due))
+    }
+
     /// Tells a client that it asks too often: in a way that it survives, and
     /// tries again.
     fn refuse_v4(
@@ -72,10 +90,7 @@ impl Room {
     }
 
     pub(super) fn ack(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
-        let Some(pull) = self
-            .pulls(id)
-            .and_then(|pulls| pulls.iter_mut().find(|pull| pull.id == request_id))
-        else {
+        let Some(pull) = self.pull(id, request_id) else {
             return;
         };
         let changed = pull.acknowledged();
@@ -84,6 +99,13 @@ impl Room {
         } else if changed {
             self.mark_dirty(id);
         }
+    }
+
+    /// A pull of a 0.4 connection.
+    fn pull(&mut self, id: ConnectionId, request_id: &str) -> Option<&mut connection::Pull> {
+        self.pulls(id)?
+            .iter_mut()
+            .find(|pull| pull.id == request_id)
     }
 
     fn interrupt(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
@@ -157,6 +179,9 @@ impl Room {
             self.end_request(imports, id, request_id, &exit);
             return Ok(());
         }
+        if after > info.head {
+            self.log.report_ahead(imports, info.head, after);
+        }
         let others = self.pulls(id).map_or(0, |pulls| {
             pulls.iter().filter(|pull| pull.id != request_id).count()
         });
@@ -224,6 +249,14 @@ impl Room {
                 .map_err(PushError::Fault)?;
         }
         let result = self.log.push(imports, batch, backend_id);
+        if let Err(PushError::ServerAhead {
+            minimum_expected,
+            provided,
+        }) = result
+            && provided > minimum_expected
+        {
+            self.log.report_ahead(imports, minimum_expected, provided);
+        }
         let Err(PushError::Overtaken {
             believed,
             minimum_expected,
@@ -232,21 +265,12 @@ impl Room {
         else {
             return result;
         };
-        self.catch_all_up(imports, believed);
+        self.overtaken(imports, &believed);
         Err(PushError::ServerAhead {
             minimum_expected,
             provided,
         })
     }
-}
-
-/// Whether a message is none that counts: Acks and pings go with what was
-/// asked before.
-fn is_free(message: &Result<Message<'_>, String>) -> bool {
-    matches!(
-        message,
-        Ok(Message::Ack(_) | Message::Ping | Message::Eof | Message::Interrupt(_))
-    )
 }
 
 pub(super) fn call_fault(error: CallError) -> Fault {

@@ -1,5 +1,6 @@
 //! How a run ends: nothing fails any more, all acknowledge, all converge.
 
+use super::super::world::Turn;
 use super::Run;
 
 impl Run {
@@ -20,6 +21,14 @@ impl Run {
         for client in &mut self.http {
             client.act(network, &mut self.rng, true);
         }
+        for client in &mut self.objects {
+            client.act(network, &mut self.rng, true);
+        }
+        // Alarms: nobody else may come for what waits.
+        for id in network.subscribers.keys().copied().collect::<Vec<_>>() {
+            self.turn(Turn::Drained(id));
+            self.commit();
+        }
         while let Some(turn) = self.next_turn() {
             self.turn(turn);
             self.commit();
@@ -34,14 +43,19 @@ impl Run {
         let v4 = self.v4.iter().map(|it| (&it.replica, it.is_settled()));
         let v3 = self.v3.iter().map(|it| (&it.replica, it.is_settled()));
         let http = self.http.iter().map(|it| (&it.replica, it.is_settled()));
-        v4.chain(v3).chain(http).all(|(replica, is_settled)| {
-            is_settled
-                && replica.cursor == log.head()
-                && replica
-                    .backend_id
-                    .as_ref()
-                    .is_none_or(|id| *id == log.backend_id)
-        })
+        let objects = self.objects.iter();
+        let objects = objects.map(|it| (&it.replica, it.is_settled()));
+        v4.chain(v3)
+            .chain(http)
+            .chain(objects)
+            .all(|(replica, is_settled)| {
+                is_settled
+                    && replica.cursor == log.head()
+                    && replica
+                        .backend_id
+                        .as_ref()
+                        .is_none_or(|id| *id == log.backend_id)
+            })
     }
 
     /// I1: what storage holds is what the oracle saw committed.

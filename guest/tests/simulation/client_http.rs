@@ -16,6 +16,8 @@ pub struct ClientHttp {
     exchange: Option<u32>,
     /// The last event of the push under way.
     pushing: Option<u64>,
+    /// The pull under way is from beyond what it has: another log's cursor.
+    is_foreign: bool,
 }
 
 impl ClientHttp {
@@ -25,6 +27,7 @@ impl ClientHttp {
             next_id: 0,
             exchange: None,
             pushing: None,
+            is_foreign: false,
         }
     }
 
@@ -55,7 +58,9 @@ impl ClientHttp {
         if self.replica.has_unpushed() && self.replica.backend_id.is_some() && rng.bool() {
             self.push(network, rng);
         } else {
-            self.pull(network);
+            let is_foreign = !calm && rng.u32(0..12) == 0;
+            let beyond = if is_foreign { rng.u64(1..50) } else { 0 };
+            self.pull(network, beyond);
         }
     }
 
@@ -68,9 +73,10 @@ impl ClientHttp {
         (id, text)
     }
 
-    fn pull(&mut self, network: &mut Network) {
+    fn pull(&mut self, network: &mut Network, beyond: u64) {
         let cursor = self.replica.backend_id.clone();
-        let cursor = cursor.map(|id| (id, self.replica.cursor));
+        let cursor = cursor.map(|id| (id, self.replica.cursor + beyond));
+        self.is_foreign = cursor.is_some() && beyond > 0;
         let payload = format!(r#""cursor":{}"#, cursor_json(cursor.as_ref()));
         let (id, text) = self.request("Pull", &payload);
         let meaning = Meaning::Pull {
@@ -84,6 +90,7 @@ impl ClientHttp {
     fn push(&mut self, network: &mut Network, rng: &mut Rng) {
         let batch = self.replica.batch(rng.usize(1..=150));
         let backend_id = self.replica.backend_id.clone().unwrap();
+        self.is_foreign = false;
         self.pushing = batch.last().map(|event| event.seq_num);
         let payload = format!(
             r#""batch":{},"backendId":{{"_tag":"Some","value":"{backend_id}"}}"#,
@@ -103,6 +110,9 @@ impl ClientHttp {
             Body::Chunk {
                 events, backend_id, ..
             } => {
+                if self.is_foreign {
+                    return;
+                }
                 self.replica.backend_id = Some(backend_id.clone());
                 for event in events {
                     self.replica.take(event);

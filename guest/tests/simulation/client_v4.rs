@@ -89,9 +89,9 @@ impl ClientV4 {
                 Pace::Late | Pace::Withheld => {}
             },
             65..=76 => self.replica.draft(rng),
-            77..=95 => self.push(network, rng),
-            96 => self.ping(network),
-            97 => self.probe(network, rng),
+            77..=93 => self.push(network, rng),
+            94 => self.ping(network),
+            95..=97 => self.probe(network, rng),
             98 => self.interrupt_probe(network),
             _ => self.lose_socket(network, rng),
         }
@@ -154,7 +154,12 @@ impl ClientV4 {
         // Now and then more than a room allows.
         let count = if rng.u32(0..10) == 0 { PULLS_MAX } else { 1 };
         for _ in 0..count {
-            let after = rng.u64(0..=self.replica.cursor);
+            let after = if rng.bool() {
+                // One that was at another server, or before a backup.
+                self.replica.cursor + rng.u64(1..50)
+            } else {
+                rng.u64(0..=self.replica.cursor)
+            };
             let id = self.pull(network, connection, rng.bool(), after);
             if let Some(session) = &mut self.session {
                 session.probe = Some(id);
@@ -201,6 +206,13 @@ impl ClientV4 {
             for event in &mut batch {
                 event.seq_num -= 1;
                 event.parent_seq_num -= 1;
+            }
+        } else if rng.u32(0..30) == 0 {
+            // One that is ahead of the log.
+            let beyond = rng.u64(1..50);
+            for event in &mut batch {
+                event.seq_num += beyond;
+                event.parent_seq_num += beyond;
             }
         }
         let last = batch.last().unwrap().seq_num;

@@ -7,7 +7,7 @@ use syncline_guest::imports::ConnectionId;
 
 use super::super::coverage::seen;
 use super::super::wire::{self, Frame};
-use super::super::world::Happening;
+use super::super::world::{Happening, Turn};
 use super::Run;
 
 impl Run {
@@ -47,7 +47,14 @@ impl Run {
     ) {
         let (oracle, network) = (&mut self.oracle, &mut self.world.network);
         match happening {
-            Happening::Turn(turn) => oracle.turn(&turn),
+            Happening::Turn(turn) => {
+                if let Turn::Delivered(id) = turn
+                    && let Some(subscriber) = network.subscribers.get_mut(&id)
+                {
+                    subscriber.unsettled = subscriber.unsettled.saturating_sub(1);
+                }
+                oracle.turn(&turn);
+            }
             Happening::Woke => oracle.woke(),
             Happening::Faulted => oracle.faulted(),
             Happening::Learnt => oracle.learnt(),
@@ -61,9 +68,17 @@ impl Run {
                     frames.entry(id).or_default().push(Rc::clone(&frame));
                 }
             }
+            Happening::Subscribed(id, object) => {
+                oracle.subscribed(id);
+                // What was sent to it in this turn comes after.
+                network.subscribe(id, object);
+                frames.remove(&id);
+            }
             Happening::Attached(id, attachment) => {
                 if let Some(socket) = network.sockets.get_mut(&id) {
                     socket.attachment = Some(attachment);
+                } else if let Some(subscriber) = network.subscribers.get_mut(&id) {
+                    subscriber.attachment = Some(attachment);
                 }
             }
             Happening::DrainAsked(id) => {
@@ -77,11 +92,14 @@ impl Run {
                 self.deliver(std::mem::take(frames));
                 if let Some(socket) = self.world.network.sockets.get_mut(&id) {
                     socket.closed = true;
+                } else {
+                    self.world.network.unsubscribe(id);
                 }
             }
             Happening::Page(id, body, continuation) => {
-                let answer = oracle.page(id, &body, continuation.is_none());
                 let exchange = network.exchanges.get_mut(&id).unwrap();
+                let is_last = continuation.is_none();
+                let answer = oracle.page(id, exchange.is_call, &body, is_last);
                 exchange.continuation = continuation;
                 exchange.answer = answer.map(Ok);
             }
@@ -95,6 +113,8 @@ impl Run {
                 && !socket.lost
             {
                 socket.outbound.push_back(frames);
+            } else if let Some(subscriber) = self.world.network.subscribers.get_mut(&id) {
+                subscriber.waiting.extend(frames);
             }
         }
     }

@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// All that has to be seen.
-pub const WANTED: [&str; 30] = [
+pub const WANTED: [&str; 38] = [
     "a push was accepted",
     "a push was refused: ServerAheadError",
     "a push was refused: BackendIdMismatchError",
@@ -34,6 +34,14 @@ pub const WANTED: [&str; 30] = [
     "a 0.3 answer of several turns",
     "an HTTP pull of several turns",
     "an HTTP pull ended by a reset",
+    "a pull from beyond the head",
+    "a push from beyond the head",
+    "a look beyond the head that failed",
+    "a log that begins with a jump",
+    "a subscriber was called",
+    "a subscriber was called after the room slept",
+    "a subscriber was let go because its calls failed",
+    "a subscriber was let go because the room failed",
     "a turn trapped",
     "a commit failed",
     "a commit of several turns",

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::super::coverage::seen;
-use super::super::network::{Meaning, Owner};
+use super::super::network::{Meaning, Owner, Subscriber};
 use super::super::world::ADMIN_SECRET;
 use super::Run;
 
@@ -65,7 +65,11 @@ impl Run {
     /// The room has been idle for long. For what another writer did it has to
     /// stay awake: see [`Run::write_elsewhere`].
     pub(super) fn fall_asleep(&mut self) {
-        if !self.oracle.is_misled() {
+        let network = &self.world.network;
+        if !self.oracle.is_misled()
+            && network.let_go.is_empty()
+            && !network.subscribers.values().any(Subscriber::is_busy)
+        {
             seen("a room slept");
             self.room = None;
         }
@@ -75,6 +79,6 @@ impl Run {
     pub(super) fn crash(&mut self) {
         self.room = None;
         self.world.network.crash();
-        self.oracle.crashed();
+        self.oracle.crashed(&self.world.network.subscribers);
     }
 }

@@ -49,16 +49,20 @@ impl HttpAnswer {
         self.body.push_str(body);
     }
 
-    /// The complete answer, which has to be one JSON array.
-    pub fn frames(&self) -> Vec<Frame> {
-        let frames: Vec<&RawValue> = serde_json::from_str(&self.body)
+    /// The complete answer: one JSON array, or one a page to a call.
+    pub fn frames(&self, is_call: bool) -> Vec<Frame> {
+        let arrays = serde_json::Deserializer::from_str(&self.body).into_iter();
+        let arrays: Vec<Vec<&RawValue>> = arrays
+            .collect::<Result<_, _>>()
             .unwrap_or_else(|error| panic!("an answer that is no array: {error}"));
-        frames.iter().map(|frame| wire::read(frame.get())).collect()
+        assert!(arrays.len() == 1 || is_call, "an answer of several arrays");
+        let frames = arrays.iter().flatten();
+        frames.map(|frame| wire::read(frame.get())).collect()
     }
 
     /// I3, D4: a pull's answer is a run of the log up to the head as it was
-    /// when the pull began.
-    pub fn check_pull(&self, epochs: &[Epoch], frames: &[Frame]) {
+    /// when the pull began. Returns where it ended, if it did so well.
+    pub fn check_pull(&self, epochs: &[Epoch], frames: &[Frame]) -> Option<u64> {
         let Meaning::Pull { cursor, .. } = &self.said.meaning else {
             panic!("an answer to {:?}", self.said.meaning)
         };
@@ -100,6 +104,12 @@ impl HttpAnswer {
                     at >= until && !chunks.is_empty(),
                     "I3: an answer to {at} of {until}"
                 );
+                let has_none = |frame: &Frame| matches!(&frame.body, Body::Chunk { events, .. } if events.is_empty());
+                if at > until && chunks.iter().all(has_none) {
+                    seen("a pull from beyond the head");
+                    return Some(until);
+                }
+                return Some(at);
             }
             Exit::BackendIdMismatch { expected, received } => {
                 if !chunks.is_empty() {
@@ -111,5 +121,6 @@ impl HttpAnswer {
             Exit::Unknown { code } => assert!(self.faulted, "{code} without a fault"),
             other => panic!("a pull ended with {other:?}"),
         }
+        None
     }
 }

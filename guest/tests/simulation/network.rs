@@ -7,6 +7,7 @@ use std::rc::Rc;
 use syncline_guest::imports::{ConnectionId, StoredEvent};
 use syncline_guest::protocol::Transport;
 
+use super::coverage::seen;
 use super::wire::Frame;
 
 /// A client's message: the text that the room gets, and its meaning, which
@@ -53,6 +54,8 @@ pub enum Owner {
     V3 { cursor: u64 },
     /// A 0.3 socket that only administers.
     Admin,
+    /// A 0.4 client in another Durable Object, which is called.
+    Object,
 }
 
 impl Owner {
@@ -60,6 +63,7 @@ impl Owner {
     pub fn transport(self) -> Transport {
         match self {
             Self::V4 => Transport::WsV4,
+            Self::Object => Transport::DoRpc,
             Self::V3 { .. } | Self::Admin => Transport::WsV3,
         }
     }
@@ -86,10 +90,12 @@ pub struct Socket {
     pub drain_asked: bool,
 }
 
-/// One HTTP request and its answer.
+/// One HTTP request, or call by another Durable Object, and its answer.
 #[derive(Debug)]
 pub struct Exchange {
     pub request: Rc<Said>,
+    /// Whether an object called.
+    pub is_call: bool,
     /// The request was handed to the room.
     pub asked: bool,
     /// What `resume` needs next.
@@ -98,10 +104,40 @@ pub struct Exchange {
     pub answer: Option<Result<Vec<Frame>, ()>>,
 }
 
-/// All sockets and exchanges.
+/// Calls that may fail, one after another, before a subscriber is let go.
+const FAILURES_MAX: u32 = 3;
+
+/// A Durable Object that is called with frames, one after another.
+#[derive(Debug)]
+pub struct Subscriber {
+    pub object: String,
+    /// Durable frames that it has not taken.
+    pub waiting: VecDeque<Rc<Frame>>,
+    /// Frames that it took, and the room was not told.
+    pub untold: u32,
+    /// Frames of which the room was told in turns that are not committed.
+    pub unsettled: u32,
+    failures: u32,
+    /// What the host keeps for the room.
+    pub attachment: Option<String>,
+}
+
+impl Subscriber {
+    /// Whether something is on its way: then the host keeps the room awake.
+    pub fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || self.untold > 0 || self.unsettled > 0
+    }
+}
+
+/// All sockets, subscribers and exchanges.
 #[derive(Debug, Default)]
 pub struct Network {
     pub sockets: BTreeMap<ConnectionId, Socket>,
+    pub subscribers: BTreeMap<ConnectionId, Subscriber>,
+    /// Connections to objects, subscribed or not yet.
+    reserved: BTreeMap<String, ConnectionId>,
+    /// Subscribers that were let go; the room has not been told.
+    pub let_go: Vec<ConnectionId>,
     pub exchanges: BTreeMap<u32, Exchange>,
     last_id: u32,
 }
@@ -171,6 +207,13 @@ impl Network {
             socket.inbound.clear();
             !socket.lost
         });
+        // What is on its way would be sent again.
+        self.let_go.clear();
+        let busy = self.subscribers.iter().filter(|(_, it)| it.is_busy());
+        for id in busy.map(|(&id, _)| id).collect::<Vec<_>>() {
+            seen("a subscriber was let go because the room failed");
+            self.unsubscribe(id);
+        }
         for exchange in self.exchanges.values_mut() {
             if exchange.asked && exchange.answer.is_none() {
                 exchange.continuation = None;
@@ -181,9 +224,19 @@ impl Network {
 
     /// A client sends an HTTP request.
     pub fn ask(&mut self, text: String, meaning: Meaning) -> u32 {
+        self.exchange(false, text, meaning)
+    }
+
+    /// An object calls.
+    pub fn ask_by_call(&mut self, text: String, meaning: Meaning) -> u32 {
+        self.exchange(true, text, meaning)
+    }
+
+    fn exchange(&mut self, is_call: bool, text: String, meaning: Meaning) -> u32 {
         self.last_id += 1;
         let exchange = Exchange {
             request: Rc::new(Said { text, meaning }),
+            is_call,
             asked: false,
             continuation: None,
             answer: None,
@@ -196,5 +249,73 @@ impl Network {
     pub fn answer(&mut self, id: u32) -> Option<Result<Vec<Frame>, ()>> {
         self.exchanges.get(&id)?.answer.as_ref()?;
         self.exchanges.remove(&id)?.answer
+    }
+
+    /// The connection to an object: the one that it has, or a new one.
+    pub fn reserve(&mut self, object: &str) -> ConnectionId {
+        if let Some(&id) = self.reserved.get(object) {
+            return id;
+        }
+        self.last_id += 1;
+        self.reserved.insert(object.to_owned(), self.last_id);
+        self.last_id
+    }
+
+    /// Whether a connection is one to an object.
+    pub fn is_subscriber(&self, id: ConnectionId) -> bool {
+        self.reserved.values().any(|&reserved| reserved == id)
+    }
+
+    /// A subscription begins; what was sent before is dropped.
+    pub fn subscribe(&mut self, id: ConnectionId, object: String) {
+        let subscriber = Subscriber {
+            object,
+            waiting: VecDeque::new(),
+            untold: 0,
+            unsettled: 0,
+            failures: 0,
+            attachment: None,
+        };
+        self.subscribers.insert(id, subscriber);
+    }
+
+    /// A subscription ends: another one has another connection.
+    pub fn unsubscribe(&mut self, id: ConnectionId) {
+        self.subscribers.remove(&id);
+        self.reserved.retain(|_, reserved| *reserved != id);
+    }
+
+    fn subscriber(&mut self, object: &str) -> Option<&mut Subscriber> {
+        let mut all = self.subscribers.values_mut();
+        all.find(|it| it.object == object)
+    }
+
+    /// Whether an object is subscribed.
+    pub fn is_subscribed(&mut self, object: &str) -> bool {
+        self.subscriber(object).is_some()
+    }
+
+    /// The object is called, and the call returns.
+    pub fn call(&mut self, object: &str) -> Option<Rc<Frame>> {
+        let subscriber = self.subscriber(object)?;
+        let frame = subscriber.waiting.pop_front()?;
+        subscriber.failures = 0;
+        subscriber.untold += 1;
+        Some(frame)
+    }
+
+    /// The object is called, and the call fails.
+    pub fn call_in_vain(&mut self, object: &str) {
+        if let Some(subscriber) = self.subscriber(object)
+            && !subscriber.waiting.is_empty()
+        {
+            subscriber.failures += 1;
+            if subscriber.failures > FAILURES_MAX {
+                seen("a subscriber was let go because its calls failed");
+                let id = self.reserved[object];
+                self.unsubscribe(id);
+                self.let_go.push(id);
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::coverage::seen;
 use super::feed::Feed;
 use super::history::{Epoch, is_same};
 use super::http_answer::HttpAnswer;
-use super::network::{Meaning, Owner, Said};
+use super::network::{Meaning, Owner, Said, Subscriber};
 use super::subscription::Subscription;
 use super::world::Turn;
 
@@ -30,6 +30,8 @@ pub struct Oracle {
     pulls: BTreeMap<(ConnectionId, String), Subscription>,
     feeds: BTreeMap<ConnectionId, Feed>,
     answers: BTreeMap<u32, HttpAnswer>,
+    /// The request and the end of an answer after which its caller is called.
+    subscribing: Option<(String, u64)>,
     turn: Notes,
 }
 
@@ -42,6 +44,8 @@ struct Notes {
     asker_closed: bool,
     appended: Option<Vec<Rc<StoredEvent>>>,
     faulted: bool,
+    /// It tells the room that a connection is gone, and does no more.
+    is_farewell: bool,
     /// A refused 0.3 push of this socket has to be followed by what it lacks.
     behind: Option<ConnectionId>,
 }
@@ -91,7 +95,16 @@ impl Oracle {
                     feed.drained();
                 }
             }
-            Turn::Gone(id) => self.forget(*id),
+            Turn::Delivered(id) => {
+                let mut pulls = self.pulls.iter_mut();
+                if let Some((_, pull)) = pulls.find(|((of, _), _)| of == id) {
+                    pull.acknowledged();
+                }
+            }
+            Turn::Gone(id) => {
+                self.turn.is_farewell = true;
+                self.forget(*id);
+            }
             Turn::Request(id, said) => {
                 self.turn.said = Some((Asker::Http(*id), Rc::clone(said)));
                 self.answers.insert(*id, HttpAnswer::new(said));
@@ -156,8 +169,9 @@ impl Oracle {
             assert!(!self.has_pull_too_many(id), "a pull too many goes on");
         }
         let head = self.head();
+        let is_excused = notes.faulted || notes.is_farewell;
         for pull in self.pulls.values_mut() {
-            pull.turn_ended(head);
+            pull.turn_ended(head, is_excused);
         }
         if let Some(id) = notes.behind
             && let Some(feed) = self.feeds.get_mut(&id)
@@ -174,9 +188,25 @@ impl Oracle {
         self.pulls.values_mut().for_each(Subscription::woke);
     }
 
-    /// The host closed all sockets and broke off all answers.
-    pub fn crashed(&mut self) {
-        self.epochs = std::mem::take(self).epochs;
+    /// The host closed all sockets and broke off all answers. The subscribers
+    /// that are left live on.
+    pub fn crashed(&mut self, left: &BTreeMap<ConnectionId, Subscriber>) {
+        let before = std::mem::take(self);
+        self.epochs = before.epochs;
+        let is_left = |id: &ConnectionId| left.contains_key(id);
+        self.owners = before.owners;
+        self.owners.retain(|id, _| is_left(id));
+        self.pulls = before.pulls;
+        self.pulls.retain(|(id, _), _| is_left(id));
+    }
+
+    /// Who called is called from here on, from where its answer ended.
+    pub fn subscribed(&mut self, id: ConnectionId) {
+        self.forget(id);
+        let (request, cursor) = self.subscribing.take().expect("I3: nobody subscribes");
+        self.owners.insert(id, Owner::Object);
+        let pull = Subscription::of_subscriber(cursor);
+        self.pulls.insert((id, request), pull);
     }
 
     /// Another writer appended to the log.
@@ -201,6 +231,16 @@ impl Oracle {
     }
 
     pub fn faulted(&mut self) {
+        if let Some((_, said)) = &self.turn.said
+            && let Meaning::Pull {
+                cursor: Some((_, after)),
+                ..
+            } = &said.meaning
+            && *after > self.head()
+            && self.believed.is_some()
+        {
+            seen("a look beyond the head that failed");
+        }
         self.turn.faulted = true;
         for answer in self.answers.values_mut() {
             answer.faulted = true;
@@ -259,6 +299,9 @@ impl Oracle {
             assert!(matches!(said, Some(Meaning::Pull { live: true, .. })));
             assert!(self.has_pull_too_many(id), "I9: {code} for few pulls");
             seen("a socket closed for a pull too many");
+        } else if self.owners.get(&id) == Some(&Owner::Object) {
+            let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
+            assert!(matches!(said, Some(Meaning::AdminReset)), "I9: {code}");
         } else {
             assert!(self.turn.faulted, "I9: closed with {code} without a fault");
             assert_eq!(code, 1011);

@@ -7,6 +7,7 @@ use syncline_guest::admission::Admission;
 use syncline_guest::room::{Frame as Message, Room};
 
 use super::client_http::ClientHttp;
+use super::client_object::ClientObject;
 use super::client_v3::ClientV3;
 use super::client_v4::{ClientV4, Pace};
 use super::coverage::seen;
@@ -37,13 +38,16 @@ pub struct Run {
     v4: Vec<ClientV4>,
     v3: Vec<ClientV3>,
     http: Vec<ClientHttp>,
+    objects: Vec<ClientObject>,
     faults: Faults,
     steps: u32,
     /// Turns that were run, for the report.
     pub turns: u64,
 }
 
-const NAMES: [&str; 8] = ["ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal"];
+const NAMES: [&str; 10] = [
+    "ada", "bob", "cyd", "dan", "eve", "fay", "gus", "hal", "ida", "jan",
+];
 
 impl Run {
     /// Everything about a run follows from its seed.
@@ -55,12 +59,14 @@ impl Run {
         let v4 = some(rng.usize(1..=4));
         let v3 = some(rng.usize(0..=2));
         let http = some(rng.usize(0..=2));
+        let objects = some(rng.usize(0..=2));
         let paces = [Pace::Prompt, Pace::Prompt, Pace::Late, Pace::Withheld];
         let faults = Faults::some(&mut rng);
         let mut world = World::new(Rng::with_seed(rng.u64(..)));
         let mut oracle = Oracle::default();
         if rng.u32(0..4) == 0 {
-            let (backend_id, events) = world.storage.found(rng.u64(500..2_000));
+            let first = if rng.bool() { 1 } else { rng.u64(2..20_000) };
+            let (backend_id, events) = world.storage.found(first, rng.u64(500..2_000));
             oracle.founded(backend_id, &events);
         }
         Self {
@@ -78,6 +84,10 @@ impl Run {
             http: http
                 .into_iter()
                 .map(|name| ClientHttp::new(name, heavy))
+                .collect(),
+            objects: objects
+                .into_iter()
+                .map(|name| ClientObject::new(name, heavy))
                 .collect(),
             faults,
             steps: rng.u32(100..=if heavy { 400 } else { 1_500 }),
@@ -107,24 +117,27 @@ impl Run {
             self.calm_round();
         }
         panic!(
-            "liveness: the head is {:?}, and not all converged when all was calm: {:#?} {:#?} {:#?}",
+            "liveness: the head is {:?}, and not all converged when all was calm: {:#?} {:#?} {:#?} {:#?}",
             self.oracle.epochs.last().map(Epoch::head),
             self.v4,
             self.v3,
-            self.http
+            self.http,
+            self.objects
         );
     }
 
     fn client_acts(&mut self) {
-        let (v4, v3) = (self.v4.len(), self.v3.len());
-        let chosen = self.rng.usize(0..v4 + v3 + self.http.len());
+        let (v4, v3, http) = (self.v4.len(), self.v3.len(), self.http.len());
+        let chosen = self.rng.usize(0..v4 + v3 + http + self.objects.len());
         let network = &mut self.world.network;
         if chosen < v4 {
             self.v4[chosen].act(network, &mut self.rng, false);
         } else if chosen < v4 + v3 {
             self.v3[chosen - v4].act(network, &mut self.rng, false);
-        } else {
+        } else if chosen < v4 + v3 + http {
             self.http[chosen - v4 - v3].act(network, &mut self.rng, false);
+        } else {
+            self.objects[chosen - v4 - v3 - http].act(network, &mut self.rng, false);
         }
     }
 
@@ -170,7 +183,7 @@ impl Run {
         if let Some(turn) = self.urgent_turn() {
             return Some(turn);
         }
-        let network = &mut self.world.network;
+        let network = &self.world.network;
         let mut waiting = Vec::new();
         for (&id, socket) in &network.sockets {
             if socket.closed {
@@ -187,6 +200,13 @@ impl Run {
                 waiting.push(Turn::Drained(id));
             }
         }
+        for (&id, subscriber) in &network.subscribers {
+            // What becomes of an earlier subscription's frames is nobody's.
+            if subscriber.untold > 0 && !self.world.is_subscribing(id) {
+                waiting.push(Turn::Delivered(id));
+            }
+        }
+        waiting.extend(network.let_go.iter().map(|&id| Turn::Gone(id)));
         for (&id, exchange) in &network.exchanges {
             if !exchange.asked {
                 waiting.push(Turn::Request(id, Rc::clone(&exchange.request)));
@@ -239,27 +259,40 @@ impl Run {
                 room.message(world, id, &Message::Text(said.text.clone()));
             }
             Turn::Drained(id) => {
-                world.network.sockets.get_mut(&id).unwrap().drain_asked = false;
+                // An alarm, for a subscriber.
+                if let Some(socket) = world.network.sockets.get_mut(&id) {
+                    socket.drain_asked = false;
+                }
                 room.drained(world, id);
+            }
+            Turn::Delivered(id) => {
+                let subscriber = world.network.subscribers.get_mut(&id).unwrap();
+                subscriber.untold -= 1;
+                subscriber.unsettled += 1;
+                room.delivered(world, id);
             }
             Turn::Gone(id) => {
                 world.network.sockets.remove(&id);
+                world.network.let_go.retain(|&gone| gone != id);
                 room.closed(id);
             }
             Turn::Request(id, said) => {
-                world.network.exchanges.get_mut(&id).unwrap().asked = true;
-                let answer = room.request(world, &admission(Owner::V4), said.text.as_bytes());
+                let exchange = world.network.exchanges.get_mut(&id).unwrap();
+                exchange.asked = true;
+                let owner = if exchange.is_call {
+                    Owner::Object
+                } else {
+                    Owner::V4
+                };
+                let answer = room.request(world, &admission(owner), said.text.as_bytes());
                 assert_eq!(answer.status, 200);
-                let page = answer.first;
-                let page = Happening::Page(id, page.body, page.continuation);
-                world.happened.push(page);
+                world.answered(id, answer.first);
             }
             Turn::Resume(id) => {
                 let exchange = world.network.exchanges.get_mut(&id).unwrap();
                 let continuation = exchange.continuation.take().unwrap();
                 let page = room.resume(world, &continuation);
-                let page = Happening::Page(id, page.body, page.continuation);
-                world.happened.push(page);
+                world.answered(id, page);
             }
         }
         self.room = Some(room);
@@ -270,7 +303,7 @@ fn admission(owner: Owner) -> Admission {
     Admission {
         store_id: "store".to_owned(),
         transport: owner.transport(),
-        principal: r#"{"kind":"anonymous"}"#.to_owned(),
+        principal: r#"{"v":1,"kind":"anonymous"}"#.to_owned(),
         response_headers: Vec::new(),
         auto_response: None,
     }

@@ -33,25 +33,30 @@ pub struct Storage {
 
 impl Storage {
     /// A log from before the run: long enough for pulls of many pages.
-    pub fn found(&mut self, count: u64) -> (String, Vec<Rc<StoredEvent>>) {
+    /// It begins at `first`.
+    pub fn found(&mut self, first: u64, count: u64) -> (String, Vec<Rc<StoredEvent>>) {
         let (info, _) = self.open("founded");
-        (info.backend_id, self.write_elsewhere(count))
+        (info.backend_id, self.write(first - 1, count))
     }
 
     /// Another writer appends, and commits.
     pub fn write_elsewhere(&mut self, count: u64) -> Vec<Rc<StoredEvent>> {
+        self.write(self.current.head(), count)
+    }
+
+    fn write(&mut self, before: u64, count: u64) -> Vec<Rc<StoredEvent>> {
         let args = format!("[\"{}\"]", "y".repeat(300));
         let head = self.current.head();
         let names: Vec<_> = (0..count)
-            .map(|n| format!("v1.Elsewhere{}", head + n))
+            .map(|n| format!("v1.Elsewhere{}", before + n))
             .collect();
-        let events = names.iter().zip(head..);
+        let events = names.iter().zip(before..);
         let batch: Vec<_> = events
-            .map(|(name, parent)| Event {
-                seq_num: parent + 1,
-                parent_seq_num: parent,
+            .map(|(name, previous)| Event {
+                seq_num: previous + 1,
+                parent_seq_num: if previous == before { head } else { previous },
                 name,
-                args: parent.is_multiple_of(2).then_some(args.as_str()),
+                args: previous.is_multiple_of(2).then_some(args.as_str()),
                 client_id: "elsewhere",
                 session_id: "session",
             })

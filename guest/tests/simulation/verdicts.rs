@@ -20,7 +20,7 @@ impl Oracle {
         assert_eq!(distinct.len(), to.len(), "I3: one frame twice to a socket");
         for &id in to {
             match self.owners.get(&id) {
-                Some(Owner::V4) => self.sent_v4(id, frame),
+                Some(Owner::V4 | Owner::Object) => self.sent_v4(id, frame),
                 Some(Owner::V3 { .. }) => self.sent_v3(id, frame),
                 Some(Owner::Admin) | None => {}
             }
@@ -110,6 +110,9 @@ impl Oracle {
                 seen("a push was refused: ServerAheadError");
                 assert_eq!(*head, self.head(), "I4: the head");
                 assert_eq!(*provided, batch[0].parent_seq_num, "I4: the parent");
+                if provided > head {
+                    seen("a push from beyond the head");
+                }
                 assert!(
                     provided != head && *provided != self.log().head(),
                     "I4: refused, although its parent is the head"
@@ -212,7 +215,13 @@ impl Oracle {
     }
 
     /// A page of an HTTP answer; the frames, once it is complete.
-    pub fn page(&mut self, exchange: u32, body: &str, is_last: bool) -> Option<Vec<Frame>> {
+    pub fn page(
+        &mut self,
+        exchange: u32,
+        is_call: bool,
+        body: &str,
+        is_last: bool,
+    ) -> Option<Vec<Frame>> {
         let head = self.head();
         let answer = self.answers.get_mut(&exchange).expect("an answer");
         answer.page(self.epochs.last().map(|log| (log, head)), body);
@@ -220,14 +229,18 @@ impl Oracle {
             return None;
         }
         let answer = self.answers.remove(&exchange)?;
-        let frames = answer.frames();
+        let frames = answer.frames(is_call);
         if let Meaning::Push { .. } = answer.said.meaning {
             assert_eq!(frames.len(), 1, "a push has one answer");
             if let Body::Exit { request, exit } = &frames[0].body {
                 self.push_answered(Asker::Http(exchange), request, exit);
             }
         } else {
-            answer.check_pull(&self.epochs, &frames);
+            let end = answer.check_pull(&self.epochs, &frames);
+            let Meaning::Pull { id, live, .. } = &answer.said.meaning else {
+                panic!("an answer to {:?}", answer.said.meaning)
+            };
+            self.subscribing = end.filter(|_| is_call && *live).map(|at| (id.clone(), at));
         }
         Some(frames)
     }

@@ -11,11 +11,16 @@ use syncline_guest::imports::{
     Opening, StorageError, StoredEvent, SubscribeError, System,
 };
 
+use syncline_guest::room::Page;
+
 use super::network::{Network, Owner, Said};
 use super::storage::Storage;
 
-/// Cloudflare's limit for what a socket keeps.
-const ATTACHMENT_BYTES_MAX: usize = 16_384;
+/// What the contract lets a connection keep (`wit/connections.wit`).
+const ATTACHMENT_BYTES_MAX: usize = 16_000;
+
+/// The binding that leads to the simulated objects.
+pub const BINDING: &str = "CLIENT";
 
 /// What the administrator knows.
 pub const ADMIN_SECRET: &str = "simulated-secret";
@@ -39,6 +44,8 @@ pub enum Happening {
     Reset(String),
     /// The room sent a frame.
     Sent(Vec<ConnectionId>, String),
+    /// The room subscribed an object.
+    Subscribed(ConnectionId, String),
     /// The room set an attachment.
     Attached(ConnectionId, String),
     /// The room asked for a `drained` turn.
@@ -55,6 +62,8 @@ pub enum Turn {
     Opened(ConnectionId, Owner),
     Message(ConnectionId, Rc<Said>),
     Drained(ConnectionId),
+    /// A subscriber took a frame.
+    Delivered(ConnectionId),
     Gone(ConnectionId),
     Request(u32, Rc<Said>),
     Resume(u32),
@@ -96,6 +105,22 @@ impl World {
         self.now += Duration::from_millis(self.rng.u64(0..500));
     }
 
+    /// Whether an object's subscription begins with the next commit.
+    pub fn is_subscribing(&self, id: ConnectionId) -> bool {
+        let mut happened = self.happened.iter();
+        happened.any(|it| matches!(it, Happening::Subscribed(of, _) if *of == id))
+    }
+
+    /// A page of an answer, before what its end began.
+    pub fn answered(&mut self, exchange: u32, page: Page) {
+        let mut began = self.happened[self.turn_began..].iter();
+        let index = began
+            .position(|it| matches!(it, Happening::Subscribed(..)))
+            .map_or(self.happened.len(), |index| self.turn_began + index);
+        let page = Happening::Page(exchange, page.body, page.continuation);
+        self.happened.insert(index, page);
+    }
+
     /// The turn trapped: it never happened.
     pub fn undo_turn(&mut self) {
         self.happened.truncate(self.turn_began);
@@ -117,6 +142,11 @@ impl World {
 
 impl EventLog for World {
     fn open(&mut self, new_backend_id: &str) -> Result<LogInfo, StorageError> {
+        if self.log_is_open && self.storage_fault_one_in > 0 && self.rng.u32(0..4) == 0 {
+            // Looking again is rare, and worth failing.
+            self.happened.push(Happening::Faulted);
+            return Err(StorageError::Unavailable("simulated".to_owned()));
+        }
         self.storage_call()?;
         let (info, is_new) = self.storage.open(new_backend_id);
         self.log_is_open = true;
@@ -165,8 +195,12 @@ impl EventLog for World {
 }
 
 impl Connections for World {
-    fn subscribe(&mut self, _: &str, _: &str) -> Result<ConnectionId, SubscribeError> {
-        Err(SubscribeError::Unsupported)
+    fn subscribe(&mut self, binding: &str, object: &str) -> Result<ConnectionId, SubscribeError> {
+        assert_eq!(binding, BINDING);
+        let id = self.network.reserve(object);
+        self.happened
+            .push(Happening::Subscribed(id, object.to_owned()));
+        Ok(id)
     }
 
     fn send(&mut self, to: &[ConnectionId], frame: &str) {
@@ -192,6 +226,7 @@ impl Connections for World {
         }
         match self.network.sockets.get(&connection) {
             Some(socket) if !socket.closed => {}
+            None if self.network.is_subscriber(connection) => {}
             _ => return Err(AttachError::Gone),
         }
         self.happened
@@ -201,12 +236,13 @@ impl Connections for World {
 
     fn attached(&mut self) -> Vec<(ConnectionId, String)> {
         // Rooms start with nothing staged: see the runner.
-        self.network
-            .sockets
-            .iter()
+        let sockets = self.network.sockets.iter();
+        let sockets = sockets
             .filter(|(_, socket)| !socket.closed)
-            .filter_map(|(&id, socket)| Some((id, socket.attachment.clone()?)))
-            .collect()
+            .filter_map(|(&id, socket)| Some((id, socket.attachment.clone()?)));
+        let subscribers = self.network.subscribers.iter();
+        let subscribers = subscribers.filter_map(|(&id, it)| Some((id, it.attachment.clone()?)));
+        sockets.chain(subscribers).collect()
     }
 
     fn notify_drained(&mut self, connection: ConnectionId) {
@@ -236,6 +272,7 @@ impl System for World {
     fn env(&mut self, name: &str) -> Option<String> {
         match name {
             "ENVIRONMENT" => Some("development".to_owned()),
+            "DO_RPC_CLIENTS" => Some(BINDING.to_owned()),
             "ADMIN_SECRET" => Some(ADMIN_SECRET.to_owned()),
             _ => None,
         }

@@ -1,0 +1,21 @@
+//! A room between a client and a plain host: what is hard to bring about over
+//! the wire. A storage that fails at one moment, a clock that is wrong, what
+//! another version has written.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+#[path = "room/host.rs"]
+mod host;
+#[path = "room/log.rs"]
+mod log;
+#[path = "room/pace.rs"]
+mod pace;
+#[path = "room/time.rs"]
+mod time;
+#[path = "room/versions.rs"]
+mod versions;

@@ -1,0 +1,281 @@
+//! A host as plain as can be: a log in memory, and a record of what the room
+//! did. Tests set its clock and break its storage.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use syncline_guest::admission::Admission;
+use syncline_guest::imports::{
+    AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
+    Opening, StorageError, StoredEvent, SubscribeError, System,
+};
+use syncline_guest::protocol::Transport;
+use syncline_guest::room::{Frame, Room};
+
+/// What the host was told and has to tell.
+pub struct Host {
+    pub backend_id: String,
+    pub events: Vec<StoredEvent>,
+    /// The next calls of `open` fail.
+    pub open_fails: bool,
+    pub now: SystemTime,
+    pub env: BTreeMap<&'static str, String>,
+    pub sent: Vec<(ConnectionId, String)>,
+    pub closed: Vec<(ConnectionId, u16, String)>,
+    pub attachments: BTreeMap<ConnectionId, String>,
+    pub lines: Vec<String>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            backend_id: "first".to_owned(),
+            events: Vec::new(),
+            open_fails: false,
+            now: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            env: BTreeMap::from([("ENVIRONMENT", "development".to_owned())]),
+            sent: Vec::new(),
+            closed: Vec::new(),
+            attachments: BTreeMap::new(),
+            lines: Vec::new(),
+        }
+    }
+}
+
+impl Host {
+    pub fn head(&self) -> u64 {
+        self.events.last().map_or(0, |event| event.seq_num)
+    }
+
+    /// Another writer appends some events, and tells nobody.
+    pub fn write_elsewhere(&mut self, count: u64) {
+        for parent in self.head()..self.head() + count {
+            self.events.push(StoredEvent {
+                seq_num: parent + 1,
+                parent_seq_num: parent,
+                name: "elsewhere".to_owned(),
+                args: None,
+                client_id: "another".to_owned(),
+                session_id: "s".to_owned(),
+                created_at: "2020-01-01T00:00:00.000Z".to_owned(),
+            });
+        }
+    }
+
+    /// What was sent to a connection since the last time.
+    pub fn take_sent(&mut self, to: ConnectionId) -> Vec<String> {
+        let (to, others) = std::mem::take(&mut self.sent)
+            .into_iter()
+            .partition(|(id, _)| *id == to);
+        self.sent = others;
+        let to: Vec<(ConnectionId, String)> = to;
+        to.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// The log's lines that hold these words.
+    pub fn lines_with(&self, words: &str) -> usize {
+        let lines = self.lines.iter();
+        lines.filter(|line| line.contains(words)).count()
+    }
+}
+
+/// An admission of somebody.
+pub fn admission(transport: Transport, principal: &str) -> Admission {
+    Admission {
+        store_id: "store".to_owned(),
+        transport,
+        principal: principal.to_owned(),
+        response_headers: Vec::new(),
+        auto_response: None,
+    }
+}
+
+/// Anybody's.
+pub fn anybody(transport: Transport) -> Admission {
+    admission(transport, r#"{"v":1,"kind":"anonymous"}"#)
+}
+
+/// A room that starts.
+pub fn start(host: &mut Host) -> Room {
+    Room::start(host, "store".to_owned())
+}
+
+/// A message on a socket.
+pub fn say(room: &mut Room, host: &mut Host, id: ConnectionId, text: impl Into<String>) {
+    room.message(host, id, &Frame::Text(text.into()));
+}
+
+/// A 0.4 pull.
+pub fn pull(group: &str, id: &str, live: bool, cursor: Option<(&str, u64)>) -> String {
+    let cursor = cursor.map_or_else(
+        || r#"{"_tag":"None"}"#.to_owned(),
+        |(backend_id, after)| {
+            format!(
+                r#"{{"_tag":"Some","value":{{"backendId":"{backend_id}","eventSequenceNumber":{after}}}}}"#
+            )
+        },
+    );
+    format!(
+        r#"{{"_tag":"Request","id":"{id}","tag":"{group}.Pull","payload":{{"storeId":"store","live":{live},"cursor":{cursor}}},"headers":[]}}"#
+    )
+}
+
+/// A 0.4 push of some events after `parent`.
+pub fn push(group: &str, id: &str, parent: u64, count: u64) -> String {
+    format!(
+        r#"{{"_tag":"Request","id":"{id}","tag":"{group}.Push","payload":{{"storeId":"store","batch":[{}],"backendId":{{"_tag":"None"}}}},"headers":[]}}"#,
+        batch(parent, count)
+    )
+}
+
+/// Some events after `parent`.
+pub fn batch(parent: u64, count: u64) -> String {
+    let events: Vec<String> = (parent..parent + count)
+        .map(|parent| {
+            format!(
+                r#"{{"name":"n","args":{parent},"seqNum":{},"parentSeqNum":{parent},"clientId":"c","sessionId":"s"}}"#,
+                parent + 1
+            )
+        })
+        .collect();
+    events.join(",")
+}
+
+/// An Ack.
+pub fn ack(id: &str) -> String {
+    format!(r#"{{"_tag":"Ack","requestId":"{id}"}}"#)
+}
+
+/// The sequence numbers of the events in Chunks.
+pub fn numbers(frames: &[String]) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for frame in frames {
+        let parts = frame.split(r#""seqNum":"#).skip(1);
+        numbers.extend(parts.map(|part| {
+            let digits = part.split(',').next().unwrap();
+            digits.parse::<u64>().unwrap()
+        }));
+    }
+    numbers
+}
+
+impl EventLog for Host {
+    fn open(&mut self, _: &str) -> Result<LogInfo, StorageError> {
+        if self.open_fails {
+            return Err(StorageError::Unavailable("simulated".to_owned()));
+        }
+        Ok(LogInfo {
+            head: self.head(),
+            backend_id: self.backend_id.clone(),
+        })
+    }
+
+    fn append(
+        &mut self,
+        expected_head: u64,
+        batch: &[Event<'_>],
+        created_at: &str,
+    ) -> Result<(), StorageError> {
+        if expected_head != self.head() {
+            return Err(StorageError::Conflict(self.head()));
+        }
+        self.events.extend(batch.iter().map(|event| StoredEvent {
+            seq_num: event.seq_num,
+            parent_seq_num: event.parent_seq_num,
+            name: event.name.to_owned(),
+            args: event.args.map(str::to_owned),
+            client_id: event.client_id.to_owned(),
+            session_id: event.session_id.to_owned(),
+            created_at: created_at.to_owned(),
+        }));
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        after: u64,
+        max_events: u32,
+        max_bytes: u32,
+    ) -> Result<Vec<StoredEvent>, StorageError> {
+        let mut bytes = 0;
+        let events = self.events.iter().filter(|event| event.seq_num > after);
+        let events = events.take(max_events.min(1_000) as usize).enumerate();
+        Ok(events
+            .take_while(|(index, event)| {
+                bytes += event.name.len() + event.args.as_ref().map_or(0, String::len);
+                *index == 0 || bytes <= max_bytes.min(4 << 20) as usize
+            })
+            .map(|(_, event)| event.clone())
+            .collect())
+    }
+
+    fn reset(&mut self, new_backend_id: &str) -> Result<(), StorageError> {
+        self.events.clear();
+        new_backend_id.clone_into(&mut self.backend_id);
+        Ok(())
+    }
+}
+
+impl Connections for Host {
+    fn send(&mut self, to: &[ConnectionId], frame: &str) {
+        for &id in to {
+            self.sent.push((id, frame.to_owned()));
+        }
+    }
+
+    fn send_each(&mut self, openings: &[Opening], rest: &str) {
+        for Opening { to, head } in openings {
+            self.send(to, &format!("{head}{rest}"));
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, code: u16, reason: &str) {
+        self.attachments.remove(&connection);
+        self.closed.push((connection, code, reason.to_owned()));
+    }
+
+    fn attach(&mut self, connection: ConnectionId, attachment: &str) -> Result<(), AttachError> {
+        if attachment.len() > 16_000 {
+            let bytes = u32::try_from(attachment.len()).unwrap();
+            return Err(AttachError::TooLarge(bytes));
+        }
+        self.attachments.insert(connection, attachment.to_owned());
+        Ok(())
+    }
+
+    fn attached(&mut self) -> Vec<(ConnectionId, String)> {
+        self.attachments.clone().into_iter().collect()
+    }
+
+    fn subscribe(&mut self, _: &str, _: &str) -> Result<ConnectionId, SubscribeError> {
+        Ok(1_000)
+    }
+
+    fn notify_drained(&mut self, _: ConnectionId) {}
+}
+
+impl Claims for Host {
+    fn current_version(&mut self, _: &str) -> Result<Option<u64>, String> {
+        Ok(None)
+    }
+}
+
+impl Diagnostics for Host {
+    fn log(&mut self, _: Level, message: &str) {
+        self.lines.push(message.to_owned());
+    }
+}
+
+impl System for Host {
+    fn now(&mut self) -> SystemTime {
+        self.now
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        bytes.fill(7);
+    }
+
+    fn env(&mut self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
+}

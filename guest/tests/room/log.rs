@@ -1,0 +1,141 @@
+//! The log is another than the room believes (I3, I4, I8).
+
+use syncline_guest::protocol::Transport;
+
+use super::host::{Host, ack, anybody, batch, numbers, pull, push, say, start};
+
+/// A room with a live 0.4 pull (connection 1) that is at the head, 2.
+fn live_at_two(host: &mut Host) -> syncline_guest::room::Room {
+    host.write_elsewhere(2);
+    let mut room = start(host);
+    room.open(host, 1, &anybody(Transport::WsV4));
+    say(&mut room, host, 1, pull("SyncWsRpc", "1", true, None));
+    say(&mut room, host, 1, ack("1"));
+    assert_eq!(numbers(&host.take_sent(1)), [1, 2]);
+    room.open(host, 2, &anybody(Transport::WsV4));
+    room
+}
+
+/// Looking again for a client that is ahead must not make the room forget
+/// where those are that it has told.
+#[test]
+fn i3_a_look_that_fails_loses_nothing() {
+    let mut host = Host::default();
+    let mut room = live_at_two(&mut host);
+    host.write_elsewhere(3);
+    host.open_fails = true;
+    let ahead = pull("SyncWsRpc", "1", false, Some(("first", 100)));
+    say(&mut room, &mut host, 2, ahead);
+    assert!(host.take_sent(2)[0].contains("STORAGE_UNAVAILABLE"));
+    host.open_fails = false;
+    say(&mut room, &mut host, 2, push("SyncWsRpc", "2", 5, 1));
+    assert_eq!(numbers(&host.take_sent(1)), [3, 4, 5, 6]);
+    assert!(host.closed.is_empty());
+}
+
+#[test]
+fn i3_the_same_by_a_push_and_by_a_0_3_pull() {
+    for text in [
+        push("SyncWsRpc", "2", 100, 1),
+        r#"{"_tag":"WSMessage.PullReq","requestId":"r","cursor":100}"#.to_owned(),
+    ] {
+        let mut host = Host::default();
+        let mut room = live_at_two(&mut host);
+        room.open(&mut host, 3, &anybody(Transport::WsV3));
+        let from = if text.contains("WSMessage") { 3 } else { 2 };
+        host.write_elsewhere(3);
+        host.open_fails = true;
+        say(&mut room, &mut host, from, text);
+        host.open_fails = false;
+        say(&mut room, &mut host, 2, push("SyncWsRpc", "3", 5, 1));
+        assert_eq!(numbers(&host.take_sent(1)), [3, 4, 5, 6]);
+    }
+}
+
+/// Another server has emptied the log: it is another one now, and nobody may
+/// be shown it as the continuation of what they have.
+#[test]
+fn i8_a_log_that_another_server_emptied_ends_pulls() {
+    for by_conflict in [true, false] {
+        let mut host = Host::default();
+        let mut room = live_at_two(&mut host);
+        host.events.clear();
+        host.backend_id = "second".to_owned();
+        host.write_elsewhere(7);
+        let parent = if by_conflict { 2 } else { 50 };
+        say(&mut room, &mut host, 2, push("SyncWsRpc", "2", parent, 1));
+        let answer = host.take_sent(2).join("");
+        assert!(answer.contains("ServerAheadError"), "{answer}");
+        let told = host.take_sent(1);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(r#""expected":"second","received":"first""#));
+    }
+}
+
+/// Clients of a restored backup: served as ever, and the operator is told.
+#[test]
+fn who_is_ahead_of_the_log_is_reported() {
+    let mut host = Host::default();
+    let mut room = live_at_two(&mut host);
+    room.open(&mut host, 3, &anybody(Transport::WsV3));
+    let ahead = Some(("first", 100));
+    say(&mut room, &mut host, 2, pull("SyncWsRpc", "7", true, ahead));
+    let answer = host.take_sent(2);
+    assert_eq!(answer.len(), 1);
+    assert!(answer[0].contains(r#""batch":[],"pageInfo":{"_tag":"NoMore"}"#));
+    assert_eq!(host.lines_with("events up to 100"), 1);
+    assert_eq!(host.lines_with("the log ends at 2 (1 such"), 1);
+
+    let http = anybody(Transport::HttpV4);
+    let body = pull("SyncHttpRpc", "8", false, ahead);
+    let answer = room.request(&mut host, &http, body.as_bytes());
+    assert!(answer.first.body.contains("NoMore"));
+    assert_eq!(host.lines_with("(2 such"), 1);
+
+    let object = anybody(Transport::DoRpc);
+    let call = format!("[{}]", pull("SyncDoRpc", "9", false, ahead));
+    room.request(&mut host, &object, call.as_bytes());
+    let call = format!("[{}]", push("SyncDoRpc", "9", 50, 1));
+    room.request(&mut host, &object, call.as_bytes());
+    assert_eq!(host.lines_with("(4 such"), 1);
+
+    for _ in 0..4 {
+        let text = r#"{"_tag":"WSMessage.PullReq","requestId":"r","cursor":100}"#;
+        say(&mut room, &mut host, 3, text);
+    }
+    assert_eq!(host.lines_with("(8 such"), 1);
+    let text = format!(
+        r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{}]}}"#,
+        batch(60, 1)
+    );
+    for _ in 0..8 {
+        say(&mut room, &mut host, 3, text.clone());
+    }
+    // Not each time.
+    assert_eq!(host.lines_with("events up to"), 5);
+    assert_eq!(
+        host.lines_with("events up to 60, but the log ends at 2 (16 such"),
+        1
+    );
+
+    // Those of an earlier incarnation are told so, and are no divergence.
+    let before = Some(("another", 100));
+    for _ in 0..40 {
+        say(
+            &mut room,
+            &mut host,
+            2,
+            pull("SyncWsRpc", "7", false, before),
+        );
+    }
+    assert_eq!(host.lines_with("events up to"), 5);
+}
+
+#[test]
+fn a_log_that_goes_back_under_a_running_room_is_reported() {
+    let mut host = Host::default();
+    let mut room = live_at_two(&mut host);
+    host.events.truncate(1);
+    say(&mut room, &mut host, 2, push("SyncWsRpc", "2", 2, 1));
+    assert_eq!(host.lines_with("restored from a backup"), 1);
+}
