@@ -5,6 +5,7 @@
 
 mod admission;
 mod configuration;
+mod d1;
 mod eviction;
 mod faults;
 mod peer;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         .concat();
         if storage == Storage::D1 {
             scenarios.extend(faults::d1_scenarios());
+            scenarios.extend(d1::scenarios());
         }
         for (name, run) in scenarios {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {

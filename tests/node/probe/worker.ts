@@ -5,11 +5,13 @@
 //   /__probe?storeId=S            which instance serves S (this wakes it)
 //   /__probe/id?storeId=S         the object's id (this does not)
 //   /__probe/arm?storeId=S&fault=F  one fault to come, of faults.ts
+//   /__probe/sql                  runs a list of statements in D1, as another
+//                                 writer; answers with the last one's rows
 
 import { WebSocketServer as Room } from '../../../host/cloudflare/src/room.js'
 import type { Env } from '../../../host/cloudflare/src/configuration.js'
 import product from '../../../host/cloudflare/src/worker.js'
-import { arm, breakDatabase, breakSql, type Fault } from './faults.js'
+import { arm, breakDatabase, breakSql, type Fault, write } from './faults.js'
 
 /** What is kept of each event, in characters, and of how many. */
 const HEARD_CHARS = 200
@@ -61,6 +63,9 @@ export default {
   async fetch(request, env) {
     const { pathname, searchParams } = new URL(request.url)
     if (!pathname.startsWith('/__probe')) return await product.fetch(request, env)
+    if (pathname === '/__probe/sql' && env.DB) {
+      return Response.json(await write(env.DB, (await request.json()) as string[]))
+    }
     const storeId = searchParams.get('storeId') ?? ''
     const id = env.WEBSOCKET_SERVER.idFromName(storeId)
     if (pathname === '/__probe/id') return new Response(id.toString())
