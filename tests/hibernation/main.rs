@@ -5,8 +5,10 @@
 
 mod admission;
 mod configuration;
+mod d1;
 mod eviction;
 mod faults;
+mod load;
 mod peer;
 mod rooms;
 mod token;
@@ -53,10 +55,13 @@ fn main() -> ExitCode {
             eviction::scenarios(),
             faults::scenarios(),
             admission::scenarios(),
+            load::scenarios(),
         ]
         .concat();
         if storage == Storage::D1 {
             scenarios.extend(faults::d1_scenarios());
+            scenarios.extend(d1::scenarios());
+            scenarios.extend(load::d1_scenarios());
         }
         for (name, run) in scenarios {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {

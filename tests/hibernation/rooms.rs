@@ -83,6 +83,14 @@ impl Rooms {
         self.arm(store, &json!({"kind": kind}));
     }
 
+    /// Runs statements in D1, as another writer; the rows of the last one.
+    pub fn sql(&self, statements: &[String]) -> Vec<Value> {
+        let body = json!(statements).to_string();
+        let answer = http::request(&self.server, "POST", "/__probe/sql", &[], &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_value(answer.json()).expect("rows")
+    }
+
     /// Whether the store's object has anything on disk.
     pub fn has_object(&self, store: &str) -> bool {
         let id = get(&self.server, &format!("/__probe/id?storeId={store}")).body;

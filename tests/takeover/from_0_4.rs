@@ -54,6 +54,39 @@ fn there_and_back(storage: Storage) {
     assert_eq!(deployment.context(APP), (34, of_app.backend_id));
 }
 
+#[test]
+fn i8_a_store_that_was_only_pulled_from_d1_goes_back_and_comes_again() {
+    let deployment = Deployment::new();
+    let original = Program::Original040(Storage::D1);
+    let syncline = Program::Syncline(Storage::D1);
+    let stores = ["pulled-only", "never-pushed"];
+    let empty = deployment.run(syncline, |server| {
+        stores.map(|store| Log::pull(server, store))
+    });
+    let of_original = deployment.run(original, |server| {
+        let [pulled, never] = stores.map(|store| Log::pull(server, store));
+        pulled.assert_continues(&empty[0], &[]);
+        never.assert_continues(&empty[1], &[]);
+        push(server, stores[0], &events(1, 3))
+    });
+    of_original.assert_continues(&empty[0], &events(1, 3));
+    let now = deployment.run(syncline, |server| {
+        Log::pull(server, stores[0]).assert_continues(&of_original, &[]);
+        // Whose that empty table is, nobody knows: there is another then.
+        let never = push(server, stores[1], &events(1, 2));
+        never.assert_continues(&empty[1], &events(1, 2));
+        push(server, stores[0], &events(4, 5))
+    });
+    let now = deployment.run(original, |server| {
+        Log::pull(server, stores[0]).assert_continues(&now, &[]);
+        push(server, stores[0], &events(6, 6))
+    });
+    deployment.run(syncline, |server| {
+        Log::pull(server, stores[0]).assert_continues(&now, &[]);
+        assert_head(server, stores[1], 2);
+    });
+}
+
 /// Sees a server take over: nothing has changed, and what comes next lands.
 fn takes_over(server: &Server, app: &App, todo: &str, of_app: &Log, raw: &Log) -> (Log, Log) {
     // The app goes on from its cursor.

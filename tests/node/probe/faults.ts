@@ -14,16 +14,24 @@ export interface Fault {
     | 'trap-after-append'
     /** Storage refuses to insert events. */
     | 'refuse-insert'
-    /** D1 inserts events, but its answer is lost. */
+    /** D1 inserts events, but its answer is lost. `sql` comes after. */
     | 'lose-insert'
     /** The same, and it cannot be asked afterwards where the log ends. */
     | 'lose-insert-and-head'
     /** What the one before leaves. */
     | 'refuse-head'
+    /** D1 waits before it inserts events, until this fault is ordered again. */
+    | 'hold-insert'
     /** Storage refuses to open the log. */
     | 'refuse-open'
     /** Storage refuses to read events. */
     | 'refuse-read'
+    /** Another writer runs `sql` in D1 just before events are inserted. */
+    | 'write-before-insert'
+    /** The same, just before a piece of a large event is read. */
+    | 'write-before-piece'
+  /** What another writer does. */
+  sql?: string[]
   /** What storage says. */
   words?: string
   /** How many statements of the kind pass before. */
@@ -33,7 +41,12 @@ export interface Fault {
 /** By store. All objects of this Worker share one isolate, locally. */
 const faults = new Map<string, Fault>()
 
+/** What lets held inserts go, by store. */
+const held = new Map<string, () => void>()
+
 export function arm(storeId: string, fault: Fault): void {
+  const holding = held.get(storeId)
+  if (fault.kind === 'hold-insert' && holding) return holding()
   faults.set(storeId, fault)
 }
 
@@ -55,6 +68,7 @@ const trap = () => new WebAssembly.RuntimeError('unreachable')
 
 const isInsert = (query: string) => /^INSERT INTO "eventlog_/.test(query)
 const isRead = (query: string) => /^(SELECT|WITH "sizes" AS \(\s*SELECT)\s+"seqNum", /.test(query)
+const isPiece = (query: string) => query.startsWith('SELECT hex(substr(')
 const isOpen = (query: string) => query.startsWith('CREATE TABLE IF NOT EXISTS "syncline_stores"')
 const isHead = (query: string) => query.startsWith('SELECT coalesce(max("seqNum"), 0)')
 
@@ -78,20 +92,62 @@ export function breakSql(sql: SqlStorage, storeId: () => string): void {
   Object.defineProperty(sql, 'exec', { value: broken })
 }
 
+/**
+ * An answer of D1's, in bytes of JSON: upstream found that it refuses more
+ * (`@livestore/sync-cf` 0.4.0, `src/cf-worker/do/sync-storage.ts`). Here it
+ * does not by itself.
+ */
+const ANSWER_BYTES_MAX = 1_000_000
+
+/** A statement that `before` comes before, whose answer is measured. */
+function watched(statement: D1PreparedStatement, before: () => Promise<unknown>): D1PreparedStatement {
+  const answered = async (ask: () => Promise<unknown>) => {
+    await before()
+    const answer = await ask()
+    if (JSON.stringify(answer).length > ANSWER_BYTES_MAX) throw new Error('D1_ERROR: the answer is too large')
+    return answer
+  }
+  return {
+    bind: (...values: unknown[]) => watched(statement.bind(...values), before),
+    raw: () => answered(() => statement.raw()),
+    first: (column: string) => answered(() => statement.first(column)),
+  } as unknown as D1PreparedStatement
+}
+
+/** What another writer does, as one transaction. */
+export async function write(database: D1Database, sql: string[] = []): Promise<unknown[]> {
+  const results = await database.batch(sql.map((query) => database.prepare(query)))
+  return results.at(-1)?.results ?? []
+}
+
 /** A database that fails on order. */
 export function breakDatabase(database: D1Database, storeId: () => string): D1Database {
   const prepare = (query: string) => {
     // Inserts go out with their batch.
     const fault = isInsert(query) ? undefined : refusal(query, storeId)
     if (fault) throw failure(fault)
-    return database.prepare(query)
+    const statement = database.prepare(query)
+    const before = async () => {
+      const other = isPiece(query) ? due(storeId(), 'write-before-piece') : undefined
+      if (other) await write(database, other.sql)
+    }
+    return isPiece(query) || isRead(query) ? watched(statement, before) : statement
   }
   const batch = async (statements: D1PreparedStatement[]) => {
     const inserts = statements.some((it) => isInsert((it as unknown as { statement: string }).statement))
-    const fault = inserts ? due(storeId(), 'refuse-insert', 'lose-insert', 'lose-insert-and-head') : undefined
+    const fault = inserts ? due(storeId(), 'refuse-insert', 'lose-insert', 'lose-insert-and-head', 'write-before-insert', 'hold-insert') : undefined
     if (fault?.kind === 'refuse-insert') throw failure(fault)
+    if (fault?.kind === 'hold-insert') {
+      await new Promise<void>((resolve) => held.set(storeId(), resolve))
+      return await database.batch(statements)
+    }
+    if (fault?.kind === 'write-before-insert') {
+      await write(database, fault.sql)
+      return await database.batch(statements)
+    }
     const results = await database.batch(statements)
     if (!fault) return results
+    if (fault.sql) await write(database, fault.sql)
     if (fault.kind === 'lose-insert-and-head') arm(storeId(), { kind: 'refuse-head' })
     throw failure(fault)
   }

@@ -15,6 +15,10 @@ import { type LogInfo, type StorageFailure, unavailable } from './event-log.js'
 /** 0.3.1's key for the head (`src/cf-worker/durable-object.ts`). */
 const LEGACY_HEAD = 'currentHead'
 
+/** Set from when Syncline begins a log in D1 until its first push makes the
+ * table: then the context alone would look like upstream's. */
+const TABLELESS = 'syncline:tableless'
+
 /** A row of `context_7`. */
 interface Row {
   currentHead: number
@@ -50,6 +54,17 @@ export class Context {
     if (row) return { head: row.currentHead }
     const head = this.legacyHead
     return head === undefined ? undefined : { head }
+  }
+
+  /** Whether Syncline has begun the log, and no table was made for it yet. */
+  get isTableless(): boolean {
+    return this.storage.kv.get(TABLELESS) === true
+  }
+
+  set isTableless(value: boolean) {
+    if (value === this.isTableless) return
+    if (value) this.storage.kv.put(TABLELESS, true)
+    else this.storage.kv.delete(TABLELESS)
   }
 
   /** Settles what the log is, by what was found; refuses on any doubt. */

@@ -1,68 +1,55 @@
 // A log in D1 (`STORAGE=d1`), many stores in one database. The context stays
-// in the Durable Object's own SQLite, as upstream has it.
+// in the Durable Object's own SQLite, as upstream has it. A store that nobody
+// has pushed to has nothing in the database: its table is made by its first
+// push, in the same batch.
 
 import { Context } from './context.js'
+import { D1Reader } from './d1-reader.js'
+import { Tables } from './d1-tables.js'
 import {
   COLUMNS,
-  createTable,
   type Event,
   type LogInfo,
   parameters,
   placeholders,
   quoted,
-  READ_EVENTS_MAX,
-  type Row,
   ROWS_PER_STATEMENT,
   StorageFailure,
   storageFailure,
   type StoredEvent,
-  storedEvent,
   unavailable,
-  upstreamTable,
 } from './event-log.js'
 
-/**
- * Text of one page, in bytes. Upstream found that D1 refuses answers of over
- * 1 MB of JSON (`src/cf-worker/do/sync-storage.ts`), and JSON may write a text
- * twice as long as it is.
- */
-const PAGE_BYTES_MAX = 400_000
-
-/** Arguments that are larger are read in pieces, of characters: a character
- * has up to four bytes. */
-const PIECE_CHARS = 100_000
-
-/** Names tried for a new log, when other objects take them first. */
-const NAMES_TRIED_MAX = 8
-
-const REGISTRY = `CREATE TABLE IF NOT EXISTS "syncline_stores" (
-  "storeId" text primary key,
-  "tableName" text not null unique collate nocase
-) STRICT`
+/** An opened log. */
+interface Opened {
+  /** Its table, quoted; `undefined` before the first push. */
+  table: string | undefined
+  context: Context
+}
 
 /** One store's log. Its methods reject with `StorageFailure`; with anything
  * else when it is not known what was stored: then the room starts again. */
 export class D1Log {
-  private log: { table: string; context: Context } | undefined
+  private log: Opened | undefined
+  private readonly tables: Tables
 
   constructor(
     private readonly db: D1Database,
     private readonly storage: DurableObjectStorage,
     private readonly storeId: string,
-  ) {}
+  ) {
+    this.tables = new Tables(db, storeId)
+  }
 
   async open(newBackendId: string): Promise<LogInfo> {
     return await this.checked(async () => {
       const context = new Context(this.storage, this.storeId)
-      const [, ours] = await this.db.batch<{ tableName: string }>([
-        this.db.prepare(REGISTRY),
-        this.db.prepare(`SELECT "tableName" FROM "syncline_stores" WHERE "storeId" = ?`).bind(this.storeId),
-      ])
-      const name = ours?.results[0]?.tableName
+      const name = await this.tables.registered()
       if (name !== undefined) {
         const table = quoted(name)
-        const found = { place: `table ${table} in D1`, isOurs: true, head: await this.head(table) }
+        const found = { place: `table ${table} in D1`, isOurs: true, head: await this.tables.head(table) }
         const info = context.settle(found, newBackendId)
+        context.isTableless = false
         this.log = { table, context }
         return info
       }
@@ -71,70 +58,19 @@ export class D1Log {
   }
 
   async append(expectedHead: bigint, batch: Event[], createdAt: string): Promise<void> {
-    const last = batch.at(-1)
-    if (!last) return
+    if (batch.length === 0) return
     const { table, context } = this.opened
-    const statements = []
-    for (let at = 0; at < batch.length; at += ROWS_PER_STATEMENT) {
-      const rows = batch.slice(at, at + ROWS_PER_STATEMENT)
-      // Only onto the head that is expected: another writer's events, or a
-      // log that was emptied, leave all of the batch without effect.
-      statements.push(
-        this.db
-          .prepare(
-            `INSERT INTO ${table} (${COLUMNS}) SELECT * FROM (VALUES ${placeholders(rows.length)})
-             WHERE (SELECT coalesce(max("seqNum"), 0) FROM ${table}) = ?`,
-          )
-          .bind(...rows.flatMap((event) => parameters(event, createdAt)), Number(rows[0]?.parentSeqNum)),
-      )
-    }
-    let failure: unknown
-    try {
-      const results = await this.db.batch(statements)
-      const inserted = results.reduce((sum, { meta }) => sum + meta.changes, 0)
-      if (inserted === batch.length) return context.follow(Number(last.seqNum))
-    } catch (error) {
-      failure = error
-    }
-    // Nothing was stored, or the answer was lost on its way: the log knows.
-    const head = await this.head(table)
-    if (failure !== undefined && head === Number(last.seqNum) && (await this.holds(table, last, createdAt))) {
-      return context.follow(head)
-    }
-    if (head !== Number(expectedHead)) throw new StorageFailure({ tag: 'conflict', val: BigInt(head) })
-    throw storageFailure(failure ?? 'D1 inserted nothing, and does not say why')
+    const push = { expectedHead, batch, createdAt }
+    if (table === undefined) return await this.appendFirst(context, push)
+    const failure = await this.fails(this.inserts(table, push))
+    if (failure !== undefined) await this.explain(table, push, failure)
+    context.follow(last(push))
   }
 
   async read(after: bigint, eventsMax: number, bytesMax: number): Promise<StoredEvent[]> {
-    return await this.checked(async () => {
-      const { table } = this.opened
-      const size = ['name', 'args', 'createdAt', 'clientId', 'sessionId']
-        .map((column) => `coalesce(octet_length("${column}"), 0)`)
-        .join(' + ')
-      // Sizes first: rows that do not fit are never read whole.
-      const rows = await this.db
-        .prepare(
-          `WITH "sizes" AS (
-             SELECT "seqNum", ${size} AS "size" FROM ${table} WHERE "seqNum" > ?1 ORDER BY "seqNum" LIMIT ?2
-           ), "page" AS (
-             SELECT "seqNum", sum("size") OVER (ORDER BY "seqNum") AS "total", row_number() OVER (ORDER BY "seqNum") AS "nth"
-             FROM "sizes"
-           )
-           SELECT "seqNum", "parentSeqNum", "name",
-             CASE WHEN octet_length("args") > ?3 THEN NULL ELSE "args" END,
-             "createdAt", "clientId", "sessionId",
-             CASE WHEN octet_length("args") > ?3 THEN length("args") END
-           FROM "page" JOIN ${table} USING ("seqNum") WHERE "total" <= ?4 OR "nth" = 1 ORDER BY "seqNum"`,
-        )
-        .bind(Number(after), Math.min(eventsMax, READ_EVENTS_MAX), PAGE_BYTES_MAX, Math.min(bytesMax, PAGE_BYTES_MAX))
-        .raw<[...Row, number | null]>()
-      const events = []
-      for (const [seqNum, parentSeqNum, name, args, createdAt, clientId, sessionId, chars] of rows) {
-        const whole = chars !== null ? await this.largeArgs(table, seqNum, chars) : args
-        events.push(storedEvent([seqNum, parentSeqNum, name, whole, createdAt, clientId, sessionId]))
-      }
-      return events
-    })
+    const { table } = this.opened
+    if (table === undefined) return []
+    return await this.checked(() => new D1Reader(this.db, table).read(after, eventsMax, bytesMax))
   }
 
   async reset(newBackendId: string): Promise<void> {
@@ -144,7 +80,7 @@ export class D1Log {
     context.write(0, newBackendId)
     // Whether a failed one has deleted, only the log knows: an error that is
     // no StorageFailure makes the room start again.
-    await this.db.prepare(`DELETE FROM ${table}`).run()
+    if (table !== undefined) await this.db.prepare(`DELETE FROM ${table}`).run()
   }
 
   /** A turn. What D1 has stored cannot be undone: a turn that fails later
@@ -153,94 +89,116 @@ export class D1Log {
     return turn()
   }
 
-  /** Finds a log that Syncline does not know yet, or makes one. */
+  /** Finds a log that Syncline does not know yet, or begins one. */
   private async claim(context: Context, newBackendId: string): Promise<LogInfo> {
-    const plain = upstreamTable(this.storeId)
+    const { plain } = this.tables
     const before = context.names
-    const upstream = await this.find(plain)
+    const upstream = await this.tables.find(plain)
     // The object has been upstream's: its log is there and ours alone, or
-    // this ends in a refusal. A log of no events may be any table's.
-    if (before && !upstream.isTaken && (upstream.head !== undefined || before.head !== 0)) {
+    // this ends in a refusal. A log of no events may be any table's; and if
+    // Syncline has begun this one, whatever table is there is another's.
+    const isBegun = context.isTableless && before?.head === 0
+    if (before && !isBegun && !upstream.isTaken && (upstream.head !== undefined || before.head !== 0)) {
       const table = quoted(upstream.name)
       const info = context.settle({ place: `table ${table} in D1`, isOurs: false, head: upstream.head }, newBackendId)
-      await this.register(upstream.name, false)
+      await this.tables.registration(upstream.name).run()
       this.log = { table, context }
       return info
     }
     const place = upstream.isTaken ? `table ${quoted(plain)} in D1, another store's,` : `table ${quoted(plain)} in D1`
     const info = context.settle({ place, isOurs: false, head: undefined }, newBackendId)
-    let name = plain
-    for (let tried = 0; tried < NAMES_TRIED_MAX; tried++) {
-      const { head, isTaken } = tried === 0 ? upstream : await this.find(name)
-      if (head === undefined && !isTaken && (await this.register(name, true))) {
-        this.log = { table: quoted(name), context }
-        return info
+    context.isTableless = true
+    this.log = { table: undefined, context }
+    return info
+  }
+
+  /** Appends a log's first events: with them come its table and its name. */
+  private async appendFirst(context: Context, push: Push): Promise<void> {
+    if (push.expectedHead !== 0n) throw new StorageFailure({ tag: 'conflict', val: 0n })
+    const names = this.tables.freeNames()
+    for (;;) {
+      const { value: name } = await this.checked(() => names.next())
+      const failure = await this.fails([...this.tables.creation(name), ...this.inserts(quoted(name), push)])
+      // If it failed, nothing was stored, or the answer was lost on its way.
+      const ours = failure === undefined ? name : await this.tables.registered()
+      if (ours === undefined) {
+        if (/UNIQUE|already exists/i.test(String(failure))) continue
+        throw storageFailure(failure)
       }
-      const count = await this.db.prepare(`SELECT count(*) AS "count" FROM "syncline_stores"`).first<number>('count')
-      name = `${plain}__${(count ?? 0) + 1 + tried}`
-    }
-    throw unavailable(`no free table name was found in D1 for store ${JSON.stringify(this.storeId)}`)
-  }
-
-  /** A table by its name, whose letter case SQLite ignores. */
-  private async find(name: string): Promise<{ name: string; head: number | undefined; isTaken: boolean }> {
-    const [schema, registry] = await this.db.batch<{ name: string }>([
-      this.db.prepare(`SELECT name FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE`).bind(name),
-      this.db.prepare(`SELECT "tableName" AS name FROM "syncline_stores" WHERE "tableName" = ?`).bind(name),
-    ])
-    const there = schema?.results[0]?.name
-    return {
-      name: there ?? name,
-      head: there === undefined ? undefined : await this.head(quoted(there)),
-      isTaken: (registry?.results.length ?? 0) > 0,
+      const table = quoted(ours)
+      this.log = { table, context }
+      context.isTableless = false
+      if (failure !== undefined) await this.explain(table, push, failure)
+      return context.follow(last(push))
     }
   }
 
-  /** Writes down whose a table is, and makes it. `false` when it is another's. */
-  private async register(name: string, create: boolean): Promise<boolean> {
-    const statements = [
-      this.db.prepare(`INSERT INTO "syncline_stores" ("storeId", "tableName") VALUES (?, ?)`).bind(this.storeId, name),
-    ]
-    if (create) statements.unshift(this.db.prepare(createTable(name)))
+  /** The statements of a push. D1 runs them as one transaction. */
+  private inserts(table: string, { expectedHead, batch, createdAt }: Push): D1PreparedStatement[] {
+    const statements = []
+    for (let at = 0; at < batch.length; at += ROWS_PER_STATEMENT) {
+      const rows = batch.slice(at, at + ROWS_PER_STATEMENT)
+      const values = rows.flatMap((event) => parameters(event, createdAt))
+      const insert = `INSERT INTO ${table} (${COLUMNS})`
+      if (at > 0) {
+        statements.push(this.db.prepare(`${insert} VALUES ${placeholders(rows.length)}`).bind(...values))
+        continue
+      }
+      // Only onto the head that is expected. On another this is an error,
+      // not a statement without effect: an error undoes all of the batch,
+      // also where the others' events would fit what another writer left.
+      const head = `SELECT json(CASE coalesce(max("seqNum"), 0) WHEN ? THEN 1 ELSE 'the head is another' END) FROM ${table}`
+      statements.push(
+        this.db
+          .prepare(`${insert} SELECT * FROM (VALUES ${placeholders(rows.length)}) WHERE (${head})`)
+          .bind(...values, Number(expectedHead)),
+      )
+    }
+    return statements
+  }
+
+  /** Runs a batch. Returns what it failed with. */
+  private async fails(statements: D1PreparedStatement[]): Promise<unknown> {
     try {
       await this.db.batch(statements)
-      return true
+      return undefined
     } catch (error) {
-      if (create && /UNIQUE|already exists/i.test(String(error))) return false
-      throw error
+      return error ?? new Error('D1 failed, and does not say why')
     }
   }
 
-  /** Reads arguments in pieces that D1 answers with. */
-  private async largeArgs(table: string, seqNum: number, chars: number): Promise<string> {
-    let args = ''
-    for (let at = 1; at <= chars; at += PIECE_CHARS) {
-      const piece = await this.db
-        .prepare(`SELECT substr("args", ?, ?) AS "piece" FROM ${table} WHERE "seqNum" = ?`)
-        .bind(at, PIECE_CHARS, seqNum)
-        .first<string>('piece')
-      args += piece ?? ''
-    }
-    return args
+  /**
+   * A push has failed. Returns if it was stored all the same and only the
+   * answer was lost; else throws what it failed with.
+   */
+  private async explain(table: string, push: Push, failure: unknown): Promise<void> {
+    const head = await this.tables.head(table)
+    if (head === Number(push.expectedHead)) throw storageFailure(failure)
+    if (head >= last(push) && (await this.holds(table, push))) return
+    throw new StorageFailure({ tag: 'conflict', val: BigInt(head) })
   }
 
-  /** Whether the log's last event is the one that was just pushed. */
-  private async holds(table: string, last: Event, createdAt: string): Promise<boolean> {
-    const row = await this.db
-      .prepare(
-        `SELECT 1 FROM ${table} WHERE "seqNum" = ? AND "name" = ? AND "args" IS ? AND "clientId" = ? AND "sessionId" = ? AND "createdAt" = ?`,
+  /** Whether the log holds a push, each event where it says it is. */
+  private async holds(table: string, { batch, createdAt }: Push): Promise<boolean> {
+    const statements = []
+    for (let at = 0; at < batch.length; at += ROWS_PER_STATEMENT) {
+      const rows = batch.slice(at, at + ROWS_PER_STATEMENT)
+      // Parameters end at 100, and these take 98.
+      const place = [rows[0], rows.at(-1)].map((event) => Number(event?.seqNum))
+      statements.push(
+        this.db
+          .prepare(
+            `SELECT count(*) AS "missing" FROM (SELECT * FROM (VALUES ${placeholders(rows.length)})
+             EXCEPT SELECT ${COLUMNS} FROM ${table} WHERE "seqNum" BETWEEN ? AND ?)`,
+          )
+          .bind(...rows.flatMap((event) => parameters(event, createdAt)), ...place),
       )
-      .bind(Number(last.seqNum), last.name, last.args ?? null, last.clientId, last.sessionId, createdAt)
-      .first()
-    return row !== null
+    }
+    const results = await this.db.batch<{ missing: number }>(statements)
+    return results.every(({ results }) => results[0]?.missing === 0)
   }
 
-  private async head(table: string): Promise<number> {
-    const head = await this.db.prepare(`SELECT coalesce(max("seqNum"), 0) AS "head" FROM ${table}`).first<number>('head')
-    return head ?? 0
-  }
-
-  private get opened(): { table: string; context: Context } {
+  private get opened(): Opened {
     if (!this.log) throw unavailable('the log was not opened')
     return this.log
   }
@@ -252,4 +210,16 @@ export class D1Log {
       throw storageFailure(error)
     }
   }
+}
+
+/** What `append` is asked for. */
+interface Push {
+  expectedHead: bigint
+  batch: Event[]
+  createdAt: string
+}
+
+/** A push's last sequence number. */
+function last({ batch }: Push): number {
+  return Number(batch.at(-1)?.seqNum)
 }
