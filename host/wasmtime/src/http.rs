@@ -20,10 +20,10 @@ use crate::component::{self, Admission, Refusal, Transport, Verdict};
 use crate::intake::{FREE_BYTES, Permits, Reservation, Share};
 use crate::listener::Permit;
 use crate::patience::{self, Moment};
-use crate::room::{Answer, Event, Overloaded, Page};
 use crate::server::App;
-use crate::shard::RoomQueue;
+use crate::shards::RoomQueue;
 use crate::socket;
+use crate::turn::{Answer, Event, Overloaded, Page};
 
 /// Cloudflare's limits on a request, in bytes.
 const URL_BYTES_MAX: usize = 16 * 1024;

@@ -17,7 +17,7 @@ use syncline::listener;
 use syncline::machine;
 use syncline::output::Output;
 use syncline::server::App;
-use syncline::shard::Shards;
+use syncline::shards::Shards;
 use syncline::storage::Location;
 use syncline::token::{self, Workspace};
 use tokio::net::TcpListener;

@@ -1,264 +1,22 @@
 //! A room on this host: its sockets, and an instance of the component while
 //! it is awake. It lives on its shard's thread and runs one turn at a time.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bytes::Bytes;
-use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use crate::component::{self, Admission, Frame, Instance, Role, Runtime, StorageError};
+use crate::component::{self, Instance, Role, Runtime};
 use crate::deliveries::Deliveries;
-use crate::intake::Permits;
-use crate::outbox::{self, Outbox};
-use crate::output::{RoomOutput, TextFrame};
+use crate::output::RoomOutput;
 use crate::storage::Storage;
-
-/// What a turn may do beside filling its sockets' outboxes, in bytes: closes,
-/// attachments, frames larger than an outbox.
-const TURN_BYTES_BASE: usize = 64 * 1024 * 1024;
-
-/// One store's sockets, by connection id.
-pub type Sockets = BTreeMap<u32, Socket>;
-
-/// A socket as its room knows it.
-pub struct Socket {
-    /// Where its frames go.
-    pub outbox: Outbox,
-    /// What the guest keeps with it while the room sleeps.
-    pub attachment: Option<String>,
-}
-
-/// The head of an HTTP answer with its first page.
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: Vec<(String, String)>,
-    /// The body's beginning.
-    pub first: Page,
-    /// The output that its pages count in.
-    pub output: Arc<RoomOutput>,
-}
-
-/// One piece of an HTTP answer.
-pub struct Page {
-    /// Its bytes, which count until they are taken.
-    pub body: Bytes,
-    /// What the next page needs; `None` when the answer is complete.
-    pub continuation: Option<String>,
-}
-
-/// A large answer for which there is no room: too much waits to be taken, by
-/// the store's clients or by all.
-pub struct Overloaded;
+use crate::turn::{Answer, Effect, Event, Overloaded, Page, Socket, Sockets, Turn};
 
 /// An answer that is larger has to find room, in bytes. What is smaller, as
 /// the answers to pushes and most pulls are, is always given.
 const LARGE_ANSWER_BYTES: usize = 64 * 1024;
-
-/// What a turn does to the outside, once it is durable.
-pub enum Effect {
-    /// A frame for several sockets; its bytes are shared.
-    Send {
-        /// The connections.
-        to: Vec<u32>,
-        /// The frame.
-        frame: TextFrame,
-        /// What the frame brings to memory: its shared part is the first's.
-        bytes: usize,
-    },
-    /// A close, after the frames before it.
-    Close {
-        /// The connection.
-        connection: u32,
-        /// The close code.
-        code: u16,
-        /// At most 123 bytes.
-        reason: String,
-    },
-    /// A new attachment.
-    Attach {
-        /// The connection.
-        connection: u32,
-        /// The attachment.
-        attachment: String,
-    },
-    /// A wish for a `drained` turn.
-    NotifyDrained {
-        /// The connection.
-        connection: u32,
-    },
-    /// The answer of an HTTP request.
-    Answer(Reply, Result<Answer, Overloaded>),
-    /// The next page of an HTTP answer.
-    Page(oneshot::Sender<Page>, Page),
-}
-
-/// Where the answer of an HTTP request goes.
-pub type Reply = oneshot::Sender<Result<Answer, Overloaded>>;
-
-/// What the imports work on during a turn.
-pub struct Turn {
-    store_id: Arc<str>,
-    output: Arc<RoomOutput>,
-    storage: Arc<Mutex<Box<dyn Storage>>>,
-    /// The room's sockets.
-    pub sockets: Sockets,
-    /// What the turn does, in order.
-    effects: Vec<Effect>,
-    /// What the effects keep in memory, in bytes.
-    bytes: usize,
-}
-
-impl Effect {
-    /// What it keeps in memory until it is carried out, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Send { bytes, .. } => *bytes,
-            Self::Attach { attachment, .. } => attachment.len(),
-            Self::Answer(_, Ok(answer)) => answer.first.body.len(),
-            Self::Answer(_, Err(Overloaded)) => 0,
-            Self::Page(_, page) => page.body.len(),
-            Self::Close { .. } | Self::NotifyDrained { .. } => 0,
-        }
-    }
-
-    /// The same, with what it is itself.
-    fn weight(&self) -> usize {
-        let more = match self {
-            Self::Send { to, .. } => size_of_val(to.as_slice()),
-            Self::Close { reason, .. } => reason.len(),
-            _ => 0,
-        };
-        size_of::<Self>() + self.bytes() + more
-    }
-}
-
-impl Turn {
-    /// Notes an effect. Beyond what its room's outboxes could hold nothing is
-    /// noted, and the turn fails.
-    pub fn add(&mut self, effect: Effect) {
-        self.bytes = self.bytes.saturating_add(effect.weight());
-        if !self.is_excessive() {
-            self.effects.push(effect);
-        }
-    }
-
-    /// Notes a frame for several sockets.
-    pub fn send(&mut self, to: Vec<u32>, text: String) {
-        let bytes = text.len();
-        let frame = self.output.frame(text);
-        self.add(Effect::Send { to, frame, bytes });
-    }
-
-    /// Notes frames that end alike, each for the sockets of its head.
-    pub fn send_each(&mut self, openings: Vec<(Vec<u32>, String)>, rest: String) {
-        let mut bytes = rest.len();
-        let (sockets, heads): (Vec<_>, Vec<_>) = openings.into_iter().unzip();
-        let frames = self.output.frames(heads.into_iter(), rest);
-        for (to, frame) in sockets.into_iter().zip(frames) {
-            let [head, _] = frame.parts();
-            bytes += head.len();
-            self.add(Effect::Send { to, frame, bytes });
-            bytes = 0;
-        }
-    }
-
-    /// Whether it does more than it may (I7).
-    fn is_excessive(&self) -> bool {
-        let outboxes = self.sockets.len().saturating_mul(outbox::BYTES_MAX);
-        self.bytes > outboxes.saturating_add(TURN_BYTES_BASE)
-    }
-
-    /// Calls storage for this turn's store, and no other (I5).
-    pub fn with_storage<T>(
-        &mut self,
-        call: impl FnOnce(&mut dyn Storage, &str) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        let mut storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
-        call(storage.as_mut(), &self.store_id)
-    }
-}
-
-/// An event for a room: what the turn is about.
-pub enum Event {
-    /// A socket was admitted and accepted.
-    Open {
-        /// Its number in this room.
-        connection: u32,
-        /// How it was admitted.
-        admission: Box<Admission>,
-        /// Where its frames go.
-        outbox: Outbox,
-    },
-    /// A frame arrived. The permits are what lets sockets read on.
-    Message {
-        /// Whose.
-        connection: u32,
-        /// The frame.
-        frame: Frame,
-        /// Returned when the turn is over.
-        permits: Permits,
-    },
-    /// The socket's outbox has room again.
-    Drained {
-        /// Whose.
-        connection: u32,
-    },
-    /// The socket is gone.
-    Closed {
-        /// Whose.
-        connection: u32,
-    },
-    /// An HTTP request. Without an answer, the turn failed.
-    Request {
-        /// How it was admitted.
-        admission: Box<Admission>,
-        /// Its body.
-        body: Bytes,
-        /// Returned when the turn is over.
-        permits: Permits,
-        /// Where the answer goes.
-        reply: Reply,
-    },
-    /// The next page of an answer.
-    Resume {
-        /// What the page before left.
-        continuation: String,
-        /// Where the page goes.
-        reply: oneshot::Sender<Page>,
-    },
-}
-
-impl Event {
-    /// The connection that waits for what comes of it.
-    #[must_use]
-    pub fn asker(&self) -> Option<u32> {
-        match self {
-            Self::Message { connection, .. } => Some(*connection),
-            _ => None,
-        }
-    }
-
-    /// What it brings, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Message { frame, .. } => match frame {
-                Frame::Text(text) => text.len(),
-                Frame::Binary(bytes) => bytes.len(),
-            },
-            Self::Request { body, .. } => body.len(),
-            _ => 0,
-        }
-    }
-}
 
 /// One store's room.
 pub struct Room {
@@ -337,14 +95,12 @@ impl Room {
             };
             self.sockets.insert(*connection, socket);
         }
-        let turn = Turn {
-            store_id: Arc::clone(&self.store_id),
-            output: Arc::clone(&self.output),
-            storage: Arc::clone(&self.storage),
-            sockets: std::mem::take(&mut self.sockets),
-            effects: Vec::new(),
-            bytes: 0,
-        };
+        let turn = Turn::new(
+            Arc::clone(&self.store_id),
+            Arc::clone(&self.output),
+            Arc::clone(&self.storage),
+            std::mem::take(&mut self.sockets),
+        );
         let (instance, is_fresh) = match &mut self.instance {
             Some(instance) => (instance, false),
             asleep => match self
@@ -368,13 +124,12 @@ impl Room {
         let Some(turn) = instance.state().turn.take() else {
             anyhow::bail!("the turn is gone");
         };
-        let is_excessive = turn.is_excessive();
-        self.sockets = turn.sockets;
+        let (sockets, effects) = turn.end();
+        self.sockets = sockets;
         let last = result?;
-        if is_excessive {
+        let Some(mut effects) = effects else {
             anyhow::bail!("it sends more than its sockets could take");
-        }
-        let mut effects = turn.effects;
+        };
         effects.extend(last);
         Ok(effects)
     }

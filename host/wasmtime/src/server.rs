@@ -14,7 +14,7 @@ use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::listener;
 use crate::output::Output;
-use crate::shard::Shards;
+use crate::shards::Shards;
 use crate::watch::Watch;
 
 /// How long answers under way may take once the server stops, beside what

@@ -10,29 +10,20 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{interval, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::interval;
+use tracing::warn;
 
 use crate::component::Runtime;
 use crate::deliveries::Deliveries;
 use crate::heap;
 use crate::limits::Limits;
 use crate::output::Output;
-use crate::room::{Effect, Event, Room, Sockets};
-use crate::storage::memory::Memory;
-use crate::storage::secret::Secret;
-use crate::storage::{Location, Storage, directory};
+use crate::room::Room;
+use crate::storage::Storage;
+use crate::turn::{Effect, Event, Sockets};
 use crate::turns::Turns;
 use crate::watch::Pulse;
-
-/// Shards, and files of SQLite storage. Part of the storage layout: a store
-/// is looked for in the shard its id hashes to.
-pub const SHARDS: usize = 4;
 
 /// Turns that share a commit. Bounds how long the first of them waits.
 const TURNS_PER_COMMIT_MAX: usize = 256;
@@ -51,9 +42,6 @@ const LARGE_BYTES: usize = 1024 * 1024;
 /// How often rooms are looked over for rest, unless they rest sooner.
 const SWEEP: Duration = Duration::from_millis(500);
 
-/// How long sockets may take to close once the rooms are gone.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Of the rooms that are awake when one too many wakes, one in so many goes to
 /// sleep: looking for those that rested longest costs a look at all.
 const RESTING_PART: usize = 16;
@@ -70,180 +58,16 @@ const RESTART: (u16, &str) = (1012, "RESTART");
 /// What a socket is told that is one too many of its store.
 const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
 
-enum Command {
+/// What a shard is told.
+pub enum Command {
+    /// An event of a store's room.
     Event(Arc<str>, Event),
+    /// To finish the turns that wait, and end.
     Stop,
 }
 
-/// A shard, from outside.
-struct Entry {
-    queue: UnboundedSender<Command>,
-    handle: Handle,
-}
-
-/// The queue to a store's room. Events of one caller keep their order.
-pub struct RoomQueue {
-    store: Arc<str>,
-    queue: UnboundedSender<Command>,
-}
-
-impl RoomQueue {
-    /// Hands an event to the room. Returns whether it was taken: after
-    /// [`Shards::stop`] it is not.
-    pub fn deliver(&self, event: Event) -> bool {
-        let command = Command::Event(Arc::clone(&self.store), event);
-        self.queue.send(command).is_ok()
-    }
-}
-
-/// All shards.
-pub struct Shards {
-    shards: Vec<Entry>,
-    sockets: TaskTracker,
-    pulses: Vec<Arc<Pulse>>,
-    /// Cancelled when the rooms of a shard are gone, one for each.
-    stopped: Vec<CancellationToken>,
-    /// Cancelled when the sockets are gone, too.
-    ended: CancellationToken,
-}
-
-impl Shards {
-    /// Opens the storage and starts the threads.
-    ///
-    /// # Errors
-    /// When the storage cannot be opened.
-    pub fn start(
-        runtime: &Arc<Runtime>,
-        location: &Location,
-        limits: &Limits,
-        output: &Arc<Output>,
-    ) -> Result<Self> {
-        let mut shards = Vec::new();
-        let mut pulses = Vec::new();
-        let mut stopped = Vec::new();
-        let ended = CancellationToken::new();
-        for (number, storage) in storages(location)?.into_iter().enumerate() {
-            let (queue, receiver) = unbounded_channel();
-            let pulse = Arc::new(Pulse::default());
-            pulses.push(Arc::clone(&pulse));
-            let shard = Shard {
-                runtime: Arc::clone(runtime),
-                storage: Arc::new(Mutex::new(storage)),
-                rooms: HashMap::new(),
-                rooms_awake_max: limits.rooms_awake_max.div_ceil(SHARDS),
-                awake: 0,
-                turns: Turns::default(),
-                output: Arc::clone(output),
-                pulse,
-                deliveries: Deliveries::default(),
-                idle: limits.room_idle,
-                connections_max: limits.store_connections_max,
-                swept: Instant::now(),
-            };
-            let event_loop = Builder::new_current_thread().enable_all().build()?;
-            let handle = event_loop.handle().clone();
-            let rooms_gone = CancellationToken::new();
-            stopped.push(rooms_gone.clone());
-            let ended = ended.clone();
-            std::thread::Builder::new()
-                .name(format!("shard-{number}"))
-                .spawn(move || {
-                    event_loop.block_on(async move {
-                        // As a task: to wake what `block_on` waits for, tokio
-                        // writes to an event descriptor, also from here.
-                        if tokio::spawn(shard.run(receiver)).await.is_err() {
-                            abort();
-                        }
-                        rooms_gone.cancel();
-                        // Its sockets still have their closes to send.
-                        ended.cancelled().await;
-                    });
-                })?;
-            shards.push(Entry { queue, handle });
-        }
-        Ok(Self {
-            shards,
-            sockets: TaskTracker::new(),
-            pulses,
-            stopped,
-            ended,
-        })
-    }
-
-    /// Signs that each shard is well, in their order.
-    #[must_use]
-    pub fn pulses(&self) -> &[Arc<Pulse>] {
-        &self.pulses
-    }
-
-    /// Where a store's room takes its events; `None` is no store's.
-    #[must_use]
-    pub fn room(&self, store: &str) -> Option<RoomQueue> {
-        let shard = self.shards.get(shard_of(store))?;
-        Some(RoomQueue {
-            store: store.into(),
-            queue: shard.queue.clone(),
-        })
-    }
-
-    /// Runs a socket of a store's on its shard's event loop.
-    pub fn run_socket(&self, store: &str, socket: impl Future<Output = ()> + Send + 'static) {
-        if let Some(shard) = self.shards.get(shard_of(store)) {
-            self.sockets.spawn_on(socket, &shard.handle);
-        }
-    }
-
-    /// Finishes the turns that wait, tells every socket to come back later,
-    /// and closes the storage.
-    pub async fn stop(&self) {
-        for shard in &self.shards {
-            let _ = shard.queue.send(Command::Stop);
-        }
-        for rooms_gone in &self.stopped {
-            rooms_gone.cancelled().await;
-        }
-        self.sockets.close();
-        if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
-            info!("some sockets did not close in time");
-        }
-        self.ended.cancel();
-    }
-}
-
-/// The storage of each shard.
-fn storages(location: &Location) -> Result<Vec<Box<dyn Storage>>> {
-    match location {
-        Location::Memory => {
-            let secret = Secret::random()?;
-            let memory = || -> Box<dyn Storage> { Box::new(Memory::new(secret.clone())) };
-            Ok((0..SHARDS).map(|_| memory()).collect())
-        }
-        Location::Sqlite(dir) => {
-            let files = directory::open(dir, SHARDS)?;
-            let boxed = |file| -> Box<dyn Storage> { Box::new(file) };
-            Ok(files.into_iter().map(boxed).collect())
-        }
-    }
-}
-
-/// The shard of a store: FNV-1a, since the layout on disk must not change
-/// with a library's hash.
-fn shard_of(store: &str) -> usize {
-    let hash = store.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // The remainder is smaller than SHARDS.
-    usize::try_from(hash % SHARDS as u64).unwrap_or(0)
-}
-
-/// A shard that is gone would leave its stores' clients connected to nobody:
-/// better to end and be started again, from what is durable.
-fn abort() {
-    error!("a shard has panicked: the server ends");
-    std::process::abort();
-}
-
-struct Shard {
+/// A shard, on its thread.
+pub struct Shard {
     runtime: Arc<Runtime>,
     storage: Arc<Mutex<Box<dyn Storage>>>,
     rooms: HashMap<Arc<str>, Room>,
@@ -253,6 +77,8 @@ struct Shard {
     turns: Turns,
     deliveries: Deliveries,
     output: Arc<Output>,
+    /// This shard's part of it, in bytes.
+    output_bytes_max: usize,
     pulse: Arc<Pulse>,
     idle: Duration,
     connections_max: usize,
@@ -273,7 +99,36 @@ struct Pending {
 }
 
 impl Shard {
-    async fn run(mut self, mut queue: UnboundedReceiver<Command>) {
+    /// A shard with this storage, this part of the server's output, and as
+    /// many rooms awake.
+    #[must_use]
+    pub fn new(
+        runtime: &Arc<Runtime>,
+        storage: Box<dyn Storage>,
+        (output_bytes_max, output): (usize, Arc<Output>),
+        pulse: Arc<Pulse>,
+        limits: &Limits,
+        rooms_awake_max: usize,
+    ) -> Self {
+        Self {
+            runtime: Arc::clone(runtime),
+            storage: Arc::new(Mutex::new(storage)),
+            rooms: HashMap::new(),
+            rooms_awake_max,
+            awake: 0,
+            turns: Turns::default(),
+            deliveries: Deliveries::default(),
+            output,
+            output_bytes_max,
+            pulse,
+            idle: limits.room_idle,
+            connections_max: limits.store_connections_max,
+            swept: Instant::now(),
+        }
+    }
+
+    /// Runs until it is stopped.
+    pub async fn run(mut self, mut queue: UnboundedReceiver<Command>) {
         let mut sweep = interval(SWEEP);
         let mut is_stopping = false;
         loop {
@@ -476,7 +331,7 @@ impl Shard {
             rooms.values().map(|room| room.output().bytes()).sum()
         };
         let shard_excess = if self.output.is_over() {
-            held(&self.rooms).saturating_sub(self.output.bytes_max() / SHARDS)
+            held(&self.rooms).saturating_sub(self.output_bytes_max)
         } else {
             0
         };

@@ -23,10 +23,10 @@ use crate::listener::Permit;
 use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
 use crate::output::TextFrame;
 use crate::patience::Moment;
-use crate::room::Event;
 use crate::server::App;
-use crate::shard::RoomQueue;
+use crate::shards::RoomQueue;
 use crate::taken::Taken;
+use crate::turn::Event;
 use crate::websocket::WebSocket;
 
 /// Of a socket's read buffer, in bytes: an idle socket keeps it.

@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::room::Event;
+use crate::turn::Event;
 
 /// What a store's turns may take of one commit: those of others share it, and
 /// wait for it. As much as a few commits take.

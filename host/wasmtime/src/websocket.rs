@@ -4,16 +4,13 @@
 //! are, shared with the other sockets that they are for, those that wait in
 //! one system call. And what it needed to read a large frame is not kept.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error, Message};
 
@@ -22,13 +19,7 @@ use crate::boundary::Boundary;
 use crate::heap;
 use crate::intake::Reservation;
 use crate::output::TextFrame;
-
-/// Frames that one system call writes, at most.
-const FRAMES_PER_WRITE_MAX: usize = 32;
-
-/// What is written of a socket's frames before others of its shard have their
-/// turn, in bytes: the kernel would copy megabytes at once.
-const BYTES_AT_ONCE: usize = 128 * 1024;
+use crate::unsent::{BYTES_AT_ONCE, FRAMES_PER_WRITE_MAX, Unsent};
 
 /// What tungstenite may have to write, in bytes: answers to pings. Of a client
 /// that sends pings and reads nothing the latest are answered.
@@ -37,15 +28,6 @@ const CONTROL_BYTES_MAX: usize = 4 * 1024;
 /// The largest frame whose buffer a socket keeps, in bytes: as much as a small
 /// batch. What is larger costs an allocation each time.
 const READ_BYTES_KEPT_MAX: u64 = 16 * 1024;
-
-/// What a frame is written from: its header, how its text begins, the rest.
-const PARTS_OF_FRAME: usize = 3;
-
-/// A header's largest size, in bytes: a server's has no mask.
-const HEADER_BYTES_MAX: usize = 10;
-
-/// Places for frames that are kept: an idle socket has no more.
-const PLACES_KEPT: usize = 4;
 
 /// A server's end of a WebSocket. One task has it: it may read and write at
 /// once, as two futures.
@@ -117,9 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Queues a text frame, which leaves with the next flush. Returns whether
     /// that is due.
     pub fn feed(&self, frame: TextFrame) -> bool {
-        let unsent = &mut self.lock().unsent;
-        unsent.push(frame);
-        unsent.frames.len() >= FRAMES_PER_WRITE_MAX
+        self.lock().unsent.push(frame) >= FRAMES_PER_WRITE_MAX
     }
 
     /// Writes what is queued.
@@ -234,8 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             if !self.unsent.is_begun() {
                 ready!(self.flush_context(task))?;
             }
-            if self.unsent.frames.is_empty() {
-                self.unsent.frames.shrink_to(PLACES_KEPT);
+            if self.unsent.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             if written >= BYTES_AT_ONCE {
@@ -297,104 +276,6 @@ impl<S: AsyncWrite + Unpin> Write for Io<'_, '_, S> {
 
     fn flush(&mut self) -> io::Result<()> {
         now(Pin::new(&mut *self.stream).poll_flush(self.task))
-    }
-}
-
-/// Text frames that are not written yet, or not wholly.
-#[derive(Default)]
-struct Unsent {
-    frames: VecDeque<Framed>,
-    /// What is written of the first one, in bytes.
-    written: usize,
-}
-
-struct Framed {
-    header: [u8; HEADER_BYTES_MAX],
-    header_bytes: usize,
-    frame: TextFrame,
-}
-
-impl Framed {
-    fn new(frame: TextFrame) -> Self {
-        let header = FrameHeader {
-            opcode: OpCode::Data(Data::Text),
-            ..FrameHeader::default()
-        };
-        let text_bytes = frame.len() as u64;
-        let mut bytes = [0; HEADER_BYTES_MAX];
-        // It has room for every header without a mask.
-        let _ = header.format(text_bytes, &mut bytes.as_mut_slice());
-        Self {
-            header: bytes,
-            header_bytes: header.len(text_bytes),
-            frame,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.header_bytes + self.frame.len()
-    }
-
-    /// What is left of it after `written` bytes: of its header, and its
-    /// text's parts.
-    fn rest(&self, mut written: usize) -> [&[u8]; PARTS_OF_FRAME] {
-        let header = self.header.get(..self.header_bytes).unwrap_or_default();
-        let [head, rest] = self.frame.parts();
-        [header, head, rest].map(|part| {
-            let left = part.get(written..).unwrap_or_default();
-            written = written.saturating_sub(part.len());
-            left
-        })
-    }
-}
-
-impl Unsent {
-    /// Whether a part of a frame is written: nothing else may be then.
-    fn is_begun(&self) -> bool {
-        self.written > 0
-    }
-
-    fn push(&mut self, frame: TextFrame) {
-        self.frames.push_back(Framed::new(frame));
-    }
-
-    /// Writes once: as much as the stream takes, and is good for others. How
-    /// much it was, in bytes.
-    fn poll_write(
-        &mut self,
-        stream: &mut (impl AsyncWrite + Unpin),
-        task: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); PARTS_OF_FRAME * FRAMES_PER_WRITE_MAX];
-        let mut count = 0;
-        let mut room = BYTES_AT_ONCE;
-        let rests = self
-            .frames
-            .iter()
-            .enumerate()
-            .flat_map(|(index, frame)| frame.rest(if index == 0 { self.written } else { 0 }));
-        for (slice, rest) in slices.iter_mut().zip(rests.filter(|rest| !rest.is_empty())) {
-            let rest = rest.get(..room).unwrap_or(rest);
-            *slice = IoSlice::new(rest);
-            count += 1;
-            room -= rest.len();
-            if room == 0 {
-                break;
-            }
-        }
-        let slices = slices.get(..count).unwrap_or_default();
-        let written = ready!(Pin::new(stream).poll_write_vectored(task, slices))?;
-        if written == 0 {
-            return Poll::Ready(Err(ErrorKind::WriteZero.into()));
-        }
-        self.written += written;
-        while let Some(first) = self.frames.front()
-            && self.written >= first.bytes()
-        {
-            self.written -= first.bytes();
-            self.frames.pop_front();
-        }
-        Poll::Ready(Ok(written))
     }
 }
 

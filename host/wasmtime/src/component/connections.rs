@@ -3,7 +3,7 @@
 
 use super::State;
 use super::bindings::syncline::backend::connections::{AttachError, Host, Opening, SubscribeError};
-use crate::room::Effect;
+use crate::turn::Effect;
 
 /// What Cloudflare keeps of a hibernating socket, less its own framing, in
 /// bytes.

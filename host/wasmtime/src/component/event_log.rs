@@ -4,7 +4,7 @@ use super::State;
 use super::bindings::syncline::backend::event_log::{
     Event, Host, LogInfo, StorageError, StoredEvent,
 };
-use crate::room::Turn;
+use crate::turn::Turn;
 
 /// The most one `read` returns, whatever the guest asks for.
 const READ_EVENTS_MAX: u32 = 1_000;

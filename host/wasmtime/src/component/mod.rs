@@ -27,7 +27,7 @@ use self::bindings::{SyncBackend, SyncBackendPre};
 pub use self::claims::ClaimsFile;
 use crate::heap::{self, Trimmer};
 use crate::patience;
-use crate::room::Turn;
+use crate::turn::Turn;
 
 // The macro writes what it writes.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
@@ -198,7 +198,10 @@ impl Runtime {
     /// When it cannot be instantiated.
     pub fn instantiate(&self, role: Role) -> Result<Instance> {
         let state = State {
-            wasi: WasiCtxBuilder::new().envs(&self.env).build(),
+            wasi: WasiCtxBuilder::new()
+                .wall_clock(wasi::WallClock)
+                .envs(&self.env)
+                .build(),
             table: ResourceTable::new(),
             claims: Arc::clone(&self.claims),
             limiter: Limiter::default(),

@@ -2,8 +2,11 @@
 //! waits for a guest's clock is out of reach of the deadline, and the thread of
 //! a room has an event loop under it that must not be entered again.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::HostWallClock;
 use wasmtime_wasi::p2::bindings::sync::io::poll::{self, HostPollable};
 use wasmtime_wasi::p2::bindings::sync::io::streams::{self, HostInputStream, HostOutputStream};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamError, StreamResult};
@@ -20,6 +23,21 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     })?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// The machine's clock, which need not be set: wasmtime's own panics before
+/// 1970. The guest takes 1970 itself for no time.
+pub struct WallClock;
+
+impl HostWallClock for WallClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.unwrap_or_default()
+    }
 }
 
 struct NoWaiting<'a>(&'a mut ResourceTable);

@@ -1,0 +1,188 @@
+//! The shards from outside: their threads, the queues to their rooms, and
+//! their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::component::Runtime;
+use crate::limits::Limits;
+use crate::output::Output;
+use crate::shard::{Command, Shard};
+use crate::storage::memory::Memory;
+use crate::storage::secret::Secret;
+use crate::storage::{Location, Storage, directory};
+use crate::turn::Event;
+use crate::watch::Pulse;
+
+/// Shards, and files of SQLite storage. Part of the storage layout: a store
+/// is looked for in the shard its id hashes to.
+pub const SHARDS: usize = 4;
+
+/// How long sockets may take to close once the rooms are gone.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A shard, from outside.
+struct Entry {
+    queue: UnboundedSender<Command>,
+    handle: Handle,
+}
+
+/// The queue to a store's room. Events of one caller keep their order.
+pub struct RoomQueue {
+    store: Arc<str>,
+    queue: UnboundedSender<Command>,
+}
+
+impl RoomQueue {
+    /// Hands an event to the room. Returns whether it was taken: after
+    /// [`Shards::stop`] it is not.
+    pub fn deliver(&self, event: Event) -> bool {
+        let command = Command::Event(Arc::clone(&self.store), event);
+        self.queue.send(command).is_ok()
+    }
+}
+
+/// All shards.
+pub struct Shards {
+    shards: Vec<Entry>,
+    sockets: TaskTracker,
+    pulses: Vec<Arc<Pulse>>,
+    /// Cancelled when the rooms of a shard are gone, one for each.
+    stopped: Vec<CancellationToken>,
+    /// Cancelled when the sockets are gone, too.
+    ended: CancellationToken,
+}
+
+impl Shards {
+    /// Opens the storage and starts the threads.
+    ///
+    /// # Errors
+    /// When the storage cannot be opened.
+    pub fn start(
+        runtime: &Arc<Runtime>,
+        location: &Location,
+        limits: &Limits,
+        output: &Arc<Output>,
+    ) -> Result<Self> {
+        let mut shards = Vec::new();
+        let mut pulses = Vec::new();
+        let mut stopped = Vec::new();
+        let ended = CancellationToken::new();
+        for (number, storage) in storages(location)?.into_iter().enumerate() {
+            let (queue, receiver) = unbounded_channel();
+            let pulse = Arc::new(Pulse::default());
+            pulses.push(Arc::clone(&pulse));
+            let share = limits.rooms_awake_max.div_ceil(SHARDS);
+            let output = Arc::clone(output);
+            let output = (output.bytes_max() / SHARDS, output);
+            let shard = Shard::new(runtime, storage, output, Arc::clone(&pulse), limits, share);
+            let event_loop = Builder::new_current_thread().enable_all().build()?;
+            let handle = event_loop.handle().clone();
+            let rooms_gone = CancellationToken::new();
+            stopped.push(rooms_gone.clone());
+            let ended = ended.clone();
+            std::thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(move || {
+                    event_loop.block_on(async move {
+                        // As a task: to wake what `block_on` waits for, tokio
+                        // writes to an event descriptor, also from here.
+                        if tokio::spawn(shard.run(receiver)).await.is_err() {
+                            abort();
+                        }
+                        rooms_gone.cancel();
+                        // Its sockets still have their closes to send.
+                        ended.cancelled().await;
+                    });
+                })?;
+            shards.push(Entry { queue, handle });
+        }
+        Ok(Self {
+            shards,
+            sockets: TaskTracker::new(),
+            pulses,
+            stopped,
+            ended,
+        })
+    }
+
+    /// Signs that each shard is well, in their order.
+    #[must_use]
+    pub fn pulses(&self) -> &[Arc<Pulse>] {
+        &self.pulses
+    }
+
+    /// Where a store's room takes its events; `None` is no store's.
+    #[must_use]
+    pub fn room(&self, store: &str) -> Option<RoomQueue> {
+        let shard = self.shards.get(shard_of(store))?;
+        Some(RoomQueue {
+            store: store.into(),
+            queue: shard.queue.clone(),
+        })
+    }
+
+    /// Runs a socket of a store's on its shard's event loop.
+    pub fn run_socket(&self, store: &str, socket: impl Future<Output = ()> + Send + 'static) {
+        if let Some(shard) = self.shards.get(shard_of(store)) {
+            self.sockets.spawn_on(socket, &shard.handle);
+        }
+    }
+
+    /// Finishes the turns that wait, tells every socket to come back later,
+    /// and closes the storage.
+    pub async fn stop(&self) {
+        for shard in &self.shards {
+            let _ = shard.queue.send(Command::Stop);
+        }
+        for rooms_gone in &self.stopped {
+            rooms_gone.cancelled().await;
+        }
+        self.sockets.close();
+        if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
+            info!("some sockets did not close in time");
+        }
+        self.ended.cancel();
+    }
+}
+
+/// The storage of each shard.
+fn storages(location: &Location) -> Result<Vec<Box<dyn Storage>>> {
+    match location {
+        Location::Memory => {
+            let secret = Secret::random()?;
+            let memory = || -> Box<dyn Storage> { Box::new(Memory::new(secret.clone())) };
+            Ok((0..SHARDS).map(|_| memory()).collect())
+        }
+        Location::Sqlite(dir) => {
+            let files = directory::open(dir, SHARDS)?;
+            let boxed = |file| -> Box<dyn Storage> { Box::new(file) };
+            Ok(files.into_iter().map(boxed).collect())
+        }
+    }
+}
+
+/// The shard of a store: FNV-1a, since the layout on disk must not change
+/// with a library's hash.
+fn shard_of(store: &str) -> usize {
+    let hash = store.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // The remainder is smaller than SHARDS.
+    usize::try_from(hash % SHARDS as u64).unwrap_or(0)
+}
+
+/// A shard that is gone would leave its stores' clients connected to nobody:
+/// better to end and be started again, from what is durable.
+fn abort() {
+    error!("a shard has panicked: the server ends");
+    std::process::abort();
+}
