@@ -14,6 +14,7 @@ pub mod heap;
 pub mod http;
 pub mod limits;
 pub mod listener;
+pub mod operator;
 pub mod outbox;
 pub mod room;
 pub mod server;

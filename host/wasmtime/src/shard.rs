@@ -7,7 +7,6 @@
 //! commit waits for the disk shares the next one.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,13 +23,8 @@ use crate::deliveries::Deliveries;
 use crate::heap;
 use crate::limits::Limits;
 use crate::room::{Effect, Event, Room, Sockets};
-use crate::storage::memory::Memory;
-use crate::storage::sqlite::Sqlite;
-use crate::storage::{Location, Storage};
-
-/// Shards, and files of SQLite storage. Part of the storage layout: a store
-/// is looked for in the shard its id hashes to.
-const SHARDS: usize = 4;
+use crate::storage::layout::shard_of;
+use crate::storage::{self, Location, Storage};
 
 /// Turns that share a commit. Bounds how long the first of them waits.
 const TURNS_PER_COMMIT_MAX: usize = 256;
@@ -106,11 +100,7 @@ impl Shards {
         let mut shards = Vec::new();
         let mut stopped = Vec::new();
         let ended = CancellationToken::new();
-        for number in 0..SHARDS {
-            let storage: Box<dyn Storage> = match location {
-                Location::Memory => Box::new(Memory::default()),
-                Location::Sqlite(dir) => Box::new(open_sqlite(dir, number)?),
-            };
+        for (number, storage) in storage::open(location)?.into_iter().enumerate() {
             let (queue, receiver) = unbounded_channel();
             let shard = Shard {
                 runtime: Arc::clone(runtime),
@@ -182,20 +172,6 @@ impl Shards {
         }
         self.ended.cancel();
     }
-}
-
-fn open_sqlite(dir: &Path, number: usize) -> Result<Sqlite> {
-    Ok(Sqlite::open_file(&dir.join(format!("shard-{number}.db")))?)
-}
-
-/// The shard of a store: FNV-1a, since the layout on disk must not change
-/// with a library's hash.
-fn shard_of(store: &str) -> usize {
-    let hash = store.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // The remainder is smaller than SHARDS.
-    usize::try_from(hash % SHARDS as u64).unwrap_or(0)
 }
 
 /// A shard that is gone would leave its stores' clients connected to nobody:

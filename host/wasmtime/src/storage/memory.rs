@@ -2,13 +2,15 @@
 //! process.
 
 use std::collections::HashMap;
+use std::io;
 
+use super::identity::Secret;
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
-/// The logs of a shard's stores.
-#[derive(Default)]
+/// The logs of a shard's stores: of those that were pushed to, or reset.
 pub struct Memory {
+    secret: Secret,
     logs: HashMap<String, Log>,
     /// How to undo what the turn under way has done, in order.
     undo: Vec<(String, Undo)>,
@@ -26,31 +28,35 @@ enum Undo {
 }
 
 impl Memory {
-    fn log(&mut self, store: &str) -> Result<&mut Log> {
-        self.logs
-            .get_mut(store)
-            .ok_or_else(|| StorageError::Unavailable("the log was not opened".to_owned()))
+    /// No logs yet.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            secret: Secret::random()?,
+            logs: HashMap::new(),
+            undo: Vec::new(),
+        })
+    }
+
+    fn head(&self, store: &str) -> u64 {
+        let events = self.logs.get(store).map(|log| &log.events);
+        events
+            .and_then(|events| events.last())
+            .map_or(0, |stored| stored.event.seq_num)
     }
 }
 
-fn head(log: &Log) -> u64 {
-    log.events.last().map_or(0, |stored| stored.event.seq_num)
-}
-
 impl Storage for Memory {
-    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo> {
-        if !self.logs.contains_key(store) {
-            self.undo.push((store.to_owned(), Undo::Created));
-            let log = Log {
-                backend_id: new_backend_id.to_owned(),
-                events: Vec::new(),
-            };
-            self.logs.insert(store.to_owned(), log);
-        }
-        let log = self.log(store)?;
+    fn open(&mut self, store: &str) -> Result<LogInfo> {
+        let log = self.logs.get(store);
         Ok(LogInfo {
-            head: head(log),
-            backend_id: log.backend_id.clone(),
+            head: self.head(store),
+            backend_id: log.map_or_else(
+                || self.secret.backend_id(store),
+                |log| log.backend_id.clone(),
+            ),
         })
     }
 
@@ -64,10 +70,17 @@ impl Storage for Memory {
         if batch.is_empty() {
             return Ok(());
         }
-        let log = self.log(store)?;
-        if head(log) != expected_head {
-            return Err(StorageError::Conflict(head(log)));
+        let head = self.head(store);
+        if head != expected_head {
+            return Err(StorageError::Conflict(head));
         }
+        let log = self.logs.entry(store.to_owned()).or_insert_with(|| {
+            self.undo.push((store.to_owned(), Undo::Created));
+            Log {
+                backend_id: self.secret.backend_id(store),
+                events: Vec::new(),
+            }
+        });
         let length_before = log.events.len();
         log.events.extend(batch.iter().map(|event| StoredEvent {
             event: event.clone(),
@@ -85,7 +98,9 @@ impl Storage for Memory {
         max_events: u32,
         max_bytes: u32,
     ) -> Result<Vec<StoredEvent>> {
-        let events = &self.log(store)?.events;
+        let Some(Log { events, .. }) = self.logs.get(store) else {
+            return Ok(Vec::new());
+        };
         let start = events.partition_point(|stored| stored.event.seq_num <= after);
         let page = events
             .iter()
@@ -97,13 +112,15 @@ impl Storage for Memory {
     }
 
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
-        let log = self.log(store)?;
         let fresh = Log {
             backend_id: new_backend_id.to_owned(),
             events: Vec::new(),
         };
-        let before = std::mem::replace(log, fresh);
-        self.undo.push((store.to_owned(), Undo::Replaced(before)));
+        let undo = match self.logs.insert(store.to_owned(), fresh) {
+            Some(before) => Undo::Replaced(before),
+            None => Undo::Created,
+        };
+        self.undo.push((store.to_owned(), undo));
         Ok(())
     }
 

@@ -1,18 +1,25 @@
-//! Which table of a file is whose: `syncline_stores` says, since two stores'
-//! upstream names can be the same (`a-b` and `a_b`, `Abc` and `abc`).
-
-use std::collections::HashMap;
-use std::sync::Arc;
+//! A log in a table of its own, in upstream's format (design D8). Such logs
+//! are served from and written to, and new ones made for exports only:
+//! `syncline_stores` says which is whose, since two stores' upstream names can
+//! be the same (`a-b` and `a_b`, `Abc` and `abc`).
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// What every file has beside the logs.
-pub const SCHEMA: &str = r#"
+use super::logs::{signed, unsigned};
+use crate::component::Event;
+use crate::storage::trouble::Failure;
+
+/// Upstream's table of heads and backend ids.
+pub const CONTEXT: &str = r#"
 CREATE TABLE IF NOT EXISTS "context_7" (
     "storeId" text primary key,
     "currentHead" integer not null,
     "backendId" text not null
 ) STRICT;
+"#;
+
+/// Which table is whose.
+pub const STORES: &str = r#"
 CREATE TABLE IF NOT EXISTS "syncline_stores" (
     "storeId" text primary key,
     "tableName" text not null unique collate nocase
@@ -21,18 +28,14 @@ CREATE TABLE IF NOT EXISTS "syncline_stores" (
 
 /// A store's table: what is asked of it, in SQL.
 pub struct Table {
-    /// The last event's number.
-    pub head: String,
-    /// Adds an event.
-    pub insert: String,
-    /// The events after a number, so many at most.
-    pub read: String,
-    /// Deletes every event.
-    pub clear: String,
+    name: String,
+    head: String,
+    insert: String,
+    read: String,
 }
 
 impl Table {
-    fn new(name: &str) -> Self {
+    fn new(name: String) -> Self {
         Self {
             head: format!(r#"SELECT max("seqNum") FROM "{name}""#),
             insert: format!(
@@ -42,98 +45,164 @@ impl Table {
             ),
             read: format!(
                 r#"SELECT "seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt"
-                   FROM "{name}" WHERE "seqNum" > ?1 ORDER BY "seqNum" LIMIT ?2"#
+                   FROM "{name}" WHERE "seqNum" BETWEEN ?1 AND ?2 ORDER BY "seqNum" LIMIT ?3"#
             ),
-            clear: format!(r#"DELETE FROM "{name}""#),
+            name,
         }
     }
-}
 
-/// Tables that are remembered, a few hundred bytes each: more than the
-/// statements that are kept prepared are for.
-const TABLES_MAX: usize = 1_000;
-
-/// The tables of stores that were used of late.
-#[derive(Default)]
-pub struct Tables(HashMap<String, Arc<Table>>);
-
-impl Tables {
-    /// Forgets all: a write was undone, which may have been a table's creation.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// A store's table; `None` when the store is unknown here.
-    pub fn find(
-        &mut self,
-        connection: &Connection,
-        store: &str,
-    ) -> rusqlite::Result<Option<Arc<Table>>> {
-        if let Some(table) = self.0.get(store) {
-            return Ok(Some(Arc::clone(table)));
-        }
-        let name: Option<String> = connection
+    /// A store's table; `None` when it has none here.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn find(connection: &Connection, store: &str) -> Result<Option<Self>, Failure> {
+        let name = connection
             .prepare_cached(r#"SELECT "tableName" FROM "syncline_stores" WHERE "storeId" = ?1"#)?
             .query_row([store], |row| row.get(0))
             .optional()?;
-        let table = name.map(|name| Arc::new(Table::new(&name)));
-        if let Some(table) = &table {
-            if self.0.len() >= TABLES_MAX {
-                self.0.clear();
-            }
-            self.0.insert(store.to_owned(), Arc::clone(table));
-        }
+        Ok(name.map(Self::new))
+    }
+
+    /// Makes a store's table, named as upstream would, in a file without it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn create(
+        connection: &Connection,
+        store: &str,
+        backend_id: &str,
+    ) -> Result<Self, Failure> {
+        let plain: String = store
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .collect();
+        let table = Self::new(format!("eventlog_7_{plain}"));
+        connection.execute_batch(&format!(
+            r#"CREATE TABLE "{}" (
+                "seqNum" integer primary key,
+                "parentSeqNum" integer not null,
+                "name" text not null,
+                "args" text,
+                "createdAt" text not null,
+                "clientId" text not null,
+                "sessionId" text not null
+            ) STRICT"#,
+            table.name
+        ))?;
+        connection.execute(
+            r#"INSERT INTO "context_7" ("storeId", "currentHead", "backendId") VALUES (?1, 0, ?2)"#,
+            params![store, backend_id],
+        )?;
         Ok(table)
     }
-}
 
-/// Creates what a store needs.
-pub fn create(connection: &Connection, store: &str, backend_id: &str) -> rusqlite::Result<()> {
-    let table = free_name(connection, store)?;
-    connection.execute_batch(&format!(
-        r#"CREATE TABLE "{table}" (
-            "seqNum" integer primary key,
-            "parentSeqNum" integer not null,
-            "name" text not null,
-            "args" text,
-            "createdAt" text not null,
-            "clientId" text not null,
-            "sessionId" text not null
-        ) STRICT"#
-    ))?;
-    connection.execute(
-        r#"INSERT INTO "syncline_stores" ("storeId", "tableName") VALUES (?1, ?2)"#,
-        params![store, table],
-    )?;
-    connection.execute(
-        r#"INSERT INTO "context_7" ("storeId", "currentHead", "backendId") VALUES (?1, 0, ?2)"#,
-        params![store, backend_id],
-    )?;
-    Ok(())
-}
-
-/// Upstream's name for the store's table, or that with a number where
-/// another store has it. SQLite's names ignore case, and so does the
-/// index that is asked here.
-fn free_name(connection: &Connection, store: &str) -> rusqlite::Result<String> {
-    let plain: String = store
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
-    // Also beside tables that somebody else has put into the file.
-    let mut taken = connection.prepare_cached(
-        r#"SELECT EXISTS (SELECT 1 FROM "syncline_stores" WHERE "tableName" = ?1)
-           OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE)"#,
-    )?;
-    let mut name = format!("eventlog_7_{plain}");
-    // The number of stores is a number that is hardly ever taken.
-    let mut number: i64 =
-        connection.query_row(r#"SELECT count(*) FROM "syncline_stores""#, [], |row| {
-            row.get(0)
-        })?;
-    while taken.query_row([&name], |row| row.get(0))? {
-        number = number.saturating_add(1);
-        name = format!("eventlog_7_{plain}__{number}");
+    /// The last event's number, 0 without one.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn head(&self, connection: &Connection) -> Result<u64, Failure> {
+        let head: Option<i64> = connection
+            .prepare_cached(&self.head)?
+            .query_row([], |row| row.get(0))?;
+        Ok(unsigned(head.unwrap_or(0)))
     }
-    Ok(name)
+
+    /// The backend id of a store that has a table.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn backend_id(connection: &Connection, store: &str) -> Result<String, Failure> {
+        Ok(connection
+            .prepare_cached(r#"SELECT "backendId" FROM "context_7" WHERE "storeId" = ?1"#)?
+            .query_row([store], |row| row.get(0))?)
+    }
+
+    /// Selects the events between two numbers, so many at most.
+    pub fn read(&self) -> &str {
+        &self.read
+    }
+
+    /// Adds events.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn append(
+        &self,
+        connection: &Connection,
+        store: &str,
+        batch: &[Event],
+        created_at: &str,
+    ) -> Result<(), Failure> {
+        let mut head = 0;
+        for event in batch {
+            head = event.seq_num;
+            self.insert(connection, event, created_at)?;
+        }
+        Self::set_head(connection, store, head)
+    }
+
+    /// Notes where a log ends.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn set_head(connection: &Connection, store: &str, head: u64) -> Result<(), Failure> {
+        connection
+            .prepare_cached(r#"UPDATE "context_7" SET "currentHead" = ?1 WHERE "storeId" = ?2"#)?
+            .execute(params![signed(head)?, store])?;
+        Ok(())
+    }
+
+    /// Adds an event, and does not note where the log ends then.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn insert(
+        &self,
+        connection: &Connection,
+        event: &Event,
+        created_at: &str,
+    ) -> Result<(), Failure> {
+        connection.prepare_cached(&self.insert)?.execute(params![
+            signed(event.seq_num)?,
+            signed(event.parent_seq_num)?,
+            event.name,
+            event.args,
+            created_at,
+            event.client_id,
+            event.session_id,
+        ])?;
+        Ok(())
+    }
+
+    /// Deletes every event.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn clear(&self, connection: &Connection) -> Result<(), Failure> {
+        connection.execute(&format!(r#"DELETE FROM "{}""#, self.name), [])?;
+        Ok(())
+    }
+
+    /// Notes that a store's table was emptied, and its new backend id.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn reset(connection: &Connection, store: &str, backend_id: &str) -> Result<(), Failure> {
+        connection.execute(
+            r#"UPDATE "context_7" SET "currentHead" = 0, "backendId" = ?1 WHERE "storeId" = ?2"#,
+            params![backend_id, store],
+        )?;
+        Ok(())
+    }
+
+    /// Deletes a store's table and all that is said of it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn drop(&self, connection: &Connection, store: &str) -> Result<(), Failure> {
+        connection.execute_batch(&format!(r#"DROP TABLE "{}""#, self.name))?;
+        connection.execute(r#"DELETE FROM "syncline_stores" WHERE "storeId" = ?1"#, [store])?;
+        connection.execute(r#"DELETE FROM "context_7" WHERE "storeId" = ?1"#, [store])?;
+        Ok(())
+    }
 }
