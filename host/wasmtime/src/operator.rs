@@ -253,10 +253,11 @@ fn open_to_read(dir: &Path, file: &Path) -> Result<Connection> {
         return Err(OperatorError::NoDirectory(dir.to_owned()));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags).map_err(|source| OpenError::Sqlite {
-        file: file.to_owned(),
-        source,
-    })?;
+    let connection =
+        Connection::open_with_flags(file, flags).map_err(|source| OpenError::Sqlite {
+            file: file.to_owned(),
+            source,
+        })?;
     connection::check_layout(&connection, file)?;
     Ok(connection)
 }

@@ -49,9 +49,7 @@ impl Failure {
     pub fn is_damage(&self) -> bool {
         matches!(
             self.code(),
-            Some(
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure
-            )
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure)
         )
     }
 }

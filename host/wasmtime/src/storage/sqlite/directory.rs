@@ -310,11 +310,7 @@ fn check_together(shards: &[Shard]) -> Result<i64, OpenError> {
 }
 
 /// Notes a start in all files.
-pub(crate) fn note_start(
-    shards: &[Shard],
-    secret: &Secret,
-    start: i64,
-) -> Result<(), OpenError> {
+pub(crate) fn note_start(shards: &[Shard], secret: &Secret, start: i64) -> Result<(), OpenError> {
     for shard in shards {
         shard.with(|connection| record::begin_start(connection, secret, start))?;
     }

@@ -67,11 +67,7 @@ impl Table {
     ///
     /// # Errors
     /// SQLite's.
-    pub fn create(
-        connection: &Connection,
-        store: &str,
-        backend_id: &str,
-    ) -> Result<Self, Failure> {
+    pub fn create(connection: &Connection, store: &str, backend_id: &str) -> Result<Self, Failure> {
         let plain: String = store
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
@@ -201,7 +197,10 @@ impl Table {
     /// SQLite's.
     pub fn drop(&self, connection: &Connection, store: &str) -> Result<(), Failure> {
         connection.execute_batch(&format!(r#"DROP TABLE "{}""#, self.name))?;
-        connection.execute(r#"DELETE FROM "syncline_stores" WHERE "storeId" = ?1"#, [store])?;
+        connection.execute(
+            r#"DELETE FROM "syncline_stores" WHERE "storeId" = ?1"#,
+            [store],
+        )?;
         connection.execute(r#"DELETE FROM "context_7" WHERE "storeId" = ?1"#, [store])?;
         Ok(())
     }
