@@ -6,9 +6,15 @@
 pub(crate) mod connection;
 pub mod directory;
 #[cfg(test)]
+mod directory_tests;
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod full_tests;
 pub(crate) mod logs;
 pub(crate) mod record;
+#[cfg(test)]
+mod seeded_tests;
 pub(crate) mod tables;
 mod unreadable;
 mod witness;

@@ -153,7 +153,14 @@ impl Shard {
             connection,
             record: None,
         };
-        shard.with(|connection| {
+        shard.prepare()?;
+        shard.record = shard.with(record::read)?;
+        Ok(shard)
+    }
+
+    /// Makes the tables that it lacks.
+    pub fn prepare(&self) -> Result<(), OpenError> {
+        self.with(|connection| {
             connection.execute_batch(&format!(
                 "BEGIN; {} {} {} {} PRAGMA user_version = {LAYOUT}; COMMIT",
                 record::SCHEMA,
@@ -161,9 +168,7 @@ impl Shard {
                 tables::CONTEXT,
                 tables::STORES,
             ))
-        })?;
-        shard.record = shard.with(record::read)?;
-        Ok(shard)
+        })
     }
 
     /// Runs a call of SQLite's.
@@ -191,7 +196,8 @@ impl Shard {
         }
     }
 
-    fn holds_stores(&self) -> Result<bool, OpenError> {
+    /// Whether it holds a store, or has held one.
+    pub fn holds_stores(&self) -> Result<bool, OpenError> {
         const ANY: &str = r#"SELECT EXISTS (SELECT 1 FROM "syncline_logs")
             OR EXISTS (SELECT 1 FROM "syncline_stores")"#;
         self.with(|connection| connection.query_row(ANY, [], |row| row.get(0)))
