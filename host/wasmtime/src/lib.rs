@@ -15,6 +15,7 @@ pub mod intake;
 pub mod limits;
 pub mod listener;
 pub mod machine;
+pub mod operator;
 pub mod outbox;
 pub mod output;
 pub mod patience;

@@ -1,6 +1,5 @@
 //! The `syncline` binary: arguments in, library called, errors out.
 
-use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,10 +14,12 @@ use syncline::gateway::Gateway;
 use syncline::limits::Limits;
 use syncline::listener;
 use syncline::machine;
+use syncline::operator::{self, OperatorError};
 use syncline::output::Output;
 use syncline::server::App;
 use syncline::shards::Shards;
 use syncline::storage::Location;
+use syncline::storage::sqlite::directory;
 use syncline::token::{self, Workspace};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,6 +47,30 @@ enum Command {
     Serve(Serve),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
+    /// Give every store a new backend id, after a backup was put back: its
+    /// clients start anew. With the server stopped.
+    Restored {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Copy one store into a new SQLite file, in the format of
+    /// @livestore/sync-cf. Also while the server runs.
+    Export {
+        /// The data directory.
+        dir: PathBuf,
+        /// The store's id.
+        store: String,
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Delete one store's events: its clients start anew. With the server
+    /// stopped.
+    Delete {
+        /// The data directory.
+        dir: PathBuf,
+        /// The store's id.
+        store: String,
+    },
 }
 
 #[derive(Args)]
@@ -102,6 +127,20 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Token(arguments) => mint(&arguments),
+        Command::Restored { dir } => operate(|| {
+            let stores = operator::restored(&dir)?;
+            Ok(format!(
+                "{stores} stores have a new backend id: their clients start anew"
+            ))
+        }),
+        Command::Export { dir, store, file } => operate(|| {
+            let events = operator::export(&dir, &store, &file)?;
+            Ok(format!("{events} events are in {}", file.display()))
+        }),
+        Command::Delete { dir, store } => operate(|| {
+            operator::delete(&dir, &store)?;
+            Ok(format!("{store} is empty: its clients start anew"))
+        }),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -144,7 +183,7 @@ fn serve(arguments: &Serve) -> Result<()> {
     let runtime = Runtime::new(arguments.component.as_deref(), &env, claims)?;
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
-        Location::Sqlite(dir) => Some(lock(dir)?),
+        Location::Sqlite(dir) => Some(directory::create(dir)?),
         Location::Memory => None,
     };
     let mut limits = arguments.limits.clone();
@@ -164,30 +203,6 @@ fn serve(arguments: &Serve) -> Result<()> {
             let app = App::new(gateway, shards, limits, output);
             app.serve(listener, signalled()).await
         })
-}
-
-/// Creates the directory and takes it: two servers on one would each believe
-/// that their heads are the log's.
-fn lock(dir: &Path) -> Result<File> {
-    let unusable = |what: &Path| {
-        format!(
-            "cannot write {}: let this user write the directory and see that the disk is not full, or name another with --storage sqlite:DIR",
-            what.display()
-        )
-    };
-    fs::create_dir_all(dir).with_context(|| unusable(dir))?;
-    let path = dir.join("syncline.lock");
-    let file = File::create(&path).with_context(|| unusable(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another syncline is running on {}: stop it, or name another directory with --storage",
-            dir.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
 }
 
 fn announce(address: SocketAddr, storage: &Location, summary: &Summary) -> Result<()> {
@@ -234,6 +249,11 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
         return Err("at most ten years".to_owned());
     }
     Ok(ttl)
+}
+
+fn operate(command: impl FnOnce() -> Result<String, OperatorError>) -> Result<()> {
+    writeln!(io::stdout(), "{}", command()?)?;
+    Ok(())
 }
 
 fn mint(arguments: &Token) -> Result<()> {

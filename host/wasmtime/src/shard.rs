@@ -299,8 +299,7 @@ impl Shard {
         }
         let mut storage = lock(&self.storage);
         storage.probe();
-        let trouble = storage.trouble().map(str::to_owned);
-        self.pulse.set_trouble(trouble);
+        self.pulse.set_trouble(storage.trouble());
     }
 
     /// Puts the rooms to sleep that have rested longest, so that others may

@@ -16,15 +16,10 @@ use crate::component::Runtime;
 use crate::limits::Limits;
 use crate::output::Output;
 use crate::shard::{Command, Shard};
-use crate::storage::memory::Memory;
-use crate::storage::secret::Secret;
-use crate::storage::{Location, Storage, directory};
+use crate::storage::layout::{SHARDS, shard_of};
+use crate::storage::{self, Location};
 use crate::turn::Event;
 use crate::watch::Pulse;
-
-/// Shards, and files of SQLite storage. Part of the storage layout: a store
-/// is looked for in the shard its id hashes to.
-pub const SHARDS: usize = 4;
 
 /// How long sockets may take to close once the rooms are gone.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +71,7 @@ impl Shards {
         let mut pulses = Vec::new();
         let mut stopped = Vec::new();
         let ended = CancellationToken::new();
-        for (number, storage) in storages(location)?.into_iter().enumerate() {
+        for (number, storage) in storage::open(location)?.into_iter().enumerate() {
             let (queue, receiver) = unbounded_channel();
             let pulse = Arc::new(Pulse::default());
             pulses.push(Arc::clone(&pulse));
@@ -152,32 +147,6 @@ impl Shards {
         }
         self.ended.cancel();
     }
-}
-
-/// The storage of each shard.
-fn storages(location: &Location) -> Result<Vec<Box<dyn Storage>>> {
-    match location {
-        Location::Memory => {
-            let secret = Secret::random()?;
-            let memory = || -> Box<dyn Storage> { Box::new(Memory::new(secret.clone())) };
-            Ok((0..SHARDS).map(|_| memory()).collect())
-        }
-        Location::Sqlite(dir) => {
-            let files = directory::open(dir, SHARDS)?;
-            let boxed = |file| -> Box<dyn Storage> { Box::new(file) };
-            Ok(files.into_iter().map(boxed).collect())
-        }
-    }
-}
-
-/// The shard of a store: FNV-1a, since the layout on disk must not change
-/// with a library's hash.
-fn shard_of(store: &str) -> usize {
-    let hash = store.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // The remainder is smaller than SHARDS.
-    usize::try_from(hash % SHARDS as u64).unwrap_or(0)
 }
 
 /// A shard that is gone would leave its stores' clients connected to nobody:

@@ -21,9 +21,9 @@ impl State {
 }
 
 impl Host for State {
-    fn open(&mut self, new_backend_id: String) -> Result<LogInfo, StorageError> {
+    fn open(&mut self, _new_backend_id: String) -> Result<LogInfo, StorageError> {
         self.turn()?
-            .with_storage(|storage, store| storage.open(store, &new_backend_id))
+            .with_storage(|storage, store| storage.open(store))
     }
 
     fn append(

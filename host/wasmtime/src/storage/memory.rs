@@ -2,12 +2,13 @@
 //! process.
 
 use std::collections::HashMap;
+use std::io;
 
-use super::secret::Secret;
+use super::identity::Secret;
 use super::{Result, Storage, take_within};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
-/// The logs of a shard's stores.
+/// The logs of a shard's stores: of those that were pushed to, or reset.
 pub struct Memory {
     secret: Secret,
     logs: HashMap<String, Log>,
@@ -27,39 +28,31 @@ enum Undo {
 }
 
 impl Memory {
-    /// No logs. Backend ids of stores that nobody has pushed to follow from
-    /// `secret`.
-    #[must_use]
-    pub fn new(secret: Secret) -> Self {
-        Self {
-            secret,
+    /// No logs yet.
+    ///
+    /// # Errors
+    /// When the system has no randomness.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            secret: Secret::random()?,
             logs: HashMap::new(),
             undo: Vec::new(),
-        }
-    }
-
-    /// A store's log, created if need be.
-    fn begin(&mut self, store: &str) -> &mut Log {
-        if !self.logs.contains_key(store) {
-            self.undo.push((store.to_owned(), Undo::Created));
-        }
-        let secret = &self.secret;
-        self.logs.entry(store.to_owned()).or_insert_with(|| Log {
-            backend_id: secret.backend_id(store),
-            events: Vec::new(),
         })
     }
-}
 
-fn head(log: &Log) -> u64 {
-    log.events.last().map_or(0, |stored| stored.event.seq_num)
+    fn head(&self, store: &str) -> u64 {
+        let events = self.logs.get(store).map(|log| &log.events);
+        events
+            .and_then(|events| events.last())
+            .map_or(0, |stored| stored.event.seq_num)
+    }
 }
 
 impl Storage for Memory {
-    fn open(&mut self, store: &str, _new_backend_id: &str) -> Result<LogInfo> {
+    fn open(&mut self, store: &str) -> Result<LogInfo> {
         let log = self.logs.get(store);
         Ok(LogInfo {
-            head: log.map_or(0, head),
+            head: self.head(store),
             backend_id: log.map_or_else(
                 || self.secret.backend_id(store),
                 |log| log.backend_id.clone(),
@@ -77,11 +70,17 @@ impl Storage for Memory {
         if batch.is_empty() {
             return Ok(());
         }
-        let found = self.logs.get(store).map_or(0, head);
-        if found != expected_head {
-            return Err(StorageError::Conflict(found));
+        let head = self.head(store);
+        if head != expected_head {
+            return Err(StorageError::Conflict(head));
         }
-        let log = self.begin(store);
+        let log = self.logs.entry(store.to_owned()).or_insert_with(|| {
+            self.undo.push((store.to_owned(), Undo::Created));
+            Log {
+                backend_id: self.secret.backend_id(store),
+                events: Vec::new(),
+            }
+        });
         let length_before = log.events.len();
         log.events.extend(batch.iter().map(|event| StoredEvent {
             event: event.clone(),
@@ -113,21 +112,17 @@ impl Storage for Memory {
     }
 
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
-        let log = self.begin(store);
         let fresh = Log {
             backend_id: new_backend_id.to_owned(),
             events: Vec::new(),
         };
-        let before = std::mem::replace(log, fresh);
-        self.undo.push((store.to_owned(), Undo::Replaced(before)));
+        let undo = match self.logs.insert(store.to_owned(), fresh) {
+            Some(before) => Undo::Replaced(before),
+            None => Undo::Created,
+        };
+        self.undo.push((store.to_owned(), undo));
         Ok(())
     }
-
-    fn trouble(&self) -> Option<&str> {
-        None
-    }
-
-    fn probe(&mut self) {}
 
     fn end_turn(&mut self, keep: bool) -> bool {
         let wrote = !self.undo.is_empty();

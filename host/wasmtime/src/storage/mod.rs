@@ -1,9 +1,9 @@
 //! Storage behind the `event-log` import: one trait, SQLite files and memory.
-//! Both keep upstream's format and pass the same tests.
+//! Both pass the same tests.
 
-pub mod directory;
+pub mod identity;
+pub mod layout;
 pub mod memory;
-pub mod secret;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -13,6 +13,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use self::memory::Memory;
+use self::sqlite::directory::{self, OpenError};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
 
 /// The result of a storage call.
@@ -24,14 +26,16 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 /// `(calls… end_turn)… commit`. What a turn wrote is visible to the calls
 /// after it at once.
 pub trait Storage: Send {
-    /// Head and backend id. Of a store that nobody has pushed to nothing is
-    /// kept: its id is the same each time, and is not `new_backend_id`.
+    /// Head and backend id. Writes nothing: a store that nobody ever pushed
+    /// to has an empty log, and a backend id that is derived
+    /// ([`identity::Secret`]) and becomes its own with its first event.
     ///
     /// # Errors
     /// What the storage reports.
-    fn open(&mut self, store: &str, new_backend_id: &str) -> Result<LogInfo>;
+    fn open(&mut self, store: &str) -> Result<LogInfo>;
 
-    /// Appends the batch, whole or not at all.
+    /// Appends the batch, whole or not at all; the first of a store creates
+    /// it.
     ///
     /// # Errors
     /// `Conflict` when the head is not `expected_head`; what the storage
@@ -63,13 +67,6 @@ pub trait Storage: Send {
     /// What the storage reports.
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()>;
 
-    /// Why pushes are refused now, if they are.
-    fn trouble(&self) -> Option<&str>;
-
-    /// Looks whether pushes would be taken again, where nobody pushes. To be
-    /// called between commits.
-    fn probe(&mut self);
-
     /// Ends a turn. If not to be kept, what it wrote is undone. Returns
     /// whether it wrote anything.
     fn end_turn(&mut self, keep: bool) -> bool;
@@ -80,6 +77,36 @@ pub trait Storage: Send {
     /// # Errors
     /// What the storage reports.
     fn commit(&mut self) -> Result<()>;
+
+    /// Why nothing can be written now, as far as is known, and what to do;
+    /// `None` when the last write worked. Memory always can be written.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Finds out whether writing works, while nobody pushes: after a write
+    /// that failed it writes a little and makes it durable, otherwise it only
+    /// looks whether what is open is still what is on the disk. To be called
+    /// between commits; what it finds, [`trouble`](Self::trouble) says, and
+    /// the log. Costs a commit at most.
+    fn probe(&mut self) {}
+}
+
+/// Opens the storage of every shard, in order.
+///
+/// # Errors
+/// When one of them could not be pushed to, or may not be what its clients
+/// have seen: why, and what to do.
+pub fn open(location: &Location) -> std::result::Result<Vec<Box<dyn Storage>>, OpenError> {
+    match location {
+        Location::Sqlite(dir) => {
+            let shards = directory::open(dir)?.into_iter();
+            Ok(shards.map(|shard| Box::new(shard) as _).collect())
+        }
+        Location::Memory => (0..layout::SHARDS)
+            .map(|_| Ok(Box::new(Memory::new().map_err(OpenError::Randomness)?) as _))
+            .collect(),
+    }
 }
 
 /// Where the logs are kept: `--storage`.

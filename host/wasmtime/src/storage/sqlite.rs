@@ -1,58 +1,47 @@
-//! Logs in SQLite files. A file holds the stores of one shard, as a D1
-//! database holds those of an upstream worker: then one commit makes many
-//! stores' pushes durable. Where in it a log is, `logs.rs` says.
+//! Logs in SQLite files.
+//!
+//! A file holds the stores of one shard, as a D1 database holds those of an
+//! upstream worker: then one commit makes many stores' pushes durable.
 
+pub(crate) mod connection;
+pub mod directory;
+#[cfg(test)]
+mod directory_tests;
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod full_tests;
-pub mod logs;
-mod place;
+pub(crate) mod logs;
+pub(crate) mod record;
+#[cfg(test)]
+mod seeded_tests;
+pub(crate) mod tables;
+mod unreadable;
+mod witness;
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::ffi::c_int;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, MAIN_DB};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tracing::error;
 
-use self::logs::{Log, Logs, SCHEMA};
-use self::place::Place;
-use super::secret::Secret;
-use super::trouble::{CHECKPOINTS, OpenError, Trouble, WRITES, is_of_disk, storage_error};
-use super::{Result, Storage, take_within};
+use self::connection::take_checkpoint;
+use self::logs::Logs;
+use self::unreadable::Unreadable;
+use self::witness::Witness;
+use super::identity::Secret;
+use super::trouble::{CHECKPOINTS, Failure, Trouble, WRITES, is_of_disk, storage_error};
+use super::{Result, Storage};
 use crate::component::{Event, LogInfo, StorageError, StoredEvent};
-
-/// Statements kept prepared: a few for each store in use.
-const STATEMENTS_CACHED: usize = 512;
-
-/// How long somebody else's lock on the file is waited for: nobody but an
-/// operator with a tool should have one, and a shard waits meanwhile.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The write-ahead log's length from which it is moved into the file, in
-/// pages of 4 KiB: SQLite's own.
-const CHECKPOINT_PAGES: c_int = 1_000;
-
-/// What the write-ahead log keeps on disk when it was moved into the file, in
-/// bytes: twice what it has when it is moved. A large push makes it grow.
-const WAL_BYTES_KEPT: i64 = 8 * 1024 * 1024;
-
-/// Logs that are known to be damaged. Beyond them no push of the file is
-/// taken that begins nothing new.
-const DAMAGED_MAX: usize = 10_000;
 
 /// The logs of a shard's stores.
 pub struct Sqlite {
     file: PathBuf,
-    place: Place,
     connection: Connection,
+    witness: Witness,
     secret: Secret,
     logs: Logs,
-    /// Logs that cannot be read, and from which number on.
-    damaged: HashMap<String, i64>,
+    unreadable: Unreadable,
     group: Group,
     /// Whether the transaction holds anything; and whether it did at the
     /// turn's savepoint.
@@ -89,46 +78,29 @@ enum Writes {
 }
 
 impl Sqlite {
-    /// Opens a shard's file, creating what is absent. Backend ids of stores
-    /// that nobody has pushed to follow from `secret`.
-    ///
-    /// # Errors
-    /// When nothing could be pushed to it: why, and what to do.
-    pub fn open_file(file: &Path, secret: &Secret) -> std::result::Result<Self, OpenError> {
-        Self::new(file, connect(file)?, secret)
-    }
-
-    /// The same of a file to which there is a connection, made by [`connect`].
-    ///
-    /// # Errors
-    /// When the file is gone.
-    pub fn new(
-        file: &Path,
-        connection: Connection,
-        secret: &Secret,
-    ) -> std::result::Result<Self, OpenError> {
-        let place = Place::of(file).map_err(|source| OpenError::Gone {
+    /// Logs in a file that is open and has all its tables.
+    fn new(file: &Path, connection: Connection, witness: Witness, secret: Secret) -> Self {
+        Self {
             file: file.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            file: file.to_owned(),
-            place,
             connection,
-            secret: secret.clone(),
+            witness,
+            secret,
             logs: Logs::default(),
-            damaged: HashMap::new(),
+            unreadable: Unreadable::default(),
             group: Group::Clean,
             is_written: false,
             was_written: false,
             turn: Writes::None,
             trouble: Trouble::none(file, &WRITES),
             checkpoints: Trouble::none(file, &CHECKPOINTS),
-        })
+        }
     }
 
     /// Runs `call`; notices when SQLite has given the transaction up.
-    fn checked<T>(&mut self, call: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T> {
+    fn checked<T>(
+        &mut self,
+        call: impl FnOnce(&mut Self) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
         if self.group == Group::Lost {
             return Err(lost());
         }
@@ -143,10 +115,10 @@ impl Sqlite {
     }
 
     /// Begins what is needed for a write of this turn.
-    fn begin(&mut self) -> rusqlite::Result<()> {
+    fn begin(&mut self) -> std::result::Result<(), Failure> {
         match (self.group, self.turn) {
             (Group::Clean, _) => {
-                self.place.check()?;
+                self.witness.check()?;
                 self.run("BEGIN IMMEDIATE")?;
                 self.group = Group::Open;
                 self.turn = Writes::All;
@@ -169,36 +141,11 @@ impl Sqlite {
             .map(drop)
     }
 
-    fn log(&mut self, store: &str) -> Result<Option<Arc<Log>>> {
-        self.checked(|this| this.logs.find(&this.connection, store))
-    }
-
-    /// Notes that a log cannot be read after `after`, or that it can.
-    fn note_read(&mut self, store: &str, after: i64, is_damaged: bool) {
-        if is_damaged {
-            if self.damaged.len() < DAMAGED_MAX || self.damaged.contains_key(store) {
-                let from = self.damaged.entry(store.to_owned()).or_insert(after);
-                *from = after.min(*from);
-            }
-        } else if self.damaged.get(store).is_some_and(|from| after <= *from) {
-            self.damaged.remove(store);
-        }
-    }
-
-    /// What nobody can read must not grow: its clients would learn of it when
-    /// all the others are gone.
-    fn refuse_damaged(&self, store: &str) -> Result<()> {
-        if self.damaged.contains_key(store) || self.damaged.len() >= DAMAGED_MAX {
-            return Err(StorageError::Unavailable(format!(
-                "{}: the log cannot be read, so nothing is added to it: the file is damaged",
-                self.file.display()
-            )));
-        }
-        Ok(())
-    }
-
     /// Runs a write, whole or not at all: the turn's other writes stay.
-    fn write<T>(&mut self, write: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T> {
+    fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
         // What other turns have written may not depend on this one.
         let is_alone = self.trouble.is_met() && self.group == Group::Clean;
         let result = self.checked(|this| {
@@ -222,8 +169,8 @@ impl Sqlite {
 
     fn try_write<T>(
         &mut self,
-        write: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
+        write: impl FnOnce(&mut Self) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
         // What undoes the turn's first write undoes the turn.
         let is_first = self.turn == Writes::None;
         self.begin()?;
@@ -244,7 +191,7 @@ impl Sqlite {
                     .execute_batch("ROLLBACK TO write; RELEASE write")
             }
         };
-        if let Err(error) = ended {
+        if let Err(error) = ended.map_err(Failure::from) {
             // A part of it may be left (I2).
             self.group = Group::Lost;
             self.trouble.meet(&error);
@@ -283,71 +230,26 @@ impl Sqlite {
     }
 }
 
-thread_local! {
-    /// How the checkpoint ended that the last commit brought about.
-    static CHECKPOINT: Cell<Option<rusqlite::Result<()>>> = const { Cell::new(None) };
-}
-
-/// Moves the write-ahead log into the file when it is long enough. Without
-/// this SQLite does the same and tells nobody when it fails.
-fn checkpoint(wal: &Wal, pages: c_int) -> rusqlite::Result<()> {
-    if pages >= CHECKPOINT_PAGES {
-        match wal.checkpoint() {
-            // Somebody makes a backup: the next one will do.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
-            result => CHECKPOINT.set(Some(result)),
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // With its last connection SQLite deletes the write-ahead log, by its
+        // name: what is there may be somebody's backup.
+        if self.witness.check().is_err() {
+            let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            let _ = self.connection.set_db_config(no_checkpoint, true);
         }
     }
-    Ok(())
-}
-
-/// Opens a file, creating what is absent.
-///
-/// # Errors
-/// When nothing could be pushed to it: why, and what to do.
-pub fn connect(file: &Path) -> std::result::Result<Connection, OpenError> {
-    let failed = |source| OpenError::Sqlite {
-        file: file.to_owned(),
-        source,
-    };
-    let connection = Connection::open(file).map_err(failed)?;
-    let journal = prepare(&connection).map_err(failed)?;
-    // SQLite opens what it may not write as if nothing were wrong.
-    if connection.is_readonly(MAIN_DB).map_err(failed)? {
-        return Err(OpenError::ReadOnly(file.to_owned()));
-    }
-    if journal != "wal" {
-        return Err(OpenError::NoWal(file.to_owned()));
-    }
-    connection.execute_batch(SCHEMA).map_err(failed)?;
-    Ok(connection)
-}
-
-fn prepare(connection: &Connection) -> rusqlite::Result<String> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    let journal =
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
-    // An acknowledged push survives a power cut, not only a crash (I1); on
-    // macOS fsync alone leaves it in the disk's cache.
-    connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    // SQLite answers with what it has set.
-    connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES_KEPT, |_| Ok(()))?;
-    connection.wal_hook(Some(checkpoint));
-    Ok(journal)
 }
 
 impl Storage for Sqlite {
-    fn open(&mut self, store: &str, _new_backend_id: &str) -> Result<LogInfo> {
-        let Some(log) = self.log(store)? else {
-            return Ok(LogInfo {
-                head: 0,
-                backend_id: self.secret.backend_id(store),
-            });
-        };
+    fn open(&mut self, store: &str) -> Result<LogInfo> {
         self.checked(|this| {
+            let Some(log) = this.logs.find(&this.connection, store)? else {
+                return Ok(LogInfo {
+                    head: 0,
+                    backend_id: this.secret.backend_id(store),
+                });
+            };
             Ok(LogInfo {
                 head: log.head(&this.connection)?,
                 backend_id: log.backend_id(&this.connection, store)?,
@@ -365,27 +267,28 @@ impl Storage for Sqlite {
         let Some(first) = batch.first() else {
             return Ok(());
         };
-        self.refuse_damaged(store)?;
+        self.checked(|this| this.unreadable.check(store))?;
         // In the transaction of the write, or it would be one more.
         let head = self.write(|this| {
-            let found = this.logs.find(&this.connection, store)?;
-            let head = match &found {
-                Some(log) => log.head(&this.connection)?,
+            let connection = &this.connection;
+            let known = this.logs.find(connection, store)?;
+            let head = match &known {
+                Some(log) => log.head(connection)?,
                 None => 0,
             };
-            if head == expected_head {
-                let log = match found {
-                    Some(log) if head > 0 => log,
-                    _ => {
-                        let backend_id = this.secret.backend_id(store);
-                        let connection = &this.connection;
-                        this.logs
-                            .begin(connection, store, &backend_id, first.seq_num)?
-                    }
-                };
-                log.insert(&this.connection, store, batch, created_at)?;
-                this.is_written = true;
+            if head != expected_head {
+                return Ok(head);
             }
+            let log = match known {
+                Some(log) if head > 0 => log,
+                empty => this
+                    .logs
+                    .begin(connection, store, empty, first.seq_num, || {
+                        this.secret.backend_id(store)
+                    })?,
+            };
+            log.append(connection, store, batch, created_at)?;
+            this.is_written = true;
             Ok(head)
         })?;
         if head == expected_head {
@@ -402,56 +305,32 @@ impl Storage for Sqlite {
         max_events: u32,
         max_bytes: u32,
     ) -> Result<Vec<StoredEvent>> {
-        let Ok(after) = i64::try_from(after) else {
+        let Ok(first) = i64::try_from(after) else {
             return Ok(Vec::new());
         };
-        let Some(log) = self.log(store)? else {
-            return Ok(Vec::new());
-        };
-        let mut is_damaged = false;
-        let read = self.checked(|this| {
-            let read = log.read(&this.connection, after, max_events, |rows| {
-                take_within(rows, max_bytes)
-            });
-            read.inspect_err(|error| {
-                is_damaged = error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt);
-            })
-        });
-        if is_damaged || (read.is_ok() && !self.damaged.is_empty()) {
-            self.note_read(store, after, is_damaged);
-        }
-        read
+        self.checked(|this| {
+            let Some(log) = this.logs.find(&this.connection, store)? else {
+                return Ok(Vec::new());
+            };
+            let mut last = after;
+            let result = log.read(&this.connection, first, max_events, max_bytes, &mut last);
+            match &result {
+                Ok(_) => this.unreadable.read(store, after, last),
+                Err(error) if error.is_damage() => this.unreadable.found(store, last),
+                Err(_) => {}
+            }
+            result
+        })
     }
 
     fn reset(&mut self, store: &str, new_backend_id: &str) -> Result<()> {
         self.write(|this| {
-            let connection = &this.connection;
-            // A row is left, so that no old id comes back.
-            match this.logs.find(connection, store)? {
-                Some(log) => log.reset(connection, store, new_backend_id)?,
-                None => drop(this.logs.begin(connection, store, new_backend_id, 1)?),
-            }
-            this.logs.forget(store);
+            this.logs.reset(&this.connection, store, new_backend_id)?;
             this.is_written = true;
             Ok(())
-        })
-    }
-
-    fn trouble(&self) -> Option<&str> {
-        self.trouble.words()
-    }
-
-    fn probe(&mut self) {
-        if self.trouble.is_met() && self.group == Group::Clean {
-            let probed = self.write(|this| {
-                this.run(r#"UPDATE "syncline_directory" SET "probes" = "probes" + 1"#)?;
-                this.is_written = true;
-                Ok(())
-            });
-            // What it found, the operator has been told.
-            drop(probed);
-            self.end_turn(true);
-        }
+        })?;
+        self.unreadable.cleared(store);
+        Ok(())
     }
 
     fn end_turn(&mut self, keep: bool) -> bool {
@@ -462,7 +341,7 @@ impl Storage for Sqlite {
                 _ if keep => Ok(()),
                 _ => self.undo_turn(),
             };
-            if let Err(error) = ended {
+            if let Err(error) = ended.map_err(Failure::from) {
                 self.trouble.meet(&error);
                 self.group = Group::Lost;
             }
@@ -476,6 +355,7 @@ impl Storage for Sqlite {
             Group::Clean => return Ok(()),
             Group::Lost => Err(lost()),
             Group::Open => self.run("COMMIT").map_err(|error| {
+                let error = Failure::from(error);
                 self.trouble.meet(&error);
                 storage_error(&self.file, &error)
             }),
@@ -485,13 +365,33 @@ impl Storage for Sqlite {
             self.roll_back();
         } else if std::mem::take(&mut self.is_written) {
             self.trouble.end();
-            match CHECKPOINT.take() {
-                Some(Err(error)) => self.checkpoints.meet(&error),
+            match take_checkpoint() {
+                Some(Err(error)) => self.checkpoints.meet(&error.into()),
                 Some(Ok(())) => self.checkpoints.end(),
                 None => {}
             }
         }
         result
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.met()
+    }
+
+    fn probe(&mut self) {
+        if self.group != Group::Clean {
+            return;
+        }
+        if self.trouble.is_met() {
+            // Committed on its own, as every write is then.
+            let _ = self.write(|this| {
+                record::probe(&this.connection)?;
+                this.is_written = true;
+                Ok(())
+            });
+        } else if let Err(error) = self.witness.check() {
+            self.trouble.meet(&error);
+        }
     }
 }
 

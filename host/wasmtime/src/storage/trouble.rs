@@ -1,11 +1,10 @@
 //! What SQLite's errors mean to whoever runs the server, and how often they
 //! are told.
 
-use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::{ErrorCode, ffi};
+use rusqlite::ErrorCode;
 use thiserror::Error;
 use tracing::{error, info};
 
@@ -15,62 +14,84 @@ use crate::component::StorageError;
 /// meets it anew.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Why a file cannot be served from.
+/// Why a call of a file's storage failed.
 #[derive(Debug, Error)]
-pub enum OpenError {
-    /// SQLite cannot work with it.
-    #[error("cannot use {}: {} ({source}). {}", .file.display(), meaning(.source).what, meaning(.source).to_do)]
-    Sqlite {
-        /// The file.
-        file: PathBuf,
-        /// SQLite's words.
-        source: rusqlite::Error,
-    },
-    /// It can be read, but nothing could be pushed.
-    #[error("cannot use {}: it may only be read. {}", .0.display(), READ_ONLY.to_do)]
-    ReadOnly(PathBuf),
-    /// It was there a moment ago.
-    #[error("cannot use {}: it is gone ({source}). Let nothing but the server write to its directory", .file.display())]
-    Gone {
-        /// The file.
-        file: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// Without its write-ahead log SQLite would be slow, and its files would
-    /// not be what the documents say.
-    #[error(
-        "cannot use {}: SQLite keeps no write-ahead log there. Name a directory on a local disk with --storage sqlite:DIR",
-        .0.display()
-    )]
-    NoWal(PathBuf),
+pub enum Failure {
+    /// SQLite's error.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// What is open is not what is at its path.
+    #[error("{} was deleted or replaced while it was open", .0.display())]
+    Replaced(PathBuf),
+    /// The log was found damaged behind this event, and nothing was read
+    /// from there since.
+    #[error("what follows event {0} of this store cannot be read")]
+    Unreadable(u64),
+    /// Nothing more of this kind can be numbered.
+    #[error("it has all the {0} it can have")]
+    Full(&'static str),
+    /// An event that is not behind the log's beginning.
+    #[error("event {0} is not behind the beginning of its log")]
+    BeforeBeginning(u64),
+}
+
+impl Failure {
+    /// SQLite's code, if it is SQLite's.
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        }
+    }
+
+    /// Whether the file, or what it is on, gives something else back than was
+    /// written.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::SystemIoFailure)
+        )
+    }
 }
 
 /// What an error says to people.
-struct Meaning {
-    what: &'static str,
-    to_do: &'static str,
+pub(super) struct Meaning {
+    /// What has happened.
+    pub what: &'static str,
+    /// What to do.
+    pub to_do: &'static str,
 }
 
-const READ_ONLY: Meaning = Meaning {
+pub(super) const READ_ONLY: Meaning = Meaning {
     what: "it may not be written",
     to_do: "Let the server's user write the file and its directory",
 };
 
-/// [`super::sqlite`] finds another file, or none, where its own was.
-pub const MOVED: c_int = ffi::SQLITE_READONLY_DBMOVED;
+const DAMAGED: &str = "While no server runs, put a backup in its place, without the -wal and -shm beside it, and run `syncline restored` on the directory; or save what can be read with `sqlite3 FILE .recover`";
 
-fn meaning(error: &rusqlite::Error) -> Meaning {
-    if error
-        .sqlite_error()
-        .is_some_and(|error| error.extended_code == MOVED)
-    {
-        return Meaning {
-            what: "the file, or its write-ahead log, was deleted or replaced while the server runs",
-            to_do: "What is read still comes from the deleted one. Put it back (then pushes are taken again), or save what can be saved from here (`/proc/PID/fd` on Linux), stop the server, and see `syncline restored` if you bring back a backup",
-        };
-    }
-    const DAMAGED: &str = "While no server runs, put a backup in its place, without the -wal and -shm beside it, or save what can be read with `sqlite3 FILE .recover`";
+/// What an error means.
+pub(super) fn meaning(error: &Failure) -> Meaning {
+    let (what, to_do) = match error {
+        Failure::Sqlite(error) => return sqlite_meaning(error),
+        Failure::Replaced(_) => (
+            "the file that is open is not there any more",
+            "If it was moved, move it back: pushes are then taken again. Otherwise stop the server, put a backup of the whole directory in place and run `syncline restored` on it; `syncline export` cannot see what only this server still has open, but clients can pull it until it stops",
+        ),
+        Failure::Unreadable(_) => ("the file is damaged", DAMAGED),
+        Failure::Full(_) => (
+            "no more fit into it",
+            "Delete stores that nobody needs, or move some to another server",
+        ),
+        Failure::BeforeBeginning(_) => (
+            "the component does not number events in order",
+            "Serve the built-in one",
+        ),
+    };
+    Meaning { what, to_do }
+}
+
+/// What an error of SQLite's means.
+pub(super) fn sqlite_meaning(error: &rusqlite::Error) -> Meaning {
     let (what, to_do) = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => ("the disk is full", "Free some space on it"),
         Some(ErrorCode::SystemIoFailure) => (
@@ -96,28 +117,34 @@ fn meaning(error: &rusqlite::Error) -> Meaning {
 }
 
 /// An error as the guest is told, and the operator by the guest's log line.
-pub fn storage_error(file: &Path, error: &rusqlite::Error) -> StorageError {
-    let file = file.display();
-    let Meaning { what, to_do } = meaning(error);
-    let words = format!("{file}: {what} ({error}). {to_do}");
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StorageError::Full(words),
-        Some(ErrorCode::TooBig) => StorageError::TooLarge(words),
+pub fn storage_error(file: &Path, error: &Failure) -> StorageError {
+    let words = format!("{}: {}", file.display(), words(error));
+    match (error, error.code()) {
+        (Failure::Full(_), _) | (_, Some(ErrorCode::DiskFull)) => StorageError::Full(words),
+        (_, Some(ErrorCode::TooBig)) => StorageError::TooLarge(words),
         _ => StorageError::Unavailable(words),
     }
 }
 
+fn words(error: &Failure) -> String {
+    let Meaning { what, to_do } = meaning(error);
+    format!("{what} ({error}). {to_do}")
+}
+
 /// Whether an error is the file's or its disk's, and not of what was asked.
-pub fn is_of_disk(error: &rusqlite::Error) -> bool {
-    !matches!(
-        error.sqlite_error_code(),
-        None | Some(
-            ErrorCode::ConstraintViolation
-                | ErrorCode::TooBig
-                | ErrorCode::TypeMismatch
-                | ErrorCode::Unknown
-        )
-    )
+pub fn is_of_disk(error: &Failure) -> bool {
+    match (error, error.code()) {
+        (Failure::Replaced(_), _) => true,
+        (_, code) => !matches!(
+            code,
+            None | Some(
+                ErrorCode::ConstraintViolation
+                    | ErrorCode::TooBig
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::Unknown
+            )
+        ),
+    }
 }
 
 /// What cannot be done, in words.
@@ -145,9 +172,8 @@ pub const CHECKPOINTS: Action = Action {
 pub struct Trouble {
     file: PathBuf,
     action: &'static Action,
-    is_met: bool,
-    /// What it is, while it is met.
-    words: String,
+    /// Why it failed the last time.
+    met: Option<String>,
     /// What was said of late, and when.
     said: Vec<(Option<ErrorCode>, Instant)>,
     /// Whether its end is to be said.
@@ -160,8 +186,7 @@ impl Trouble {
         Self {
             file: file.to_owned(),
             action,
-            is_met: false,
-            words: String::new(),
+            met: None,
             said: Vec::new(),
             is_said: false,
         }
@@ -169,27 +194,27 @@ impl Trouble {
 
     /// Whether it failed the last time.
     pub fn is_met(&self) -> bool {
-        self.is_met
+        self.met.is_some()
     }
 
-    /// What it is, if it failed the last time.
-    pub fn words(&self) -> Option<&str> {
-        self.is_met.then_some(&*self.words)
+    /// Why it failed the last time, and what to do; `None` when it did not.
+    pub fn met(&self) -> Option<String> {
+        let reason = self.met.as_ref()?;
+        Some(format!("{}: {reason}", self.file.display()))
     }
 
     /// It failed. Said once, not for each push that meets it.
-    pub fn meet(&mut self, error: &rusqlite::Error) {
-        self.is_met = true;
-        let Meaning { what, to_do } = meaning(error);
-        self.words = format!("{}: {what} ({error}). {to_do}", self.file.display());
-        let code = error.sqlite_error_code();
+    pub fn meet(&mut self, error: &Failure) {
+        let Action {
+            fails, meanwhile, ..
+        } = self.action;
+        self.met = Some(format!("{fails}: {}", words(error)));
+        let code = error.code();
         self.said.retain(|(_, at)| at.elapsed() < QUIET);
         if !self.said.iter().any(|(said, _)| *said == code) {
             self.said.push((code, Instant::now()));
             self.is_said = true;
-            let Action {
-                fails, meanwhile, ..
-            } = self.action;
+            let Meaning { what, to_do } = meaning(error);
             error!(
                 file = %self.file.display(),
                 "{fails}: {what} ({error}). {meanwhile}. {to_do}"
@@ -199,10 +224,10 @@ impl Trouble {
 
     /// It worked.
     pub fn end(&mut self) {
-        if self.is_met && std::mem::take(&mut self.is_said) {
+        if self.met.is_some() && std::mem::take(&mut self.is_said) {
             let Action { works_again, .. } = self.action;
             info!(file = %self.file.display(), "{works_again}");
         }
-        self.is_met = false;
+        self.met = None;
     }
 }

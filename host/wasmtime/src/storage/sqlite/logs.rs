@@ -1,29 +1,22 @@
-//! Where a file keeps the logs of its stores. New stores share a table, so
-//! that one more costs no table, of which SQLite can hold thousands and not
-//! millions; nor anything at all before its first push. Logs that have a table
-//! of their own, as upstream has them (design D8), are read and written where
-//! they are.
+//! Where a store's log is in its shard's file. Logs share two tables, so that
+//! a store more costs a row: SQLite looks at all tables there are to make
+//! another. Logs that were begun before this was so have a table each, in
+//! upstream's format (design D8), and keep it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::ffi::{self, ErrorCode};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::tables::Table;
 use crate::component::{Event, StoredEvent};
+use crate::storage::take_within;
+use crate::storage::trouble::Failure;
 
-/// What every file has. `context_7` and `syncline_stores` are of logs that
-/// have a table of their own; upstream's first, ours the second.
+/// The tables that logs share. An event's id is its log's number and its
+/// place in the log, so that a log is one range of a table that is sorted by
+/// its rowid: as fast as a table of its own, and no index beside it.
 pub const SCHEMA: &str = r#"
-CREATE TABLE IF NOT EXISTS "context_7" (
-    "storeId" text primary key,
-    "currentHead" integer not null,
-    "backendId" text not null
-) STRICT;
-CREATE TABLE IF NOT EXISTS "syncline_stores" (
-    "storeId" text primary key,
-    "tableName" text not null unique collate nocase
-) STRICT;
 CREATE TABLE IF NOT EXISTS "syncline_logs" (
     "number" integer primary key,
     "storeId" text not null unique,
@@ -42,223 +35,311 @@ CREATE TABLE IF NOT EXISTS "syncline_events" (
 ) STRICT;
 "#;
 
-/// Bits of an event's id that are its place in its log; the others are its
-/// log's number. So a log's events are beside one another, in order, under an
-/// integer, which costs SQLite less than a key of two columns.
-const PLACE_BITS: u32 = 32;
+/// Events that a log can have: places are numbered from 1, in 32 bits.
+const EVENTS_MAX: i64 = u32::MAX as i64;
 
-/// The last place of a log, and the last number of one.
-const PLACE_MAX: i64 = (1 << PLACE_BITS) - 1;
-const NUMBER_MAX: i64 = (1 << (63 - PLACE_BITS)) - 1;
-
-const COLUMNS: &str =
-    r#""seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt""#;
+/// Logs that a file can have: an id has 63 bits, without its sign.
+const LOGS_MAX: i64 = i32::MAX as i64;
 
 /// A store's log.
 pub enum Log {
+    /// In the tables that logs share.
+    Shared(Shared),
     /// In a table of its own.
-    Own(OwnTable),
-    /// In the table that new stores share.
-    Shared(SharedLog),
+    Own(Table),
 }
 
-/// A log's own table: what is asked of it, in SQL.
-pub struct OwnTable {
-    head: String,
-    insert: String,
-    read: String,
-    clear: String,
-}
-
-/// A log in the shared table.
-pub struct SharedLog {
+/// A log in the tables that logs share.
+pub struct Shared {
+    /// Which one it is in its file, from 1.
     number: i64,
-    /// The sequence number before the event at place 1: a log may begin at any
-    /// number, and has no holes.
+    /// What its events' sequence numbers are more than their places: the
+    /// first one's is free, the others are dense.
     offset: i64,
-    backend_id: String,
-}
-
-impl OwnTable {
-    fn new(name: &str) -> Self {
-        Self {
-            head: format!(r#"SELECT max("seqNum") FROM "{name}""#),
-            insert: format!(
-                r#"INSERT INTO "{name}" ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#
-            ),
-            read: format!(
-                r#"SELECT {COLUMNS} FROM "{name}" WHERE "seqNum" > ?1 ORDER BY "seqNum" LIMIT ?2"#
-            ),
-            clear: format!(r#"DELETE FROM "{name}""#),
-        }
-    }
-}
-
-impl SharedLog {
-    /// The ids before the first event's, and of the last there could be.
-    fn ids(&self) -> (i64, i64) {
-        let before = self.number << PLACE_BITS;
-        (before, before | PLACE_MAX)
-    }
-
-    /// The id of the event with this number, as far as a log can hold it.
-    fn id(&self, seq_num: i64) -> i64 {
-        let (before, last) = self.ids();
-        let place = seq_num.saturating_sub(self.offset).max(0);
-        before.saturating_add(place).min(last)
-    }
 }
 
 impl Log {
-    /// The last event's number, 0 when there is none.
-    pub fn head(&self, connection: &Connection) -> rusqlite::Result<u64> {
-        let head: Option<i64> = match self {
-            Self::Own(table) => connection
-                .prepare_cached(&table.head)?
-                .query_row([], |row| row.get(0))?,
-            Self::Shared(log) => connection
-                .prepare_cached(
-                    r#"SELECT "seqNum" FROM "syncline_events" WHERE "id" > ?1 AND "id" <= ?2
-                       ORDER BY "id" DESC LIMIT 1"#,
-                )?
-                .query_row(log.ids(), |row| row.get(0))
-                .optional()?,
+    /// The last event's number, 0 without one.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn head(&self, connection: &Connection) -> Result<u64, Failure> {
+        let log = match self {
+            Self::Own(table) => return table.head(connection),
+            Self::Shared(log) => log,
         };
-        Ok(head.map_or(0, unsigned))
+        let head = connection
+            .prepare_cached(
+                r#"SELECT "seqNum" FROM "syncline_events" WHERE "id" BETWEEN ?1 AND ?2
+                   ORDER BY "id" DESC LIMIT 1"#,
+            )?
+            .query_row(log.ids_after(0), |row| row.get(0))
+            .optional()?;
+        Ok(unsigned(head.unwrap_or(0)))
     }
 
-    /// The id of this incarnation of it.
-    pub fn backend_id(&self, connection: &Connection, store: &str) -> rusqlite::Result<String> {
-        match self {
-            Self::Own(_) => connection
-                .prepare_cached(r#"SELECT "backendId" FROM "context_7" WHERE "storeId" = ?1"#)?
-                .query_row([store], |row| row.get(0)),
-            Self::Shared(log) => Ok(log.backend_id.clone()),
-        }
+    /// The store's backend id.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn backend_id(&self, connection: &Connection, store: &str) -> Result<String, Failure> {
+        let (select, key) = match self {
+            Self::Own(_) => return Table::backend_id(connection, store),
+            Self::Shared(log) => (
+                r#"SELECT "backendId" FROM "syncline_logs" WHERE "number" = ?1"#,
+                log.number,
+            ),
+        };
+        Ok(connection
+            .prepare_cached(select)?
+            .query_row([key], |row| row.get(0))?)
     }
 
-    /// Adds events behind the last.
-    pub fn insert(
+    /// Adds events, of which the first has to be behind the head.
+    ///
+    /// # Errors
+    /// SQLite's; when the log cannot number them.
+    pub fn append(
         &self,
         connection: &Connection,
         store: &str,
         batch: &[Event],
         created_at: &str,
-    ) -> rusqlite::Result<()> {
-        match self {
-            Self::Own(table) => {
-                let mut insert = connection.prepare_cached(&table.insert)?;
-                let mut head = 0;
-                for event in batch {
-                    head = signed(event.seq_num)?;
-                    insert.execute(params![
-                        head,
-                        signed(event.parent_seq_num)?,
-                        event.name,
-                        event.args,
-                        event.client_id,
-                        event.session_id,
-                        created_at,
-                    ])?;
-                }
-                connection
-                    .prepare_cached(
-                        r#"UPDATE "context_7" SET "currentHead" = ?1 WHERE "storeId" = ?2"#,
-                    )?
-                    .execute(params![head, store])?;
-            }
-            Self::Shared(log) => {
-                let mut insert = connection.prepare_cached(
-                    r#"INSERT INTO "syncline_events" ("id", "seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt")
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
-                )?;
-                let (before, _) = log.ids();
-                for event in batch {
-                    let seq_num = signed(event.seq_num)?;
-                    let place = seq_num.saturating_sub(log.offset);
-                    if !(1..=PLACE_MAX).contains(&place) {
-                        return Err(full());
-                    }
-                    insert.execute(params![
-                        before | place,
-                        seq_num,
-                        signed(event.parent_seq_num)?,
-                        event.name,
-                        event.args,
-                        event.client_id,
-                        event.session_id,
-                        created_at,
-                    ])?;
-                }
-            }
+    ) -> Result<(), Failure> {
+        let log = match self {
+            Self::Own(table) => return table.append(connection, store, batch, created_at),
+            Self::Shared(log) => log,
+        };
+        let mut insert = connection.prepare_cached(
+            r#"INSERT INTO "syncline_events"
+               ("id", "seqNum", "parentSeqNum", "name", "args", "createdAt", "clientId", "sessionId")
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
+        )?;
+        for event in batch {
+            let seq_num = signed(event.seq_num)?;
+            insert.execute(params![
+                log.id(seq_num)?,
+                seq_num,
+                signed(event.parent_seq_num)?,
+                event.name,
+                event.args,
+                created_at,
+                event.client_id,
+                event.session_id,
+            ])?;
         }
         Ok(())
     }
 
-    /// Calls `take` with the events after a number, so many at most.
-    pub fn read<T>(
+    /// The events after `after`, at most `max_events`, up to the one that
+    /// crosses `max_bytes`. Whatever happens, `last` is the last that could be
+    /// read, if one could.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn read(
         &self,
         connection: &Connection,
         after: i64,
         max_events: u32,
-        take: impl FnOnce(
-            &mut dyn Iterator<Item = rusqlite::Result<StoredEvent>>,
-        ) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        match self {
-            Self::Own(table) => {
-                let mut select = connection.prepare_cached(&table.read)?;
-                take(&mut select.query_map(params![after, max_events], stored_event)?)
+        max_bytes: u32,
+        last: &mut u64,
+    ) -> Result<Vec<StoredEvent>, Failure> {
+        let (first, end) = match self {
+            Self::Own(_) => (after.saturating_add(1), i64::MAX),
+            Self::Shared(log) => log.ids_after(after),
+        };
+        let mut select = match self {
+            Self::Own(table) => connection.prepare_cached(table.read())?,
+            Self::Shared(_) => connection.prepare_cached(
+                r#"SELECT "seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt"
+                   FROM "syncline_events" WHERE "id" BETWEEN ?1 AND ?2 ORDER BY "id" LIMIT ?3"#,
+            )?,
+        };
+        let rows = select.query_map(params![first, end, max_events], stored_event)?;
+        let rows = rows.inspect(|row| {
+            if let Ok(stored) = row {
+                *last = stored.event.seq_num;
             }
+        });
+        Ok(take_within(rows, max_bytes)?)
+    }
+
+    /// Deletes every event.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn clear(&self, connection: &Connection) -> Result<(), Failure> {
+        match self {
+            Self::Own(table) => table.clear(connection),
             Self::Shared(log) => {
-                let mut select = connection.prepare_cached(
-                    r#"SELECT "seqNum", "parentSeqNum", "name", "args", "clientId", "sessionId", "createdAt"
-                       FROM "syncline_events" WHERE "id" > ?1 AND "id" <= ?2 ORDER BY "id" LIMIT ?3"#,
+                connection.execute(
+                    r#"DELETE FROM "syncline_events" WHERE "id" BETWEEN ?1 AND ?2"#,
+                    log.ids_after(0),
                 )?;
-                let (_, last) = log.ids();
-                let bounds = params![log.id(after), last, max_events];
-                take(&mut select.query_map(bounds, stored_event)?)
+                Ok(())
             }
         }
     }
 
-    /// Deletes every event, and gives the log another backend id.
-    pub fn reset(
-        &self,
+    /// Whether the log, if it is empty, can have a first event of this number.
+    fn can_begin_with(&self, seq_num: u64) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Shared(log) => signed(seq_num).is_ok_and(|number| number - 1 == log.offset),
+        }
+    }
+}
+
+impl Shared {
+    /// The id of the event with this number.
+    fn id(&self, seq_num: i64) -> Result<i64, Failure> {
+        let place = seq_num.saturating_sub(self.offset);
+        // Beyond these it would be another log's (I5).
+        if place < 1 {
+            return Err(Failure::BeforeBeginning(unsigned(seq_num)));
+        }
+        if place > EVENTS_MAX {
+            return Err(Failure::Full("events of one log"));
+        }
+        Ok((self.number << 32) | place)
+    }
+
+    /// The first and the last id that events after `seq_num` can have.
+    fn ids_after(&self, seq_num: i64) -> (i64, i64) {
+        let place = seq_num.saturating_sub(self.offset).clamp(0, EVENTS_MAX);
+        let base = self.number << 32;
+        ((base | place).saturating_add(1), base | EVENTS_MAX)
+    }
+}
+
+/// Logs that are remembered, some hundred bytes each: more than the
+/// statements that are kept prepared are for.
+const REMEMBERED_MAX: usize = 1_000;
+
+/// The logs of stores that were used of late.
+#[derive(Default)]
+pub struct Logs(HashMap<String, Arc<Log>>);
+
+impl Logs {
+    /// Forgets all: a write was undone, which may have begun a log.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// A store's log; `None` when the store is unknown here.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn find(
+        &mut self,
         connection: &Connection,
         store: &str,
-        new_backend_id: &str,
-    ) -> rusqlite::Result<()> {
-        match self {
-            Self::Own(table) => {
-                connection.execute(&table.clear, [])?;
-                connection.execute(
-                    r#"UPDATE "context_7" SET "currentHead" = 0, "backendId" = ?1 WHERE "storeId" = ?2"#,
-                    params![new_backend_id, store],
-                )?;
-            }
-            Self::Shared(log) => {
-                connection.execute(
-                    r#"DELETE FROM "syncline_events" WHERE "id" > ?1 AND "id" <= ?2"#,
-                    log.ids(),
-                )?;
-                connection.execute(
-                    r#"UPDATE "syncline_logs" SET "backendId" = ?1 WHERE "number" = ?2"#,
-                    params![new_backend_id, log.number],
-                )?;
-            }
+    ) -> Result<Option<Arc<Log>>, Failure> {
+        if let Some(log) = self.0.get(store) {
+            return Ok(Some(Arc::clone(log)));
         }
+        let log = find(connection, store)?;
+        Ok(log.map(|log| self.remember(store, log)))
+    }
+
+    /// The log that a first event of this number is appended to: `log`, which
+    /// is the store's and empty, or one that is made, with this backend id.
+    ///
+    /// # Errors
+    /// SQLite's; when the file cannot number another log.
+    pub fn begin(
+        &mut self,
+        connection: &Connection,
+        store: &str,
+        log: Option<Arc<Log>>,
+        seq_num: u64,
+        backend_id: impl FnOnce() -> String,
+    ) -> Result<Arc<Log>, Failure> {
+        if let Some(log) = log.as_ref().filter(|log| log.can_begin_with(seq_num)) {
+            return Ok(Arc::clone(log));
+        }
+        let offset = signed(seq_num)?.saturating_sub(1);
+        let backend_id = match log {
+            Some(log) => log.backend_id(connection, store)?,
+            None => backend_id(),
+        };
+        let number = upsert(connection, store, offset, &backend_id)?;
+        Ok(self.remember(store, Log::Shared(Shared { number, offset })))
+    }
+
+    /// Empties a store's log and gives it another backend id; for a store that
+    /// is unknown here, too: its id must not be the derived one any more.
+    ///
+    /// # Errors
+    /// SQLite's; when the file cannot number another log.
+    pub fn reset(
+        &mut self,
+        connection: &Connection,
+        store: &str,
+        backend_id: &str,
+    ) -> Result<(), Failure> {
+        let log = self.find(connection, store)?;
+        if let Some(log) = &log {
+            log.clear(connection)?;
+        }
+        if let Some(Log::Own(_)) = log.as_deref() {
+            return Table::reset(connection, store, backend_id);
+        }
+        self.0.remove(store);
+        upsert(connection, store, 0, backend_id)?;
         Ok(())
     }
 
-    /// Whether the log, which is empty, can take an event with this number as
-    /// its first.
-    fn begins_with(&self, first: i64) -> bool {
-        match self {
-            Self::Own(_) => true,
-            Self::Shared(log) => log.offset == first.saturating_sub(1),
+    fn remember(&mut self, store: &str, log: Log) -> Arc<Log> {
+        if self.0.len() >= REMEMBERED_MAX {
+            self.0.clear();
         }
+        let log = Arc::new(log);
+        self.0.insert(store.to_owned(), Arc::clone(&log));
+        log
     }
+}
+
+/// A store's log; `None` when the store is unknown here.
+///
+/// # Errors
+/// SQLite's.
+pub fn find(connection: &Connection, store: &str) -> Result<Option<Log>, Failure> {
+    let shared = connection
+        .prepare_cached(r#"SELECT "number", "offset" FROM "syncline_logs" WHERE "storeId" = ?1"#)?
+        .query_row([store], |row| {
+            Ok(Shared {
+                number: row.get(0)?,
+                offset: row.get(1)?,
+            })
+        })
+        .optional()?;
+    match shared {
+        Some(log) => Ok(Some(Log::Shared(log))),
+        None => Ok(Table::find(connection, store)?.map(Log::Own)),
+    }
+}
+
+/// Makes or changes a store's row: the log's number.
+fn upsert(
+    connection: &Connection,
+    store: &str,
+    offset: i64,
+    backend_id: &str,
+) -> Result<i64, Failure> {
+    let number = connection
+        .prepare_cached(
+            r#"INSERT INTO "syncline_logs" ("storeId", "offset", "backendId") VALUES (?1, ?2, ?3)
+               ON CONFLICT ("storeId") DO UPDATE
+               SET "offset" = excluded."offset", "backendId" = excluded."backendId"
+               RETURNING "number""#,
+        )?
+        .query_row(params![store, offset, backend_id], |row| row.get(0))?;
+    if number > LOGS_MAX {
+        return Err(Failure::Full("stores"));
+    }
+    Ok(number)
 }
 
 fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
@@ -275,154 +356,12 @@ fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
     })
 }
 
-/// Logs that are remembered, some hundred bytes each.
-const LOGS_MAX: usize = 4_096;
-
-/// The logs of stores that were used of late.
-#[derive(Default)]
-pub struct Logs(HashMap<String, Arc<Log>>);
-
-impl Logs {
-    /// Forgets all: a write was undone, which may have been a log's beginning.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// A store's log; `None` when nobody has pushed to it.
-    pub fn find(
-        &mut self,
-        connection: &Connection,
-        store: &str,
-    ) -> rusqlite::Result<Option<Arc<Log>>> {
-        if let Some(log) = self.0.get(store) {
-            return Ok(Some(Arc::clone(log)));
-        }
-        let log = match shared(connection, store)? {
-            Some(log) => Some(Log::Shared(log)),
-            None => own(connection, store)?.map(Log::Own),
-        };
-        Ok(log.map(|log| self.keep(store, log)))
-    }
-
-    /// A store's log, which is empty and is to begin with this number.
-    pub fn begin(
-        &mut self,
-        connection: &Connection,
-        store: &str,
-        backend_id: &str,
-        first: u64,
-    ) -> rusqlite::Result<Arc<Log>> {
-        let first = signed(first)?;
-        if let Some(log) = self.find(connection, store)? {
-            if log.begins_with(first) {
-                return Ok(log);
-            }
-            connection
-                .prepare_cached(r#"UPDATE "syncline_logs" SET "offset" = ?1 WHERE "storeId" = ?2"#)?
-                .execute(params![first.saturating_sub(1), store])?;
-        } else {
-            connection
-                .prepare_cached(
-                    r#"INSERT INTO "syncline_logs" ("storeId", "offset", "backendId") VALUES (?1, ?2, ?3)"#,
-                )?
-                .execute(params![store, first.saturating_sub(1), backend_id])?;
-            if connection.last_insert_rowid() > NUMBER_MAX {
-                return Err(full());
-            }
-        }
-        self.0.remove(store);
-        self.find(connection, store)?
-            .ok_or(rusqlite::Error::QueryReturnedNoRows)
-    }
-
-    /// Another backend id has been written for the store.
-    pub fn forget(&mut self, store: &str) {
-        self.0.remove(store);
-    }
-
-    fn keep(&mut self, store: &str, log: Log) -> Arc<Log> {
-        if self.0.len() >= LOGS_MAX {
-            self.0.clear();
-        }
-        let log = Arc::new(log);
-        self.0.insert(store.to_owned(), Arc::clone(&log));
-        log
-    }
-}
-
-fn shared(connection: &Connection, store: &str) -> rusqlite::Result<Option<SharedLog>> {
-    connection
-        .prepare_cached(
-            r#"SELECT "number", "offset", "backendId" FROM "syncline_logs" WHERE "storeId" = ?1"#,
-        )?
-        .query_row([store], |row| {
-            Ok(SharedLog {
-                number: row.get(0)?,
-                offset: row.get(1)?,
-                backend_id: row.get(2)?,
-            })
-        })
-        .optional()
-}
-
-fn own(connection: &Connection, store: &str) -> rusqlite::Result<Option<OwnTable>> {
-    let name: Option<String> = connection
-        .prepare_cached(r#"SELECT "tableName" FROM "syncline_stores" WHERE "storeId" = ?1"#)?
-        .query_row([store], |row| row.get(0))
-        .optional()?;
-    Ok(name.map(|name| OwnTable::new(&name)))
-}
-
-/// Makes a store's own table in a file, as upstream has it.
-pub fn create_own(connection: &Connection, store: &str, backend_id: &str) -> rusqlite::Result<()> {
-    let table = upstream_name(store);
-    connection.execute_batch(&format!(
-        r#"CREATE TABLE "{table}" (
-            "seqNum" integer primary key,
-            "parentSeqNum" integer not null,
-            "name" text not null,
-            "args" text,
-            "createdAt" text not null,
-            "clientId" text not null,
-            "sessionId" text not null
-        ) STRICT"#
-    ))?;
-    connection.execute(
-        r#"INSERT INTO "syncline_stores" ("storeId", "tableName") VALUES (?1, ?2)"#,
-        params![store, table],
-    )?;
-    connection.execute(
-        r#"INSERT INTO "context_7" ("storeId", "currentHead", "backendId") VALUES (?1, 0, ?2)"#,
-        params![store, backend_id],
-    )?;
-    Ok(())
-}
-
-/// Upstream's name for a store's table.
-fn upstream_name(store: &str) -> String {
-    let plain: String = store
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
-    format!("eventlog_7_{plain}")
-}
-
 /// SQLite's integers are signed; sequence numbers end at 2^53 − 1.
-fn signed(number: u64) -> rusqlite::Result<i64> {
+pub fn signed(number: u64) -> rusqlite::Result<i64> {
     i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// Numbers below zero, which upstream can have stored, count as zero.
-fn unsigned(number: i64) -> u64 {
+pub fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-/// More events in a log, or logs in a file, than there are numbers for.
-fn full() -> rusqlite::Error {
-    let error = ffi::Error {
-        code: ErrorCode::DiskFull,
-        extended_code: ffi::SQLITE_FULL,
-    };
-    let words = "a log has at most 4,294,967,295 events, and a file 2,147,483,647 logs";
-    rusqlite::Error::SqliteFailure(error, Some(words.to_owned()))
 }
