@@ -22,7 +22,6 @@ mod witness;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 use tracing::error;
 
 use self::connection::take_checkpoint;
@@ -226,17 +225,6 @@ impl Sqlite {
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
             error!(file = %self.file.display(), "SQLite cannot roll back: {error}");
-        }
-    }
-}
-
-impl Drop for Sqlite {
-    fn drop(&mut self) {
-        // With its last connection SQLite deletes the write-ahead log, by its
-        // name: what is there may be somebody's backup.
-        if self.witness.check().is_err() {
-            let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-            let _ = self.connection.set_db_config(no_checkpoint, true);
         }
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn meaning(error: &Failure) -> Meaning {
         Failure::Sqlite(error) => return sqlite_meaning(error),
         Failure::Replaced(_) => (
             "the file that is open is not there any more",
-            "If it was moved, move it back: pushes are then taken again. Otherwise stop the server, put a backup of the whole directory in place and run `syncline restored` on it; `syncline export` cannot see what only this server still has open, but clients can pull it until it stops",
+            "If it was moved, move it back: pushes are then taken again. If only a -wal was deleted, stop the server with SIGTERM: it moves what it has into the file. Otherwise let clients pull what only this server still has, stop it, put a backup of the whole directory in place and run `syncline restored` on it",
         ),
         Failure::Unreadable(_) => ("the file is damaged", DAMAGED),
         Failure::Full(_) => (

@@ -149,6 +149,18 @@ fn the_end_of_a_server_leaves_a_directory_alone_that_was_put_in_place() {
 }
 
 #[test]
+fn i1_a_write_ahead_log_that_was_deleted_is_saved_when_the_server_ends() {
+    let mut scene = Scene::new();
+    scene.push("s", 0, 10).unwrap();
+    fs::remove_file(scene.wal()).unwrap();
+    scene.refuses("s", 1);
+    drop(scene.storage);
+    let data = scene.file.parent().unwrap();
+    let mut storage = directory::open(data).unwrap().remove(0);
+    assert_eq!(storage.open("s").unwrap().head, 1);
+}
+
+#[test]
 fn i9_a_log_that_cannot_be_read_takes_no_pushes_until_it_can() {
     let mut scene = Scene::new();
     let page = 4096;
