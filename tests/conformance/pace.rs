@@ -2,7 +2,7 @@
 //! disconnected (I7).
 
 use serde_json::{Value, json};
-use syncline_tests::rpc::{Client, events, failure, new_store, v3_url, ws_url};
+use syncline_tests::rpc::{Client, ack, events, failure, new_store, v3_url, ws_url};
 use syncline_tests::scenarios;
 use syncline_tests::server::Server;
 use syncline_tests::socket::{Received, Socket};
@@ -14,7 +14,9 @@ pub fn scenarios() -> Vec<Scenario> {
             i7_a_client_that_asks_too_often_is_told_when_to_try_again,
             i7_a_live_pull_that_is_one_too_many_ends_by_a_close,
             i7_a_client_that_floods_is_disconnected,
-            acks_are_not_counted;
+            i7_messages_that_do_nothing_are_counted,
+            i7_bytes_are_counted,
+            acks_that_are_due_are_not_counted;
         V3 Paced:
             v3_i7_a_client_that_asks_too_often_is_disconnected,
     ]
@@ -82,16 +84,48 @@ fn i7_a_client_that_floods_is_disconnected(server: &Server) {
     Client::open(server, &store).push_ok(&events(1, 1));
 }
 
-fn acks_are_not_counted(server: &Server) {
+fn i7_messages_that_do_nothing_are_counted(server: &Server) {
+    let interrupt = json!({"_tag": "Interrupt", "requestId": "77"}).to_string();
+    for text in [
+        ack("77").to_string(),
+        interrupt,
+        r#"{"_tag":"Eof"}"#.to_owned(),
+        r#"{ "_tag" : "Ping" }"#.to_owned(),
+    ] {
+        let mut socket = Socket::open(server, &ws_url(&new_store("idle-talk")));
+        for _ in 0..MANY {
+            if !socket.try_send(text.clone()) {
+                break;
+            }
+        }
+        assert_eq!(end_of(&mut socket), closed(), "{text}");
+    }
+}
+
+/// A few large messages are as many as a lot of small ones.
+fn i7_bytes_are_counted(server: &Server) {
+    let mut socket = Socket::open(server, &ws_url(&new_store("heavy-talk")));
+    let text = format!(r#"{{"_tag":"Eof","padding":"{}"}}"#, "x".repeat(1 << 20));
+    for _ in 0..8 {
+        if !socket.try_send(text.clone()) {
+            break;
+        }
+    }
+    assert_eq!(end_of(&mut socket), closed());
+}
+
+/// Ten times as many as the client might ask.
+fn acks_that_are_due_are_not_counted(server: &Server) {
     let store = new_store("acks");
     let mut client = Client::open(server, &store);
     let live = client.pull(true, None);
     client.chunk(&live);
-    for _ in 0..MANY {
-        client.ack(&live);
-    }
-    client.push_ok(&events(1, 1));
-    assert_eq!(client.numbers_until(&live, 1), [1]);
+    let mut pusher = Client::open(server, &store);
+    let all = 5_000;
+    pusher.push_ok(&events(1, all));
+    assert_eq!(client.numbers_until(&live, all).len() as u64, all);
+    client.push_ok(&events(all + 1, all + 1));
+    assert_eq!(client.numbers_until(&live, all + 1), [all + 1]);
 }
 
 fn v3_i7_a_client_that_asks_too_often_is_disconnected(server: &Server) {

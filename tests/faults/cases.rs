@@ -83,6 +83,15 @@ fn a_full_disk_refuses_pushes_until_there_is_space() {
         assert_eq!(failure_code(&exit), "STORAGE_FULL");
     }
     reader.assert_silent();
+    // Once it has been looked.
+    let not_ready = loop {
+        let answer = http::get(server, "/readyz");
+        if answer.status == 503 {
+            break answer.body;
+        }
+    };
+    assert!(not_ready.contains("the disk is full"), "{not_ready}");
+    assert_eq!(http::get(server, "/healthz").status, 200);
     let payload = json!({"storeId": "s", "batch": events(6, 6), "backendId": option(None)});
     let body = request("1", "SyncHttpRpc.Push", payload).to_string();
     let answer = http::request(server, "POST", "/?storeId=s&transport=http", &[], &body);
@@ -97,6 +106,8 @@ fn a_full_disk_refuses_pushes_until_there_is_space() {
     assert!(lines < 200, "{lines} lines for 300 pushes");
 
     faulty.set("none");
+    // Also if nobody pushes.
+    while http::get(&faulty.server, "/readyz").status != 200 {}
     pusher.push_ok(&events(6, 8));
     assert_eq!(reader.numbers_until(&pull, 8), [6, 7, 8]);
     let said = log(dir.path());

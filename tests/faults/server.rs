@@ -10,7 +10,7 @@ use syncline::component::{ClaimsFile, Runtime};
 use syncline::gateway::Gateway;
 use syncline::limits::Limits;
 use syncline::server::App;
-use syncline::shard::Shards;
+use syncline::shards::Shards;
 use syncline::storage::Location;
 use tokio::net::TcpListener;
 

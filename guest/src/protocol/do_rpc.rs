@@ -17,6 +17,7 @@ use crate::limits::CALL_MESSAGES_MAX;
 /// # Errors
 /// When it is no array, or holds too many.
 pub fn messages(body: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
+    strict::check_strings(body)?;
     let mut messages = list(body)?;
     if let [only] = messages.as_slice()
         && only.get().starts_with('[')
@@ -36,7 +37,7 @@ fn list(json: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
     {
         return Ok(vec![only]);
     }
-    serde_json::from_slice::<List<&RawValue>>(json)
+    serde_json::from_slice::<List<&RawValue, CALL_MESSAGES_MAX>>(json)
         .map(|list| list.0)
         .map_err(|error| {
             format!(

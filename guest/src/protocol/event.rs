@@ -34,7 +34,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 /// A push's batch.
-pub type WireBatch<'a> = List<Object<WireEvent<'a>>>;
+pub type WireBatch<'a> = List<Object<WireEvent<'a>>, PUSH_EVENTS_MAX>;
 
 /// The batch as the rest of the guest sees it. Of one that is too long, as
 /// much as shows that it is.
@@ -43,7 +43,6 @@ pub fn events<'a>(batch: &'a WireBatch<'_>) -> Vec<Event<'a>> {
     batch
         .0
         .iter()
-        .take(PUSH_EVENTS_MAX + 1)
         .map(|Object(event)| Event {
             seq_num: event.seq_num.0,
             parent_seq_num: event.parent_seq_num.0,

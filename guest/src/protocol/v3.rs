@@ -60,6 +60,9 @@ struct AdminReq<'a> {
 
 /// Reads one message: its request id, as far as it has one, and what it is.
 pub fn decode(frame: &[u8]) -> (Option<String>, Result<Message<'_>, DecodeError>) {
+    if let Err(words) = strict::check_strings(frame) {
+        return (None, Err(words));
+    }
     let envelope: Envelope<'_> = match strict::object(frame) {
         Ok(envelope) => envelope,
         Err(error) => {

@@ -235,6 +235,7 @@ pub fn decode(frame: &[u8], group: Group) -> Result<Message<'_>, DecodeError> {
     if let Some(id) = plain_ack(frame) {
         return Ok(Message::Ack(id.to_owned()));
     }
+    strict::check_strings(frame)?;
     let envelope = strict::object::<Envelope<'_>>(frame)
         .map_err(|error| format!("The frame is no message: {}", strict::words(&error)));
     let message = envelope.and_then(|envelope| message(&envelope, group));

@@ -31,12 +31,12 @@ impl Room {
         let head = batch.last().map_or(before, |event| event.seq_num);
         let items = || batch.iter().map(|event| (*event, created_at));
         if self.has_live_v4() {
-            let chunks = self
-                .log
-                .recent_chunks(before, usize::MAX)
-                .unwrap_or_else(|| chunk::pack(items(), Packing::V4, before, usize::MAX));
-            for chunk in chunks {
-                self.broadcast_v4(imports, &chunk, head, Window::admits_live);
+            if let Some(chunks) = self.log.recent_chunks(before, usize::MAX) {
+                for chunk in chunks {
+                    self.broadcast_v4(imports, &chunk, head, Window::admits_live);
+                }
+            } else {
+                self.broadcast_large_v4(imports, batch, created_at, head);
             }
         }
         let v3 = self.live_v3();
@@ -47,6 +47,27 @@ impl Room {
             [chunk] => imports.send(&v3, &v3::pull_res(&chunk.items, Context::Push, by, 0)),
             // More than a socket should have to hold at once: a page a turn.
             _ => self.page_all_v3(imports, &v3, by, before, head),
+        }
+    }
+
+    /// The same for a batch that may be tens of MiB: a Chunk at a time (I7).
+    fn broadcast_large_v4(
+        &mut self,
+        imports: &mut impl Imports,
+        batch: &[Event<'_>],
+        created_at: &str,
+        head: u64,
+    ) {
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            let items = rest.iter().map(|event| (*event, created_at));
+            let chunks = chunk::pack(items, Packing::V4, first.parent_seq_num, 1);
+            let Some(chunk) = chunks.first() else {
+                return;
+            };
+            self.broadcast_v4(imports, chunk, head, Window::admits_live);
+            let sent = rest.partition_point(|event| event.seq_num <= chunk.last);
+            rest = rest.get(sent..).unwrap_or_default();
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Host {
     pub closed: Vec<(ConnectionId, u16, String)>,
     pub attachments: BTreeMap<ConnectionId, String>,
     pub lines: Vec<String>,
+    /// Frames and events are counted and not kept: they are the host's memory.
+    discards: Option<u64>,
 }
 
 impl Default for Host {
@@ -38,12 +40,24 @@ impl Default for Host {
             closed: Vec::new(),
             attachments: BTreeMap::new(),
             lines: Vec::new(),
+            discards: None,
         }
     }
 }
 
 impl Host {
+    /// One that keeps no frames and no events, only the head.
+    pub fn discarding() -> Self {
+        Self {
+            discards: Some(0),
+            ..Self::default()
+        }
+    }
+
     pub fn head(&self) -> u64 {
+        if let Some(head) = self.discards {
+            return head;
+        }
         self.events.last().map_or(0, |event| event.seq_num)
     }
 
@@ -179,6 +193,10 @@ impl EventLog for Host {
         if expected_head != self.head() {
             return Err(StorageError::Conflict(self.head()));
         }
+        if let (Some(head), Some(last)) = (&mut self.discards, batch.last()) {
+            *head = last.seq_num;
+            return Ok(());
+        }
         self.events.extend(batch.iter().map(|event| StoredEvent {
             seq_num: event.seq_num,
             parent_seq_num: event.parent_seq_num,
@@ -218,6 +236,9 @@ impl EventLog for Host {
 
 impl Connections for Host {
     fn send(&mut self, to: &[ConnectionId], frame: &str) {
+        if self.discards.is_some() {
+            return;
+        }
         for &id in to {
             self.sent.push((id, frame.to_owned()));
         }

@@ -15,7 +15,6 @@ use syncline::limits::Limits;
 use syncline::listener;
 use syncline::machine;
 use syncline::operator::{self, OperatorError};
-use syncline::output::Output;
 use syncline::server::App;
 use syncline::shards::Shards;
 use syncline::storage::Location;
@@ -190,8 +189,7 @@ fn serve(arguments: &Serve) -> Result<()> {
     machine::raise_file_limit(limits.connections_max + listener::OTHERS_MAX)
         .context("cannot raise the limit on open files")?;
     limits.rooms_awake_max = machine::rooms_awake_max(limits.rooms_awake_max);
-    let output = Output::new(limits.output_bytes_max);
-    let shards = Shards::start(&runtime, &arguments.storage, &limits, &output)?;
+    let shards = Shards::start(&runtime, &arguments.storage, &limits)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
@@ -200,7 +198,7 @@ fn serve(arguments: &Serve) -> Result<()> {
                 .await
                 .with_context(|| format!("cannot listen on {}", arguments.listen))?;
             announce(listener.local_addr()?, &arguments.storage, &summary)?;
-            let app = App::new(gateway, shards, limits, output);
+            let app = App::new(gateway, shards, limits);
             app.serve(listener, signalled()).await
         })
 }

@@ -33,16 +33,15 @@ pub struct App {
     frames: Arc<Intake>,
     bodies: Arc<Intake>,
     refused_bodies: Arc<Intake>,
-    output: Arc<Output>,
     watch: Watch,
     connections: Arc<Semaphore>,
     stopping: CancellationToken,
 }
 
 impl App {
-    /// A server on this gateway and these shards, whose output is `output`.
+    /// A server on this gateway and these shards.
     #[must_use]
-    pub fn new(gateway: Gateway, shards: Shards, limits: Limits, output: Arc<Output>) -> Arc<Self> {
+    pub fn new(gateway: Gateway, shards: Shards, limits: Limits) -> Arc<Self> {
         let frames = Intake::new(limits.input_bytes_max);
         let bodies = Intake::new(limits.input_bytes_max);
         let watched = vec![
@@ -56,7 +55,6 @@ impl App {
             frames,
             bodies,
             refused_bodies: Intake::new(REFUSED_BYTES_MAX),
-            output,
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             limits,
             stopping: CancellationToken::new(),
@@ -103,7 +101,7 @@ impl App {
     /// What waits to be taken.
     #[must_use]
     pub fn output(&self) -> &Arc<Output> {
-        &self.output
+        self.shards.output()
     }
 
     /// Why the server is not ready, if it is not.

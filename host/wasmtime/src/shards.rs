@@ -49,6 +49,7 @@ impl RoomQueue {
 pub struct Shards {
     shards: Vec<Entry>,
     sockets: TaskTracker,
+    output: Arc<Output>,
     pulses: Vec<Arc<Pulse>>,
     /// Cancelled when the rooms of a shard are gone, one for each.
     stopped: Vec<CancellationToken>,
@@ -61,12 +62,8 @@ impl Shards {
     ///
     /// # Errors
     /// When the storage cannot be opened.
-    pub fn start(
-        runtime: &Arc<Runtime>,
-        location: &Location,
-        limits: &Limits,
-        output: &Arc<Output>,
-    ) -> Result<Self> {
+    pub fn start(runtime: &Arc<Runtime>, location: &Location, limits: &Limits) -> Result<Self> {
+        let output = Output::new(limits.output_bytes_max);
         let mut shards = Vec::new();
         let mut pulses = Vec::new();
         let mut stopped = Vec::new();
@@ -76,9 +73,8 @@ impl Shards {
             let pulse = Arc::new(Pulse::default());
             pulses.push(Arc::clone(&pulse));
             let share = limits.rooms_awake_max.div_ceil(SHARDS);
-            let output = Arc::clone(output);
-            let output = (output.bytes_max() / SHARDS, output);
-            let shard = Shard::new(runtime, storage, output, Arc::clone(&pulse), limits, share);
+            let part = (output.bytes_max() / SHARDS, Arc::clone(&output));
+            let shard = Shard::new(runtime, storage, part, Arc::clone(&pulse), limits, share);
             let event_loop = Builder::new_current_thread().enable_all().build()?;
             let handle = event_loop.handle().clone();
             let rooms_gone = CancellationToken::new();
@@ -103,10 +99,17 @@ impl Shards {
         Ok(Self {
             shards,
             sockets: TaskTracker::new(),
+            output,
             pulses,
             stopped,
             ended,
         })
+    }
+
+    /// What waits to be taken by their clients.
+    #[must_use]
+    pub fn output(&self) -> &Arc<Output> {
+        &self.output
     }
 
     /// Signs that each shard is well, in their order.

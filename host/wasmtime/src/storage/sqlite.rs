@@ -370,13 +370,12 @@ impl Storage for Sqlite {
         if self.group != Group::Clean {
             return;
         }
-        if self.trouble.is_met() {
-            // Committed on its own, as every write is then.
-            let _ = self.write(|this| {
-                record::probe(&this.connection)?;
-                this.is_written = true;
-                Ok(())
-            });
+        if self.trouble.met().is_some() {
+            // Committed on its own, as every write is then. Pushes still are
+            // until one has worked: they are larger.
+            if self.write(|this| Ok(record::probe(&this.connection)?)).is_ok() {
+                self.trouble.seems_over();
+            }
         } else if let Err(error) = self.witness.check() {
             self.trouble.meet(&error);
         }

@@ -174,6 +174,9 @@ pub struct Trouble {
     action: &'static Action,
     /// Why it failed the last time.
     met: Option<String>,
+    /// Whether it looked since as if it were over. What was written then was
+    /// little: it is over when a push works.
+    looks_over: bool,
     /// What was said of late, and when.
     said: Vec<(Option<ErrorCode>, Instant)>,
     /// Whether its end is to be said.
@@ -187,6 +190,7 @@ impl Trouble {
             file: file.to_owned(),
             action,
             met: None,
+            looks_over: false,
             said: Vec::new(),
             is_said: false,
         }
@@ -197,9 +201,15 @@ impl Trouble {
         self.met.is_some()
     }
 
-    /// Why it failed the last time, and what to do; `None` when it did not.
+    /// A look has found nothing wrong.
+    pub fn seems_over(&mut self) {
+        self.looks_over = true;
+    }
+
+    /// Why it failed the last time, and what to do; `None` when it did not, or
+    /// looks over.
     pub fn met(&self) -> Option<String> {
-        let reason = self.met.as_ref()?;
+        let reason = self.met.as_ref().filter(|_| !self.looks_over)?;
         Some(format!("{}: {reason}", self.file.display()))
     }
 
@@ -209,6 +219,7 @@ impl Trouble {
             fails, meanwhile, ..
         } = self.action;
         self.met = Some(format!("{fails}: {}", words(error)));
+        self.looks_over = false;
         let code = error.code();
         self.said.retain(|(_, at)| at.elapsed() < QUIET);
         if !self.said.iter().any(|(said, _)| *said == code) {
