@@ -329,7 +329,10 @@ fn i9_no_push_exhausts_a_room() {
         ("16 events of 2 MB", large()),
     ] {
         assert!(text.len() <= FRAME_BYTES_MAX);
-        let mut host = Host::discarding();
+        let mut host = Host {
+            discards: Some(0),
+            ..Host::default()
+        };
         let mut room = room(&mut host);
         for (id, transport) in [(1, Transport::WsV4), (2, Transport::WsV3)] {
             room.open(&mut host, id, &anybody(transport));

@@ -9,10 +9,16 @@
 //!
 //! - Clients: several 0.4 clients over WebSocket (Acks at once, late, or
 //!   withheld until the end), 0.3 clients, 0.4 clients over HTTP whose pulls
-//!   are paged with other turns in between. They commit batches of 1 to 150
+//!   are paged with other turns in between, 0.4 clients in Durable Objects that
+//!   are called with what is pushed. They commit batches of 1 to 150
 //!   events, now and then up to 950,000 bytes each, with absent, null and
 //!   oddly spaced arguments; they push from where they believe the head is,
 //!   sometimes from behind it; they rebase on what they pull and push again.
+//! - Some ask from beyond the head, and push from there: they were at another
+//!   server. An empty log may be begun with any number.
+//! - A call to an object fails, some times until it is let go; an object that
+//!   was evicted takes nothing until it pulls again. One for which something is
+//!   on its way when the room fails is let go.
 //! - A socket dies: what was under way to the client is lost, of what was
 //!   under way to the room a random beginning arrives, and the room learns
 //!   of it later. The client reconnects with the cursor it has.
@@ -29,7 +35,7 @@
 //!
 //! What is left out: a writer that comes while the room sleeps, or before a
 //! room sleeps that has not noticed (it keeps no head in its attachments, and
-//! shows the next push with a gap); clients that have been at another server;
+//! shows the next push with a gap); another writer that empties the log;
 //! outboxes that overflow (the host's business), malformed frames (unit
 //! tests).
 //!

@@ -24,8 +24,9 @@ pub struct Host {
     pub closed: Vec<(ConnectionId, u16, String)>,
     pub attachments: BTreeMap<ConnectionId, String>,
     pub lines: Vec<String>,
-    /// Frames and events are counted and not kept: they are the host's memory.
-    discards: Option<u64>,
+    /// Frames and events are not kept, only the head: they are the host's
+    /// memory.
+    pub discards: Option<u64>,
 }
 
 impl Default for Host {
@@ -46,14 +47,6 @@ impl Default for Host {
 }
 
 impl Host {
-    /// One that keeps no frames and no events, only the head.
-    pub fn discarding() -> Self {
-        Self {
-            discards: Some(0),
-            ..Self::default()
-        }
-    }
-
     pub fn head(&self) -> u64 {
         if let Some(head) = self.discards {
             return head;
