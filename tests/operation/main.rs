@@ -3,8 +3,10 @@
 #![allow(missing_docs)]
 
 mod configuration;
+mod directory;
 mod durability;
 mod files;
 mod hostile;
 mod killed;
 mod limits;
+mod stores;
