@@ -155,7 +155,7 @@ fn i9_a_damaged_page_harms_its_store_alone() {
     let others: Vec<String> = {
         let connection = rusqlite::Connection::open(&path).unwrap();
         let mut select = connection
-            .prepare(r#"SELECT "storeId" FROM "context_7" WHERE "storeId" <> 's'"#)
+            .prepare(r#"SELECT "storeId" FROM "syncline_logs" WHERE "storeId" <> 's'"#)
             .unwrap();
         let rows = select.query_map([], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
@@ -198,6 +198,10 @@ fn i9_a_damaged_page_harms_its_store_alone() {
     let expected = Received::Closed(1011, "STORAGE_UNAVAILABLE".to_owned());
     assert_eq!(closed, expected, "after {shown} events");
     assert!(shown < 500, "event 500 cannot be read, but {shown} were");
+    // Nobody could ever read what continues it.
+    let mut writer = Client::open(&server, "s");
+    let refused = writer.push_refused(&events(1001, 1001)).to_string();
+    assert!(refused.contains("STORAGE_UNAVAILABLE"), "{refused}");
     for store in &others {
         let mut client = Client::open(&server, store);
         let pull = client.pull(true, None);

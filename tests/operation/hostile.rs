@@ -100,7 +100,7 @@ fn holds(dir: &Path, shard: usize, store: &str) -> bool {
     rusqlite::Connection::open(dir.join(format!("data/shard-{shard}.db")))
         .unwrap()
         .query_row(
-            r#"SELECT EXISTS (SELECT 1 FROM "context_7" WHERE "storeId" = ?1)"#,
+            r#"SELECT EXISTS (SELECT 1 FROM "syncline_logs" WHERE "storeId" = ?1)"#,
             [store],
             |row| row.get(0),
         )

@@ -3,10 +3,12 @@
 #![allow(missing_docs)]
 
 mod configuration;
+mod directory;
 mod durability;
 mod files;
 mod hostile;
 mod killed;
 mod limits;
 mod overload;
+mod stores;
 mod wire;

@@ -158,7 +158,22 @@ impl Client {
         assert!(status.success(), "{}: {status}", self.settings.id);
     }
 
-    /// Starts it again on its stored state, after [`stop`](Self::stop).
+    /// Waits until its store has shut down by itself, with its process.
+    pub fn shuts_down(&mut self) {
+        self.ready();
+        let said = self
+            .process
+            .wait_for(ANSWER_TIMEOUT, |line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                line["fatal"].as_str().map(str::to_owned)
+            })
+            .unwrap_or_else(|error| panic!("{} goes on: {error:#}", self.settings.id));
+        assert!(said.starts_with("store shut down"), "{said}");
+        self.process.wait(ANSWER_TIMEOUT).expect("it ends");
+    }
+
+    /// Starts it again on its stored state, after [`stop`](Self::stop) or
+    /// [`shuts_down`](Self::shuts_down).
     pub fn start_again(&mut self) {
         assert!(self.settings.dir.is_some(), "it has stored nothing");
         self.process = spawn(&self.settings);

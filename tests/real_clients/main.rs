@@ -10,6 +10,7 @@ mod fleet;
 mod live;
 mod outages;
 mod pace;
+mod restored;
 mod store;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     let scenarios = [
         // The slow ones first, so that they do not end alone.
         outages::scenarios(),
+        restored::scenarios(),
         pace::scenarios(),
         live::scenarios(),
         authentication::scenarios(),

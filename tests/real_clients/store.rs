@@ -82,6 +82,12 @@ impl Store {
         client.push_ok(&[rpc::event_with(seq_num, args)]);
     }
 
+    /// The server was set back to a state that is older: what was committed
+    /// since the first `count` events will never be there.
+    pub fn forget_from(&self, count: usize) {
+        self.committed.lock().unwrap().truncate(count);
+    }
+
     /// Waits until these clients have everything that was ever committed, and
     /// know that the server has it. Then their logs are one log, the server's,
     /// without a gap, with nothing lost and nothing doubled. Returns it.

@@ -197,9 +197,11 @@ fn serve(arguments: &Serve) -> Result<()> {
             let listener = TcpListener::bind(arguments.listen)
                 .await
                 .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+            // Whoever reads that it listens may stop it at once.
+            let stop = signalled();
             announce(listener.local_addr()?, &arguments.storage, &summary)?;
             let app = App::new(gateway, shards, limits);
-            app.serve(listener, signalled()).await
+            app.serve(listener, stop).await
         })
 }
 
@@ -220,21 +222,24 @@ fn announce(address: SocketAddr, storage: &Location, summary: &Summary) -> Resul
     Ok(())
 }
 
-/// Returns at the first SIGTERM or SIGINT.
-async fn signalled() {
-    match (
+/// From now on waits for the first SIGTERM or SIGINT.
+fn signalled() -> impl Future<Output = ()> + Send + 'static {
+    let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    );
+    async {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        _ => {
-            warn!("signals cannot be handled; the server stops only when it is killed");
-            std::future::pending::<()>().await;
+            _ => {
+                warn!("signals cannot be handled; the server stops only when it is killed");
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

@@ -373,7 +373,10 @@ impl Storage for Sqlite {
         if self.trouble.met().is_some() {
             // Committed on its own, as every write is then. Pushes still are
             // until one has worked: they are larger.
-            if self.write(|this| Ok(record::probe(&this.connection)?)).is_ok() {
+            if self
+                .write(|this| Ok(record::probe(&this.connection)?))
+                .is_ok()
+            {
                 self.trouble.seems_over();
             }
         } else if let Err(error) = self.witness.check() {
