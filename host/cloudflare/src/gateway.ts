@@ -118,6 +118,7 @@ const unavailable = () => {
 const NO_ROOM: Pick<Imports, 'connections' | 'eventLog'> = {
   connections: {
     send() {},
+    sendEach() {},
     close() {},
     attach() {
       throw { payload: { tag: 'gone' } }
