@@ -1,5 +1,5 @@
 //! Files that do not belong together, and those that only look as if.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::path::Path;

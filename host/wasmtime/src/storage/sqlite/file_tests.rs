@@ -1,5 +1,5 @@
 //! What happens to a file while it is open.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
