@@ -25,7 +25,9 @@ fn directory() -> tempfile::TempDir {
     };
     let mut shard = first(&dir);
     for store in [STORE, "new"] {
-        shard.append(store, 0, &[event.clone()], "time").unwrap();
+        shard
+            .append(store, 0, std::slice::from_ref(&event), "time")
+            .unwrap();
         shard.end_turn(true);
     }
     shard.commit().unwrap();
