@@ -261,9 +261,14 @@ fn a_directory_that_is_deleted_or_replaced_takes_no_pushes_and_readers_stay() {
     assert_eq!(numbers(&chunks[0]), [1, 2, 3, 4], "what is open is served");
 }
 
+/// An event's number, its parent's, and all its text.
+type Row = (i64, i64, String);
+
+/// A store, its head and its backend id.
+type Context = (String, i64, String);
+
 /// The rows of a file in upstream's format.
-#[allow(clippy::type_complexity)]
-fn upstream(file: &Path, table: &str) -> (Vec<(i64, i64, String)>, (String, i64, String)) {
+fn upstream(file: &Path, table: &str) -> (Vec<Row>, Context) {
     let connection = rusqlite::Connection::open(file).unwrap();
     let mut select = connection
         .prepare(&format!(

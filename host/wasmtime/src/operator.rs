@@ -1,5 +1,8 @@
 //! What an operator does to a data directory, beside serving it.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

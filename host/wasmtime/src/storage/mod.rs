@@ -6,7 +6,7 @@ pub mod layout;
 pub mod memory;
 pub mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod trouble;
 
 use std::fmt;

@@ -59,7 +59,7 @@ const STORES: [&str; 14] = [
 ];
 
 /// Files as they were before logs shared tables, the first with these stores.
-fn make_old(dir: &tempfile::TempDir, stores: &[&str]) {
+pub(crate) fn make_old(dir: &tempfile::TempDir, stores: &[&str]) {
     for shard in 0..layout::SHARDS {
         let stores = if shard == 0 { stores } else { &[] };
         make_old_file(&layout::file(dir.path(), shard), stores);

@@ -1,6 +1,6 @@
 //! What a store more costs in a file that has many: counted in work, since no
 //! test passes or fails by the clock. A million stores are 250,000 a file.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
