@@ -20,6 +20,8 @@ export interface Fault {
     | 'lose-insert-and-head'
     /** What the one before leaves. */
     | 'refuse-head'
+    /** D1 waits before it inserts events, until this fault is ordered again. */
+    | 'hold-insert'
     /** Storage refuses to open the log. */
     | 'refuse-open'
     /** Storage refuses to read events. */
@@ -39,7 +41,12 @@ export interface Fault {
 /** By store. All objects of this Worker share one isolate, locally. */
 const faults = new Map<string, Fault>()
 
+/** What lets held inserts go, by store. */
+const held = new Map<string, () => void>()
+
 export function arm(storeId: string, fault: Fault): void {
+  const holding = held.get(storeId)
+  if (fault.kind === 'hold-insert' && holding) return holding()
   faults.set(storeId, fault)
 }
 
@@ -61,7 +68,7 @@ const trap = () => new WebAssembly.RuntimeError('unreachable')
 
 const isInsert = (query: string) => /^INSERT INTO "eventlog_/.test(query)
 const isRead = (query: string) => /^(SELECT|WITH "sizes" AS \(\s*SELECT)\s+"seqNum", /.test(query)
-const isPiece = (query: string) => query.startsWith('SELECT substr(')
+const isPiece = (query: string) => query.startsWith('SELECT hex(substr(')
 const isOpen = (query: string) => query.startsWith('CREATE TABLE IF NOT EXISTS "syncline_stores"')
 const isHead = (query: string) => query.startsWith('SELECT coalesce(max("seqNum"), 0)')
 
@@ -128,8 +135,12 @@ export function breakDatabase(database: D1Database, storeId: () => string): D1Da
   }
   const batch = async (statements: D1PreparedStatement[]) => {
     const inserts = statements.some((it) => isInsert((it as unknown as { statement: string }).statement))
-    const fault = inserts ? due(storeId(), 'refuse-insert', 'lose-insert', 'lose-insert-and-head', 'write-before-insert') : undefined
+    const fault = inserts ? due(storeId(), 'refuse-insert', 'lose-insert', 'lose-insert-and-head', 'write-before-insert', 'hold-insert') : undefined
     if (fault?.kind === 'refuse-insert') throw failure(fault)
+    if (fault?.kind === 'hold-insert') {
+      await new Promise<void>((resolve) => held.set(storeId(), resolve))
+      return await database.batch(statements)
+    }
     if (fault?.kind === 'write-before-insert') {
       await write(database, fault.sql)
       return await database.batch(statements)
