@@ -8,6 +8,7 @@ mod configuration;
 mod d1;
 mod eviction;
 mod faults;
+mod load;
 mod peer;
 mod rooms;
 mod token;
@@ -54,11 +55,13 @@ fn main() -> ExitCode {
             eviction::scenarios(),
             faults::scenarios(),
             admission::scenarios(),
+            load::scenarios(),
         ]
         .concat();
         if storage == Storage::D1 {
             scenarios.extend(faults::d1_scenarios());
             scenarios.extend(d1::scenarios());
+            scenarios.extend(load::d1_scenarios());
         }
         for (name, run) in scenarios {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {

@@ -2,36 +2,88 @@
 
 import type { Answer, Page } from '../generated/plain/interfaces/syncline-backend-room.js'
 
+/**
+ * Pages of one room that their callers have not taken yet, in bytes: part of
+ * an isolate's 128 MB. Beyond it the answer whose page has waited longest is
+ * cut off: its client asks again, from where it was.
+ */
+const UNTAKEN_BYTES_MAX = 32 * 1024 * 1024
+
+/** An answer under way. */
+interface Answering {
+  /** What is in memory of it, in bytes. */
+  bytes: number
+  cut(): void
+}
+
+/** The pages of one room that wait for their callers. */
+export class Untaken {
+  /** Those that wait longest come first. */
+  private readonly waiting = new Set<Answering>()
+  private bytes = 0
+
+  /** A page waits. */
+  put(answer: Answering): void {
+    this.waiting.add(answer)
+    this.bytes += answer.bytes
+    for (const longest of this.waiting) {
+      if (this.bytes <= UNTAKEN_BYTES_MAX || longest === answer) return
+      this.taken(longest)
+      longest.cut()
+    }
+  }
+
+  /** It waits no more. */
+  taken(answer: Answering): void {
+    if (this.waiting.delete(answer)) this.bytes -= answer.bytes
+  }
+}
+
 /** An answer's body, page by page: the next is asked for when one was taken. */
 export function pages(
   { first }: Answer,
+  untaken: Untaken,
   encode: (page: string) => Uint8Array,
   next: (continuation: string) => Page | Promise<Page>,
   ended: (bytes: number) => void = () => {},
 ): ReadableStream<Uint8Array> {
   let page: Page | undefined = first
+  let continuation: string | undefined
   let bytes = 0
+  const answer: Answering = { bytes: 0, cut() {} }
   return new ReadableStream<Uint8Array>(
     {
-      pull: async (controller) => {
-        if (!page) {
-          controller.close()
-          return ended(bytes)
+      start: (controller) => {
+        answer.cut = () => {
+          controller.error(new Error('too much waits for callers, and this one has not taken its page for longest'))
+          ended(bytes)
         }
-        controller.enqueue(encode(page.body))
-        bytes += page.body.length
-        const { continuation } = page
-        page = undefined
-        if (continuation === undefined) return
+      },
+      pull: async (controller) => {
+        untaken.taken(answer)
         try {
-          page = await next(continuation)
+          if (continuation !== undefined) page = await next(continuation)
         } catch (error) {
           // The body is cut off, so that nobody takes it for the whole.
           ended(bytes)
           throw error
         }
+        if (!page) {
+          controller.close()
+          return ended(bytes)
+        }
+        const piece = encode(page.body)
+        bytes += page.body.length
+        continuation = page.continuation
+        page = undefined
+        controller.enqueue(piece)
+        answer.bytes = piece.length
+        untaken.put(answer)
       },
-      cancel: () => ended(bytes),
+      cancel: () => {
+        untaken.taken(answer)
+        ended(bytes)
+      },
     },
     { highWaterMark: 0 },
   )

@@ -5,14 +5,14 @@ import { DurableObject } from 'cloudflare:workers'
 
 import type { Admission } from '../generated/plain/interfaces/syncline-backend-room.js'
 import { admissionOf } from './admission.js'
-import { CallAnswer, pages } from './answers.js'
+import { CallAnswer, pages, Untaken } from './answers.js'
 import { fromJson, toJson } from './calls.js'
 import type { Env } from './configuration.js'
 import type { Peers } from './component/connections.js'
 import { Gateway, type Refusal, UNAVAILABLE } from './gateway.js'
 import { Sockets } from './sockets.js'
 import { Subscribers } from './subscribers.js'
-import { Overloaded, Turns } from './turns.js'
+import { Overloaded, textBytes, Turns } from './turns.js'
 
 /** Where the object remembers which store it is: it cannot know by itself. */
 const STORE_ID = 'syncline:store'
@@ -35,6 +35,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   declare readonly __DURABLE_OBJECT_BRAND: never
   private readonly sockets: Sockets
   private readonly subscribers: Subscribers
+  private readonly untaken = new Untaken()
   private turns: Turns | undefined
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -56,7 +57,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const answer = await turns.run(body.length, (room) => room.request(admission, body))
     const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation))
     const encoder = new TextEncoder()
-    return new Response(pages(answer, (page) => encoder.encode(page), next), {
+    return new Response(pages(answer, this.untaken, (page) => encoder.encode(page), next), {
       status: answer.status,
       headers: answer.headers,
     })
@@ -83,7 +84,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
         return fromJson(answer.first.body)
       }
       const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation), settled)
-      return pages(answer, fromJson, next, ended)
+      return pages(answer, this.untaken, fromJson, next, ended)
     } catch {
       // Were it thrown on, 0.4.0 would never push again. It was logged.
       ended(0)
@@ -103,7 +104,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     this.sockets.heard(id)
     const isText = typeof message === 'string'
     try {
-      await turns.run(isText ? message.length : message.byteLength, (room) =>
+      await turns.run(isText ? textBytes(message) : message.byteLength, (room) =>
         room.message(id, isText ? { tag: 'text', val: message } : { tag: 'binary', val: new Uint8Array(message) }),
       )
     } catch (error) {

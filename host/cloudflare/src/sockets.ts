@@ -14,6 +14,21 @@ const SOCKETS_MAX = 32_768
 const UNHEARD_BYTES_MAX = 40 * 1024 * 1024
 
 /**
+ * What all sockets of a room may have been sent since they were heard of, in
+ * bytes: part of an isolate's 128 MB. Beyond it those are closed that have
+ * said nothing for a while. What is more is shown to clients that speak, such
+ * as a large push to many that are live.
+ */
+const UNHEARD_ROOM_BYTES_MAX = 64 * 1024 * 1024
+
+/** How long such a socket may be silent, in milliseconds: 0.4 clients ping
+ * every 10 s, 0.3 clients every 25 s. */
+const SILENT_MS_MAX = 60_000
+
+/** How often they are looked for, in milliseconds. */
+const SILENT_LOOK_MS = 1_000
+
+/**
  * From so much on a long answer to a client without acknowledgements waits
  * until it is heard of: 0.3 clients ping every 25 s. A push of 32 MiB passes.
  */
@@ -33,6 +48,8 @@ interface Open {
   socket: WebSocket
   /** Sent since `heard`, in bytes. */
   unheardBytes: number
+  /** When the first of them was sent. */
+  unheardSince: number
   /** When the runtime last answered a keep-alive, as far as was looked. */
   answered: number
 }
@@ -42,6 +59,10 @@ export class Sockets {
   private readonly open = new Map<number, Open>()
   private readonly ids = new WeakMap<WebSocket, number>()
   private next = 1
+  /** Sent to all of them since each was heard, in bytes. */
+  private unheardBytes = 0
+  /** When silent ones were last looked for. */
+  private looked = 0
 
   constructor(private readonly ctx: DurableObjectState) {
     for (const socket of ctx.getWebSockets()) {
@@ -70,7 +91,7 @@ export class Sockets {
   /** A socket said something. */
   heard(id: number): void {
     const open = this.open.get(id)
-    if (open) open.unheardBytes = 0
+    if (open) this.took(open)
   }
 
   has(id: number): boolean {
@@ -80,7 +101,10 @@ export class Sockets {
   send(id: number, frame: string): void {
     const open = this.open.get(id)
     if (!open) return
+    if (open.unheardBytes === 0) open.unheardSince = Date.now()
     open.unheardBytes += frame.length
+    this.unheardBytes += frame.length
+    if (this.unheardBytes > UNHEARD_ROOM_BYTES_MAX) this.closeSilent()
     if (open.unheardBytes > UNHEARD_BYTES_MAX && open.unheardBytes > frame.length && !this.answered(open)) {
       return this.close(id, TOO_SLOW.code, TOO_SLOW.reason)
     }
@@ -93,7 +117,7 @@ export class Sockets {
 
   close(id: number, code: number, reason: string): void {
     const open = this.open.get(id)
-    this.open.delete(id)
+    this.gone(id)
     try {
       open?.socket.close(code, reason)
     } catch {
@@ -113,6 +137,8 @@ export class Sockets {
 
   /** Forgets a socket that is gone. */
   gone(id: number): void {
+    const open = this.open.get(id)
+    if (open) this.took(open)
     this.open.delete(id)
   }
 
@@ -145,17 +171,34 @@ export class Sockets {
     return attached
   }
 
+  /** Closes those that were sent something and have said nothing since. */
+  private closeSilent(): void {
+    const now = Date.now()
+    if (now < this.looked + SILENT_LOOK_MS) return
+    this.looked = now
+    for (const [id, open] of this.open) {
+      const isSilent = open.unheardBytes > 0 && now > open.unheardSince + SILENT_MS_MAX
+      if (isSilent && !this.answered(open)) this.close(id, TOO_SLOW.code, TOO_SLOW.reason)
+    }
+  }
+
+  /** What a socket was sent is no more counted. */
+  private took(open: Open): void {
+    this.unheardBytes -= open.unheardBytes
+    open.unheardBytes = 0
+  }
+
   /** Whether the runtime has answered a keep-alive of it lately. */
   private answered(open: Open): boolean {
     const answered = this.ctx.getWebSocketAutoResponseTimestamp(open.socket)?.getTime() ?? 0
     if (answered <= open.answered) return false
     open.answered = answered
-    open.unheardBytes = 0
+    this.took(open)
     return true
   }
 
   private add(id: number, socket: WebSocket): void {
-    this.open.set(id, { socket, unheardBytes: 0, answered: 0 })
+    this.open.set(id, { socket, unheardBytes: 0, unheardSince: 0, answered: 0 })
     this.ids.set(socket, id)
   }
 }

@@ -15,8 +15,17 @@ import { ObjectLog } from './storage/object.js'
  */
 const WAITING_BYTES_MAX = 48 * 1024 * 1024
 
+/** While no more than this waits, one more event may be of any size. */
+const WAITING_BYTES_FEW = 1024 * 1024
+
 /** What an event that waits takes beside its frame, in bytes. */
 const EVENT_BYTES = 1_024
+
+/** What a text takes in memory, in bytes: V8 keeps one with a character
+ * beyond Latin-1 in two for each. */
+export function textBytes(text: string): number {
+  return /[^\0-\xff]/.test(text) ? text.length * 2 : text.length
+}
 
 /** For turns that begin no subscription, or one that may be told at once. */
 const AT_ONCE = Promise.resolve()
@@ -54,7 +63,8 @@ export class Turns {
    */
   run<T>(bytes: number, event: (room: RoomExports) => T | Promise<T>, hold = AT_ONCE): T | Promise<T> {
     if (!this.waits) return this.runNow(event as (room: RoomExports) => T, hold)
-    if (this.waitingBytes + bytes > WAITING_BYTES_MAX && bytes > 0) throw new Overloaded()
+    const isTooMuch = this.waitingBytes + bytes > WAITING_BYTES_MAX && this.waitingBytes > WAITING_BYTES_FEW
+    if (isTooMuch && bytes > 0) throw new Overloaded()
     const counted = bytes + EVENT_BYTES
     this.waitingBytes += counted
     const turn = this.last.then(() => this.runWaiting(event, hold))

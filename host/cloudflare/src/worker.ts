@@ -3,6 +3,7 @@
 
 import type { Refusal } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 import { toRoom } from './admission.js'
+import { Bodies, type Held } from './bodies.js'
 import type { Env } from './configuration.js'
 import { Gateway, type GuestResponse, UNAVAILABLE } from './gateway.js'
 
@@ -18,6 +19,16 @@ const BODY_BYTES_MAX = 32 * 1024 * 1024
 /** What is read of a refused request's body, in bytes: enough for any real
  * client's, to name its request id in the answer. */
 const REFUSED_BODY_BYTES_MAX = 4 * 1024 * 1024
+
+/** How long a body may take to arrive, in milliseconds. */
+const BODY_MS_MAX = 30_000
+
+/** Bodies that this isolate keeps until their rooms have answered, in bytes. */
+const bodies = new Bodies(64 * 1024 * 1024)
+
+/** Bodies of requests that are refused: they are nobody's, so their half is
+ * all that they get. */
+const refusedBodies = new Bodies(32 * 1024 * 1024)
 
 export default {
   async fetch(request, env) {
@@ -45,7 +56,7 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
     case 'close':
       return closed(verdict.val.code, verdict.val.reason)
     case 'refuse':
-      return respond(await gateway.refuse(verdict.val, (await read(request, REFUSED_BODY_BYTES_MAX)) ?? new Uint8Array()))
+      return respond(await gateway.refuse(verdict.val, await readRefused(request)))
     case 'enter': {
       const admission = verdict.val
       const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) =>
@@ -59,19 +70,31 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
           return closed(1013, UNAVAILABLE.code)
         }
       }
-      const body = await read(request, BODY_BYTES_MAX)
-      if (!body) return refuse(TOO_LARGE, new Uint8Array())
+      const held = bodies.begin(`${admission.storeId}\n${admission.principal}`)
       try {
-        return await room.fetch(toRoom(admission, body))
-      } catch (error) {
-        console.error(`a room failed at a request: ${String(error)}`)
-        return refuse(UNAVAILABLE, body.subarray(0, REFUSED_BODY_BYTES_MAX))
+        const body = await read(request, BODY_BYTES_MAX, held)
+        if (!(body instanceof Uint8Array)) return await refuse(body, new Uint8Array())
+        try {
+          return await room.fetch(toRoom(admission, body))
+        } catch (error) {
+          console.error(`a room failed at a request: ${String(error)}`)
+          return await refuse(UNAVAILABLE, body.subarray(0, REFUSED_BODY_BYTES_MAX))
+        }
+      } finally {
+        held.end()
       }
     }
   }
 }
 
 const TOO_LARGE = { status: 413, code: 'BODY_TOO_LARGE', message: 'The body has more than 32 MiB.' }
+const TOO_SLOW = { status: 408, code: 'BODY_TIMEOUT', message: 'The body did not arrive in 30 seconds.' }
+const OVERLOADED = {
+  status: 503,
+  code: 'OVERLOADED',
+  message: 'Too many large bodies are on their way here. Nothing was stored. Try again.',
+  retryAfterMs: 1_000n,
+}
 
 function respond({ status, headers, body }: GuestResponse): Response {
   const hasBody = status !== 204 && status !== 304
@@ -86,15 +109,29 @@ function closed(code: number, reason: string): Response {
   return new Response(null, { status: 101, webSocket: client })
 }
 
-/** A body within a limit; `undefined` beyond it. */
-async function read(request: Request, bytesMax: number): Promise<Uint8Array | undefined> {
+/** A body within its limits; beyond them, why it is refused. */
+async function read(
+  request: Request,
+  bytesMax: number,
+  held: Held,
+): Promise<Uint8Array | typeof TOO_LARGE | typeof TOO_SLOW | typeof OVERLOADED> {
   if (!request.body) return new Uint8Array()
+  const reader = (request.body as ReadableStream<Uint8Array>).getReader()
+  const refused = <T>(why: T) => {
+    reader.cancel().catch(() => undefined)
+    return why
+  }
+  const late = scheduler.wait(BODY_MS_MAX).then(() => TOO_SLOW)
   const pieces: Uint8Array[] = []
   let bytes = 0
-  for await (const piece of request.body as ReadableStream<Uint8Array>) {
-    bytes += piece.length
-    if (bytes > bytesMax) return undefined
-    pieces.push(piece)
+  for (;;) {
+    const next = await Promise.race([reader.read(), late])
+    if (!('done' in next)) return refused(next)
+    if (next.done) break
+    bytes += next.value.length
+    if (bytes > bytesMax) return refused(TOO_LARGE)
+    if (!held.grow(next.value.length)) return refused(OVERLOADED)
+    pieces.push(next.value)
   }
   if (pieces.length === 1 && pieces[0]) return pieces[0]
   const all = new Uint8Array(bytes)
@@ -104,6 +141,17 @@ async function read(request: Request, bytesMax: number): Promise<Uint8Array | un
     at += piece.length
   }
   return all
+}
+
+/** A refused request's body, or nothing of it. */
+async function readRefused(request: Request): Promise<Uint8Array> {
+  const held = refusedBodies.begin('')
+  try {
+    const body = await read(request, REFUSED_BODY_BYTES_MAX, held)
+    return body instanceof Uint8Array ? body : new Uint8Array()
+  } finally {
+    held.end()
+  }
 }
 
 function oversized({ url, headers }: Request): Response | undefined {

@@ -5,6 +5,11 @@
 //   /__probe?storeId=S            which instance serves S (this wakes it)
 //   /__probe/id?storeId=S         the object's id (this does not)
 //   /__probe/arm?storeId=S&fault=F  one fault to come, of faults.ts
+//   /__probe/unread?url=U&answers=N  asks U so many times and reads none of the
+//                                 answers, then one more and reads it, then
+//                                 all: wrangler's own proxy would read them
+//   /__probe/stalled?url=U        asks U twice, with bodies that do not end after
+//                                 20 MB, and answers with what is answered first
 //   /__probe/sql                  runs a list of statements in D1, as another
 //                                 writer; answers with the last one's rows
 
@@ -65,6 +70,30 @@ export default {
     if (!pathname.startsWith('/__probe')) return await product.fetch(request, env)
     if (pathname === '/__probe/sql' && env.DB) {
       return Response.json(await write(env.DB, (await request.json()) as string[]))
+    }
+    if (pathname === '/__probe/stalled') {
+      const url = new URL(searchParams.get('url') ?? '', request.url)
+      const ask = () => {
+        const megabyte = new Uint8Array(1_000_000).fill(32)
+        let sent = 0
+        const pull = (controller: ReadableStreamDefaultController) => {
+          if (sent++ < 20) controller.enqueue(megabyte)
+        }
+        const body = new ReadableStream({ pull }, { highWaterMark: 0 })
+        return product.fetch(new Request(url, { method: 'POST', body }) as typeof request, env)
+      }
+      return await Promise.race([ask(), ask()])
+    }
+    if (pathname === '/__probe/unread') {
+      const url = new URL(searchParams.get('url') ?? '', request.url)
+      const body = await request.text()
+      const ask = () => product.fetch(new Request(url, { method: 'POST', body }) as typeof request, env)
+      const unread: Response[] = []
+      for (let n = 0; n < Number(searchParams.get('answers')); n++) unread.push(await ask())
+      const read = (await (await ask()).text()).length
+      let whole = 0
+      for (const answer of unread) whole += (await answer.text().catch(() => '')).length === read ? 1 : 0
+      return Response.json({ read, whole })
     }
     const storeId = searchParams.get('storeId') ?? ''
     const id = env.WEBSOCKET_SERVER.idFromName(storeId)
