@@ -98,7 +98,12 @@ fn a_full_disk_refuses_pushes_until_there_is_space() {
     assert_eq!(answer.status, 200);
     assert_eq!(failure_code(&answer.json()[0]["exit"]), "STORAGE_FULL");
     let said = log(dir.path());
-    assert_eq!(count(&said, "cannot write: the disk is full"), 1, "{said}");
+    assert_eq!(
+        count(&said, "trouble: cannot write: the disk is full"),
+        1,
+        "{said}"
+    );
+    assert_eq!(count(&said, "watch: not ready: "), 1, "{said}");
     for words in ["data/shard-", ".db", "Free some space", "are refused until"] {
         assert!(said.contains(words), "not a word of `{words}`: {said}");
     }
@@ -152,7 +157,7 @@ fn a_write_error_refuses_pushes_until_it_is_gone() {
     let exit = pusher.push(&events(6, 6));
     assert_eq!(failure_code(&exit), "STORAGE_UNAVAILABLE");
     let said = log(dir.path());
-    assert_eq!(count(&said, "cannot write: the disk reports an error"), 1);
+    assert_eq!(count(&said, "trouble: cannot write: the disk reports an error"), 1);
     faulty.set("none");
     pusher.push_ok(&events(6, 6));
     assert_eq!(pusher.numbers_until(&pull, 6), [6]);
