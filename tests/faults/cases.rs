@@ -157,7 +157,10 @@ fn a_write_error_refuses_pushes_until_it_is_gone() {
     let exit = pusher.push(&events(6, 6));
     assert_eq!(failure_code(&exit), "STORAGE_UNAVAILABLE");
     let said = log(dir.path());
-    assert_eq!(count(&said, "trouble: cannot write: the disk reports an error"), 1);
+    assert_eq!(
+        count(&said, "trouble: cannot write: the disk reports an error"),
+        1
+    );
     faulty.set("none");
     pusher.push_ok(&events(6, 6));
     assert_eq!(pusher.numbers_until(&pull, 6), [6]);
