@@ -2,8 +2,9 @@
 //! pieces, never reading: it harms itself, and the server goes on (I7, I9).
 
 use std::io::Write;
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -25,6 +26,19 @@ fn start(arguments: &[&str]) -> Server {
 
 fn megabytes(server: &Server) -> u64 {
     server.process.as_ref().unwrap().megabytes().unwrap()
+}
+
+/// The files that the server has open, connections among them.
+fn open_files(server: &Server) -> usize {
+    let id = server.process.as_ref().unwrap().id().to_string();
+    let output = Command::new("ls").arg(format!("/proc/{id}/fd")).output();
+    let output = output.unwrap();
+    if output.status.success() {
+        return output.stdout.split(|byte| *byte == b'\n').count();
+    }
+    // No Linux: `lsof` is where there is no /proc.
+    let output = Command::new("lsof").args(["-p", &id]).output().unwrap();
+    output.stdout.split(|byte| *byte == b'\n').count()
 }
 
 /// A pull over HTTP.
@@ -140,11 +154,14 @@ fn i7_answers_that_nobody_takes_are_given_up_and_their_memory_is_bounded() {
     let server = start(&[
         "--message-timeout",
         "300ms",
+        "--handshake-timeout",
+        "300ms",
         "--output-bytes-max",
         "16777216",
     ]);
     fill(&server, "a", 20);
     let before = megabytes(&server);
+    let files = open_files(&server);
     let mut streams: Vec<_> = (0..100)
         .map(|_| post(&server, "a", &http_pull("a")))
         .collect();
@@ -157,7 +174,11 @@ fn i7_answers_that_nobody_takes_are_given_up_and_their_memory_is_bounded() {
     let grown = megabytes(&server).saturating_sub(before);
     assert!(grown < 150, "{grown} MB");
     // Whoever did not take it has no whole answer, or was told to come back.
-    thread::sleep(Duration::from_secs(2));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open_files(&server) > files {
+        assert!(Instant::now() < deadline, "they are not given up");
+        thread::sleep(Duration::from_millis(20));
+    }
     for stream in &mut streams {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
