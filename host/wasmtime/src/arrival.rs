@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep};
-
 use crate::boundary::{Announced, Boundary};
 use crate::intake::{FREE_BYTES, Reservation, Share};
-use crate::patience::Moment;
+use crate::patience::Countdown;
 
 /// The messages of one socket.
 pub struct Arrivals {
@@ -26,9 +24,8 @@ pub struct Arrivals {
     /// Of a message that has come and that nobody has taken yet. There is one
     /// at most: a read has no room for two that reserve.
     arrived: Option<Reservation>,
-    /// Since when the message under way may take time.
-    begun: Option<Moment>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// The time of the message under way.
+    countdown: Countdown,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>;
@@ -54,8 +51,7 @@ impl Arrivals {
             reserved: None,
             waiting: None,
             arrived: None,
-            begun: None,
-            timer: None,
+            countdown: Countdown::default(),
         }
     }
 
@@ -98,8 +94,7 @@ impl Arrivals {
             Poll::Pending => Poll::Pending,
             Poll::Ready(reservation) => {
                 self.waiting = None;
-                self.begun = None;
-                self.timer = None;
+                self.countdown.stop();
                 let Some(reservation) = reservation else {
                     return Poll::Ready(Err(ErrorKind::OutOfMemory.into()));
                 };
@@ -116,33 +111,20 @@ impl Arrivals {
         if let Some((_, reservation)) = self.reserved.take_if(|(of, _)| is_whole(*of)) {
             self.arrived = Some(reservation);
             // What has come behind it began just now.
-            self.begun = None;
+            self.countdown.stop();
         }
         if boundary.is_between_messages() {
-            self.begun = None;
-            self.timer = None;
+            self.countdown.stop();
         } else {
-            self.begun.get_or_insert_with(Moment::now);
+            self.countdown.begin();
         }
     }
 
     /// Fails when the message under way takes too long ([`is_timeout`]); to be
     /// asked when there is nothing to read.
     pub fn poll_time(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(begun) = self.begun else {
-            return Poll::Pending;
-        };
-        loop {
-            let Some(left) = begun.left(self.time_max) else {
-                return Poll::Ready(Err(ErrorKind::TimedOut.into()));
-            };
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
-            if timer.as_mut().poll(task).is_pending() {
-                return Poll::Pending;
-            }
-            // Not all of the time that has passed counts.
-            timer.as_mut().reset(Instant::now() + left);
-        }
+        let over = self.countdown.poll_over(task, self.time_max);
+        over.map(|()| Err(ErrorKind::TimedOut.into()))
     }
 
     /// What the message has reserved that has come; `None` when it was small.

@@ -213,10 +213,12 @@ impl Outbox {
     }
 
     /// Tells the task to close with 1013, as if a frame had found no room.
-    pub fn overflow(&self) {
+    /// Returns whether it did not know.
+    pub fn overflow(&self) -> bool {
         let mut queue = self.0.lock();
-        queue.has_overflowed = true;
+        let is_new = !std::mem::replace(&mut queue.has_overflowed, true);
         self.0.wake(queue);
+        is_new
     }
 
     /// Queues a ping.

@@ -3,9 +3,13 @@
 //! virtual machine, a laptop that slept) finds in the kernel what clients have
 //! sent meanwhile; nobody is silent or late who was not heard.
 
+use std::pin::Pin;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
 
 /// From a gap of so many milliseconds between two ticks on, the process was
 /// stopped: it ticks twenty times as often.
@@ -86,6 +90,51 @@ impl Moment {
     pub fn left(self, time: Duration) -> Option<Duration> {
         time.checked_sub(self.elapsed())
             .filter(|left| !left.is_zero())
+    }
+}
+
+/// The time that somebody may take, for what is polled.
+#[derive(Default)]
+pub struct Countdown {
+    since: Option<Moment>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Countdown {
+    /// It runs from now on, if it does not yet.
+    pub fn begin(&mut self) {
+        self.since.get_or_insert_with(Moment::now);
+    }
+
+    /// It does not run any more.
+    pub fn stop(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Ready when it has run for `time`.
+    pub fn poll_over(&mut self, task: &mut Context<'_>, time: Duration) -> Poll<()> {
+        let Some(since) = self.since else {
+            return Poll::Pending;
+        };
+        loop {
+            let Some(left) = since.left(time) else {
+                return Poll::Ready(());
+            };
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            if timer.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+            // Not all of the time that has passed counts.
+            timer.as_mut().reset(tokio::time::Instant::now() + left);
+        }
     }
 }
 

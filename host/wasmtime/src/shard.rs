@@ -366,8 +366,8 @@ impl Shard {
             *room_left = room_left.saturating_sub(bytes);
             shard_left = shard_left.saturating_sub(bytes);
             if let Some(socket) = room.sockets.get(&connection) {
-                socket.outbox.overflow();
-                closed += 1;
+                // Those that are closing are on their way out already.
+                closed += usize::from(socket.outbox.overflow());
             }
         }
         if closed > 0 {

@@ -7,9 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
 
-use crate::patience::Moment;
+use crate::patience::Countdown;
 
 /// What has to be taken while something waits, each time, in bytes: what a
 /// slow mobile network takes in a few seconds.
@@ -20,11 +19,10 @@ const BYTES_MIN: usize = 64 * 1024;
 pub struct Taken<S> {
     stream: S,
     time_max: Duration,
-    /// Since when something waits.
-    since: Option<Moment>,
-    /// What was taken since, in bytes.
+    /// Runs while something waits.
+    countdown: Countdown,
+    /// What was taken since it began, in bytes.
     bytes: usize,
-    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Taken<S> {
@@ -33,9 +31,8 @@ impl<S> Taken<S> {
         Self {
             stream,
             time_max,
-            since: None,
+            countdown: Countdown::default(),
             bytes: 0,
-            timer: None,
         }
     }
 
@@ -51,7 +48,7 @@ impl<S> Taken<S> {
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(written) => {
-                if self.since.is_some() {
+                if self.countdown.is_running() {
                     self.bytes += written.as_ref().map_or(0, |bytes| *bytes);
                     if self.bytes >= BYTES_MIN {
                         self.rest();
@@ -60,26 +57,17 @@ impl<S> Taken<S> {
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                let since = *self.since.get_or_insert_with(Moment::now);
-                loop {
-                    let Some(left) = since.left(self.time_max) else {
-                        return Poll::Ready(Err(ErrorKind::TimedOut.into()));
-                    };
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(left)));
-                    if timer.as_mut().poll(task).is_pending() {
-                        return Poll::Pending;
-                    }
-                    timer.as_mut().reset(Instant::now() + left);
-                }
+                self.countdown.begin();
+                let over = self.countdown.poll_over(task, self.time_max);
+                over.map(|()| Err(ErrorKind::TimedOut.into()))
             }
         }
     }
 
     /// Nothing waits, or enough of it was taken.
     fn rest(&mut self) {
-        self.since = None;
+        self.countdown.stop();
         self.bytes = 0;
-        self.timer = None;
     }
 }
 
@@ -154,7 +142,7 @@ mod tests {
         });
         taken.write_all(&[0; 1_000_000]).await.unwrap();
         taken.flush().await.unwrap();
-        assert!(taken.since.is_none(), "nothing waits");
+        assert!(!taken.countdown.is_running(), "nothing waits");
         drop(taken);
         assert_eq!(read.await.unwrap(), 1_000_000);
     }
