@@ -42,6 +42,15 @@ impl Time {
     }
 }
 
+/// What the clock shows, in milliseconds since 1970: for how long something
+/// takes. A clock that is not set, or is set back, is for the caller to bear.
+pub fn milliseconds(system: &mut impl System) -> u64 {
+    let since = system.now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -19,13 +19,13 @@ use std::time::SystemTime;
 use self::bindings::exports::syncline::backend::{gateway as wit_gateway, room as wit_room};
 use self::bindings::syncline::backend::{
     claims as wit_claims, connections as wit_connections, diagnostics as wit_diagnostics,
-    event_log as wit_event_log,
+    event_log as wit_event_log, timer as wit_timer,
 };
 use crate::admission::{self, Admission, Request, Verdict};
 use crate::config::{Config, ConfigError};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System,
+    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 use crate::protocol::Transport;
 use crate::room::{Frame, Page, Room};
@@ -144,6 +144,12 @@ impl Connections for Host {
 
     fn notify_drained(&mut self, connection: ConnectionId) {
         wit_connections::notify_drained(connection);
+    }
+}
+
+impl Timer for Host {
+    fn wake_after(&mut self, ms: u32) {
+        wit_timer::wake_after(ms);
     }
 }
 
@@ -345,6 +351,10 @@ impl wit_room::Guest for Component {
 
     fn delivered(connection: ConnectionId) {
         with_room(|| (), |room| room.delivered(&mut Host, connection));
+    }
+
+    fn wake() {
+        with_room(|| (), |room| room.wake(&mut Host));
     }
 
     fn closed(connection: ConnectionId) {

@@ -195,6 +195,13 @@ pub trait Connections {
     fn notify_drained(&mut self, connection: ConnectionId);
 }
 
+/// The timer import, `wit/timer.wit`.
+pub trait Timer {
+    /// Asks for one `wake` turn after so many milliseconds, instead of what
+    /// was asked for before.
+    fn wake_after(&mut self, ms: u32);
+}
+
 /// The claims import, `wit/claims.wit`.
 pub trait Claims {
     /// The user's current claims version, `None` without an entry.
@@ -221,6 +228,6 @@ pub trait System {
 }
 
 /// All that a host offers.
-pub trait Imports: EventLog + Connections + Claims + Diagnostics + System {}
+pub trait Imports: EventLog + Connections + Timer + Claims + Diagnostics + System {}
 
-impl<T: EventLog + Connections + Claims + Diagnostics + System> Imports for T {}
+impl<T: EventLog + Connections + Timer + Claims + Diagnostics + System> Imports for T {}

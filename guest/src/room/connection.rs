@@ -27,6 +27,27 @@ pub struct Connection {
     pub client: Client,
     /// What is left of its requests, once it has made one.
     pub requests: Option<Bucket>,
+    /// Whether it has pulled.
+    pub pulling: Pulling,
+}
+
+/// Whether a 0.4 socket has pulled (`stranded.rs`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pulling {
+    /// It has, or need not.
+    #[default]
+    Pulls,
+    /// Not yet.
+    Never,
+    /// Not yet, though it should have.
+    Doubted,
+}
+
+impl Pulling {
+    fn is_pulls(&self) -> bool {
+        *self == Self::Pulls
+    }
 }
 
 /// The client's version and its state.
@@ -67,6 +88,10 @@ pub struct Pull {
     pub live: bool,
     /// How far it is.
     pub at: Position,
+    /// Whether it is not told of more for now, because its client edits
+    /// (`telling.rs`). Kept, so that a room that wakes goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// What is not acknowledged. Forgotten when the room sleeps.
     #[serde(skip)]
     pub window: Window,
@@ -99,6 +124,7 @@ impl Pull {
             id: id.to_owned(),
             live,
             at,
+            held: false,
             window: Window::default(),
             unheard: false,
             heard: false,
@@ -134,7 +160,12 @@ impl Pull {
     /// still.
     #[must_use]
     pub fn restarted(self, live: bool, at: Position) -> Self {
-        Self { live, at, ..self }
+        Self {
+            live,
+            at,
+            held: false,
+            ..self
+        }
     }
 
     /// Whether this is a subscriber's, and its connection's only one.
@@ -236,6 +267,8 @@ struct Attachment<'a> {
     v4: Option<&'a Vec<Pull>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     v3: Option<&'a Feed>,
+    #[serde(skip_serializing_if = "Pulling::is_pulls")]
+    pulling: Pulling,
 }
 
 /// A connection that cannot be taken on.
@@ -285,6 +318,8 @@ struct Restored {
     v4: Option<Vec<Pull>>,
     #[serde(default)]
     v3: Option<Feed>,
+    #[serde(default)]
+    pulling: Pulling,
 }
 
 impl Connection {
@@ -301,6 +336,11 @@ impl Connection {
                 Transport::WsV4 | Transport::HttpV4 | Transport::DoRpc => Client::V4(Vec::new()),
             },
             requests: None,
+            pulling: if transport == Transport::WsV4 {
+                Pulling::Never
+            } else {
+                Pulling::Pulls
+            },
         })
     }
 
@@ -322,6 +362,12 @@ impl Connection {
             if pulls.iter().any(Pull::is_subscribers))
     }
 
+    /// Whether a pull of its is not told of more for now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        matches!(&self.client, Client::V4(pulls) if pulls.iter().any(|pull| pull.held))
+    }
+
     /// What the host has to keep.
     #[must_use]
     pub fn attachment(&self) -> String {
@@ -334,6 +380,7 @@ impl Connection {
             principal: &self.principal,
             v4,
             v3,
+            pulling: self.pulling,
         })
         .unwrap_or_default()
     }
@@ -381,6 +428,7 @@ impl Connection {
                 (None, None) | (Some(_), Some(_)) => return Err(RestoreError::NoClient),
             },
             requests: None,
+            pulling: restored.pulling,
         })
     }
 }

@@ -54,7 +54,7 @@ impl Room {
     fn answer_call(&mut self, imports: &mut impl Imports, message: &[u8]) -> Option<String> {
         match v4::decode(message, Group::Object) {
             Ok(Message::Request(id, Ok(Call::Push(push)))) => {
-                Some(self.push_and_broadcast(imports, &id, &push))
+                Some(self.push_and_broadcast(imports, None, &id, &push))
             }
             Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
                 Some(if ping.store_id == self.store_id.as_str() {
@@ -106,14 +106,14 @@ impl Room {
 
     /// A subscriber took a frame.
     pub fn delivered(&mut self, imports: &mut impl Imports, id: ConnectionId) {
-        self.wake_subscribers(imports);
+        self.begin_turn(imports);
         let request_id = self
             .pulls(id)
             .and_then(|pulls| pulls.first().map(|pull| pull.id.clone()));
         if let Some(request_id) = request_id {
             self.ack(imports, id, &request_id);
         }
-        self.write_attachments(imports);
+        self.end_turn(imports);
     }
 
     /// Goes on with subscribers that a room which wakes found behind the

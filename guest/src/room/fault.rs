@@ -34,6 +34,12 @@ impl Fault {
         }
     }
 
+    /// Whether it is in what was pushed, so that trying again cannot help.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        ["INVALID_EVENTS", "EVENT_TOO_LARGE", "BATCH_TOO_LARGE"].contains(&self.code)
+    }
+
     /// The request's payload does not fit its schema.
     #[must_use]
     pub fn invalid_request(words: impl Into<String>) -> Self {

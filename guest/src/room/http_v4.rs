@@ -36,7 +36,7 @@ impl Room {
         admission: &Admission,
         body: &[u8],
     ) -> Answer {
-        self.wake_subscribers(imports);
+        self.begin_turn(imports);
         let (status, first) = match principal::user_id(&admission.principal) {
             Err(error) => {
                 imports.log(Level::Error, &format!("a request is refused: {error}"));
@@ -56,7 +56,7 @@ impl Room {
         };
         let mut headers = admission.response_headers.clone();
         headers.push(("content-type".to_owned(), "application/json".to_owned()));
-        self.write_attachments(imports);
+        self.end_turn(imports);
         Answer {
             status,
             headers,
@@ -72,9 +72,10 @@ impl Room {
             Ok(Message::Request(id, Ok(Call::Pull(pull)))) => {
                 (200, self.pull_paged(imports, &id, &pull, Form::Http))
             }
-            Ok(Message::Request(id, Ok(Call::Push(push)))) => {
-                (200, array(&self.push_and_broadcast(imports, &id, &push)))
-            }
+            Ok(Message::Request(id, Ok(Call::Push(push)))) => (
+                200,
+                array(&self.push_and_broadcast(imports, None, &id, &push)),
+            ),
             Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
                 let exit = if ping.store_id == self.store_id.as_str() {
                     v4::exit_ping_success(&id)

@@ -4,23 +4,30 @@
 mod batch;
 pub mod connection;
 mod do_rpc;
+pub mod editor;
 pub mod fault;
 mod http_v4;
 pub mod log;
 pub mod pace;
 mod paged;
 pub mod recent;
+mod stranded;
 mod subscriptions;
 pub mod tally;
+mod telling;
+mod trouble;
 pub mod window;
 mod ws_v3;
 mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::connection::{Client, Connection, VERSION_UNKNOWN};
+use self::connection::{Client, Connection, Pulling, VERSION_UNKNOWN};
 use self::log::Log;
 use self::pace::{Principals, Rates};
+use self::stranded::Stranded;
+use self::tally::Tally;
+use self::telling::Telling;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
@@ -54,6 +61,8 @@ mod close_code {
     pub const OVERLOAD: u16 = 1013;
     /// The client asks for what it was not admitted to.
     pub const FORBIDDEN: u16 = 4403;
+    /// The client has to connect again, and pull.
+    pub const NEVER_PULLED: u16 = 4409;
 }
 
 /// The room of one store.
@@ -67,6 +76,10 @@ pub struct Room {
     connections: BTreeMap<ConnectionId, Connection>,
     rates: Rates,
     principals: Principals,
+    telling: Telling,
+    stranded: Stranded,
+    /// Pushes that were refused for what they hold, since it woke.
+    invalid_pushes: Tally,
     /// Those whose attachment has to be written at the end of the turn.
     dirty: BTreeSet<ConnectionId>,
     /// Subscribers that were here when the room woke.
@@ -84,12 +97,20 @@ impl Room {
             Err(_) => (None, Vec::new(), Rates::default()),
         };
         let mut woken = Vec::new();
+        let mut telling = Telling::default();
+        let mut stranded = Stranded::default();
         let mut connections = BTreeMap::new();
         for (id, attachment) in imports.attached() {
             match Connection::restore(&attachment) {
                 Ok(connection) => {
                     if connection.is_subscriber() {
                         woken.push(id);
+                    }
+                    if connection.is_held() {
+                        telling.held_before(id);
+                    }
+                    if connection.pulling == Pulling::Doubted {
+                        stranded.doubted_before(id);
                     }
                     connections.insert(id, connection);
                 }
@@ -107,6 +128,9 @@ impl Room {
             connections,
             rates,
             principals: Principals::new(),
+            telling,
+            stranded,
+            invalid_pushes: Tally::default(),
             dirty: BTreeSet::new(),
             woken,
         }
@@ -114,13 +138,13 @@ impl Room {
 
     /// A WebSocket was admitted and accepted.
     pub fn open(&mut self, imports: &mut impl Imports, id: ConnectionId, admission: &Admission) {
-        self.wake_subscribers(imports);
+        self.begin_turn(imports);
         let connection = match Connection::new(admission.transport, &admission.principal) {
             Ok(connection) => connection,
             Err(error) => {
                 imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
                 imports.close(id, close_code::FAULT, VERSION_UNKNOWN);
-                return self.write_attachments(imports);
+                return self.end_turn(imports);
             }
         };
         self.connections.insert(id, connection);
@@ -128,12 +152,12 @@ impl Room {
         if admission.transport == Transport::WsV3 {
             self.open_v3(imports, id);
         }
-        self.write_attachments(imports);
+        self.end_turn(imports);
     }
 
     /// A frame arrived.
     pub fn message(&mut self, imports: &mut impl Imports, id: ConnectionId, frame: &Frame) {
-        self.wake_subscribers(imports);
+        self.begin_turn(imports);
         match self
             .connections
             .get(&id)
@@ -144,24 +168,38 @@ impl Room {
             // It was closed in a turn that is not durable yet.
             None => imports.log(Level::Debug, "a frame of a connection that is closed"),
         }
-        self.write_attachments(imports);
+        self.end_turn(imports);
     }
 
     /// The connection's outbox has room again.
     pub fn drained(&mut self, imports: &mut impl Imports, id: ConnectionId) {
-        self.wake_subscribers(imports);
+        self.begin_turn(imports);
         self.page_v3(imports, id);
-        self.write_attachments(imports);
+        self.end_turn(imports);
     }
 
     /// The connection is gone.
     pub fn closed(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.telling.gone(id);
+        self.stranded.gone(id);
     }
 
     fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: u16, reason: &str) {
-        self.connections.remove(&id);
+        self.closed(id);
         imports.close(id, code, reason);
+    }
+
+    /// Goes on with what nobody would go on with otherwise: what a room that
+    /// wakes finds begun, and is not the turn's own.
+    fn begin_turn(&mut self, imports: &mut impl Imports) {
+        self.wake_subscribers(imports);
+    }
+
+    /// Writes down what has changed in this turn, and sees to what is left.
+    fn end_turn(&mut self, imports: &mut impl Imports) {
+        self.write_attachments(imports);
+        self.set_timer(imports);
     }
 
     /// Writes down what has changed in this turn (design D3).

@@ -152,13 +152,13 @@ impl Room {
 
     /// The next page of an answer.
     pub fn resume(&mut self, imports: &mut impl Imports, continuation: &str) -> Page {
-        self.wake_subscribers(imports);
+        self.begin_turn(imports);
         let page = match serde_json::from_str(continuation) {
             Ok(continuation) => self.next_page(imports, continuation),
             // Not ours: end the array, so that the answer is still JSON.
             Err(_) => Page::last("]".to_owned()),
         };
-        self.write_attachments(imports);
+        self.end_turn(imports);
         page
     }
 

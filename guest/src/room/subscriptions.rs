@@ -16,19 +16,20 @@ use crate::protocol::v4::{self, PageInfo};
 
 impl Room {
     /// Sends a committed push to everyone who is at the head. `by` is the
-    /// request id that 0.3 clients are told it answers.
+    /// request that 0.3 clients are told it answers, and the socket it came on.
     pub(super) fn broadcast(
         &mut self,
         imports: &mut impl Imports,
         batch: &[Event<'_>],
         created_at: &str,
-        by: &str,
+        (by, from): (&str, Option<ConnectionId>),
     ) {
         let Some(first) = batch.first() else {
             return;
         };
         let before = first.parent_seq_num;
         let head = batch.last().map_or(before, |event| event.seq_num);
+        self.hold_editors(imports, from, before, head);
         let items = || batch.iter().map(|event| (*event, created_at));
         if self.has_live_v4() {
             if let Some(chunks) = self.log.recent_chunks(before, usize::MAX) {
@@ -155,6 +156,7 @@ impl Room {
                 return;
             }
         };
+        self.hold_editors(imports, None, before, info.head);
         if self.has_live_v4() {
             self.catch_live_v4_up(imports, before, info.head);
         }
@@ -305,6 +307,10 @@ impl Room {
         let Some(mut pull) = self.take_pull(id, request_id) else {
             return;
         };
+        if pull.held {
+            // It is told when its client pauses.
+            return self.put_pull(id, pull);
+        }
         match self.pump_taken(imports, id, &mut pull) {
             Ok(true) => self.put_pull(id, pull),
             Ok(false) => self.mark_dirty(id),

@@ -166,7 +166,7 @@ impl Room {
                     let acknowledged = batch.last().map_or(0, |event| event.seq_num);
                     self.set_feed(id, Feed::Live { acknowledged });
                 }
-                self.broadcast(imports, &batch, &created_at, request_id);
+                self.broadcast(imports, &batch, &created_at, (request_id, Some(id)));
             }
             Err(PushError::ServerAhead {
                 minimum_expected,
@@ -182,7 +182,10 @@ impl Room {
             }
             Err(error) => {
                 let words = match error {
-                    PushError::Fault(fault) => fault.message,
+                    PushError::Fault(fault) => {
+                        self.report_invalid(imports, Some(id), &batch, &fault);
+                        fault.message
+                    }
                     PushError::Overtaken { .. } => Fault::overtaken().message,
                     // 0.3 clients name no backend id.
                     _ => String::new(),

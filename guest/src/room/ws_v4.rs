@@ -91,7 +91,7 @@ impl Room {
 
     pub(super) fn ack(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
         let Some(pull) = self.pull(id, request_id) else {
-            return;
+            return self.doubt(imports, id);
         };
         let changed = pull.acknowledged();
         if pull.at != Position::Live {
@@ -127,6 +127,8 @@ impl Room {
         request_id: &str,
         pull: &Pull<'_>,
     ) {
+        self.pulls_now(id);
+        self.comes(imports, id);
         let live = pull.is_live();
         if let Err(fault) = self.try_pull_v4(imports, id, request_id, live, pull) {
             if live {
@@ -198,15 +200,18 @@ impl Room {
         request_id: &str,
         push: &Push<'_>,
     ) {
-        let exit = self.push_and_broadcast(imports, request_id, push);
+        self.edits(imports, id, push.batch.0.len());
+        let exit = self.push_and_broadcast(imports, Some(id), request_id, push);
         self.end_request(imports, id, request_id, &exit);
     }
 
     /// Lands a push, shows it to everyone, and returns the Exit for its
     /// sender: after the broadcast, as upstream has it (transcript ws-01).
+    /// `from` is the socket that it came on.
     pub(super) fn push_and_broadcast(
         &mut self,
         imports: &mut impl Imports,
+        from: Option<ConnectionId>,
         request_id: &str,
         push: &Push<'_>,
     ) -> String {
@@ -217,7 +222,10 @@ impl Room {
         match self.push_batch(imports, &batch, push.backend_id.as_deref()) {
             Ok(created_at) => {
                 if let Some(created_at) = created_at {
-                    self.broadcast(imports, &batch, &created_at, request_id);
+                    self.broadcast(imports, &batch, &created_at, (request_id, from));
+                }
+                if let Some(id) = from {
+                    self.edits_landed(imports, id);
                 }
                 v4::exit_push_success(request_id)
             }
@@ -227,8 +235,17 @@ impl Room {
             Err(PushError::ServerAhead {
                 minimum_expected,
                 provided,
-            }) => v4::exit_server_ahead(request_id, minimum_expected, provided),
-            Err(PushError::Fault(fault)) => exit_fault(request_id, &fault),
+            }) => {
+                if let Some(id) = from {
+                    self.edits_refused(imports, id, batch.len());
+                    self.doubt(imports, id);
+                }
+                v4::exit_server_ahead(request_id, minimum_expected, provided)
+            }
+            Err(PushError::Fault(fault)) => {
+                self.report_invalid(imports, from, &batch, &fault);
+                exit_fault(request_id, &fault)
+            }
             // Another writer twice in a turn: as good as a failed storage.
             Err(PushError::Overtaken { .. }) => exit_fault(request_id, &Fault::overtaken()),
         }

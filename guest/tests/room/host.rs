@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use syncline_guest::admission::Admission;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System,
+    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 use syncline_guest::protocol::Transport;
 use syncline_guest::room::{Frame, Room};
@@ -24,6 +24,8 @@ pub struct Host {
     pub closed: Vec<(ConnectionId, u16, String)>,
     pub attachments: BTreeMap<ConnectionId, String>,
     pub lines: Vec<String>,
+    /// What the timer was last set to.
+    pub wakes_at: Option<SystemTime>,
     /// Frames and events are not kept, only the head: they are the host's
     /// memory.
     pub discards: Option<u64>,
@@ -41,6 +43,7 @@ impl Default for Host {
             closed: Vec::new(),
             attachments: BTreeMap::new(),
             lines: Vec::new(),
+            wakes_at: None,
             discards: None,
         }
     }
@@ -266,6 +269,12 @@ impl Connections for Host {
     }
 
     fn notify_drained(&mut self, _: ConnectionId) {}
+}
+
+impl Timer for Host {
+    fn wake_after(&mut self, ms: u32) {
+        self.wakes_at = Some(self.now + Duration::from_millis(ms.into()));
+    }
 }
 
 impl Claims for Host {

@@ -115,7 +115,7 @@ const unavailable = () => {
 }
 
 /** What a gateway has no use for. */
-const NO_ROOM: Pick<Imports, 'connections' | 'eventLog'> = {
+const NO_ROOM: Pick<Imports, 'connections' | 'eventLog' | 'timer'> = {
   connections: {
     send() {},
     sendEach() {},
@@ -130,4 +130,5 @@ const NO_ROOM: Pick<Imports, 'connections' | 'eventLog'> = {
     notifyDrained() {},
   },
   eventLog: { open: unavailable, append: unavailable, read: unavailable, reset: unavailable },
+  timer: { wakeAfter() {} },
 }

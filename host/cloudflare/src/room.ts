@@ -37,6 +37,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   private readonly subscribers: Subscribers
   private readonly untaken = new Untaken()
   private turns: Turns | undefined
+  private timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
@@ -161,6 +162,12 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
 
   notifyDrained(connection: number): void {
     void this.sockets.roomFor(connection).then(() => this.tell((room) => room.drained(connection)))
+  }
+
+  wakeAfter(ms: number): void {
+    clearTimeout(this.timer)
+    // It keeps the object from hibernating until it is over.
+    this.timer = setTimeout(() => this.tell((room) => room.wake()), ms)
   }
 
   private open(turns: Turns, admission: Admission): Response {

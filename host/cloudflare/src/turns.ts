@@ -109,6 +109,7 @@ export class Turns {
     this.instance ??= new Instance(this.waits ? 'waiting' : 'plain', variables(this.env), {
       claims: noClaims,
       connections: this.effects.imports,
+      timer: this.effects.timer,
       eventLog: {
         open: (newBackendId) => this.log.open(newBackendId),
         append: (expectedHead, batch, createdAt) => this.log.append(expectedHead, batch, createdAt),

@@ -12,6 +12,7 @@ use crate::component::{self, Instance, Role, Runtime};
 use crate::deliveries::Deliveries;
 use crate::output::RoomOutput;
 use crate::storage::Storage;
+use crate::timers::Timers;
 use crate::turn::{Answer, Effect, Event, Overloaded, Page, Socket, Sockets, Turn};
 
 /// An answer that is larger has to find room, in bytes. What is smaller, as
@@ -65,6 +66,8 @@ impl Room {
                     return Ok(Vec::new());
                 }
             }
+            // Nobody is here any more who would be told.
+            Event::Wake if self.sockets.is_empty() => return Ok(Vec::new()),
             // It was closed while this waited.
             Event::Message { connection, .. } | Event::Drained { connection }
                 if !self.sockets.contains_key(connection) =>
@@ -141,7 +144,7 @@ impl Room {
         &mut self,
         asker: Option<u32>,
         effects: Vec<Effect>,
-        deliveries: &mut Deliveries,
+        (deliveries, timers): (&mut Deliveries, &mut Timers),
         now: Instant,
     ) {
         for effect in &effects {
@@ -186,6 +189,7 @@ impl Room {
                         socket.outbox.notify_drained();
                     }
                 }
+                Effect::WakeAfter(after) => timers.set(&self.store_id, after),
                 // Whoever asked may have gone; then nobody is told.
                 Effect::Answer(reply, answer) => drop(reply.send(answer)),
                 Effect::Page(reply, page) => drop(reply.send(page)),
@@ -276,6 +280,7 @@ fn run(
             drop(permits);
         }
         Event::Drained { connection } => instance.drained(connection)?,
+        Event::Wake => instance.wake()?,
         Event::Closed { connection } => instance.closed(connection)?,
         Event::Request {
             admission,

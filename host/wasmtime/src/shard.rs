@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::interval;
 use tracing::warn;
@@ -21,6 +22,7 @@ use crate::limits::Limits;
 use crate::output::Output;
 use crate::room::Room;
 use crate::storage::Storage;
+use crate::timers::Timers;
 use crate::turn::{Effect, Event, Sockets};
 use crate::turns::Turns;
 use crate::watch::Pulse;
@@ -76,6 +78,7 @@ pub struct Shard {
     awake: usize,
     turns: Turns,
     deliveries: Deliveries,
+    timers: Timers,
     output: Arc<Output>,
     /// This shard's part of it, in bytes.
     output_bytes_max: usize,
@@ -118,6 +121,7 @@ impl Shard {
             awake: 0,
             turns: Turns::default(),
             deliveries: Deliveries::default(),
+            timers: Timers::default(),
             output,
             output_bytes_max,
             pulse,
@@ -139,10 +143,14 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
             is_stopping |= self.gather(&mut queue);
+            while let Some(store) = self.timers.over().now_or_never() {
+                self.wake(store);
+            }
             if self.turns.is_empty() && self.deliveries.is_empty() && !is_stopping {
                 tokio::select! {
                     biased;
                     command = queue.recv() => is_stopping |= self.queue(command),
+                    store = self.timers.over() => self.wake(store),
                     _ = sweep.tick() => {}
                 }
             }
@@ -199,6 +207,13 @@ impl Shard {
         };
         self.turns.push(store, event);
         false
+    }
+
+    /// Lets a room know that its timer is over.
+    fn wake(&mut self, store: Arc<str>) {
+        if self.rooms.contains_key(&store) {
+            self.turns.push(store, Event::Wake);
+        }
     }
 
     /// Runs a turn.
@@ -263,7 +278,8 @@ impl Shard {
             if !failed.contains(&store)
                 && let Some(room) = self.rooms.get_mut(&store)
             {
-                room.release(asker, effects, &mut self.deliveries, now);
+                let outside = (&mut self.deliveries, &mut self.timers);
+                room.release(asker, effects, outside, now);
                 room.shed();
             }
         }

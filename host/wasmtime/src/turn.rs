@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -84,6 +85,8 @@ pub enum Effect {
         /// The connection.
         connection: u32,
     },
+    /// The room's timer.
+    WakeAfter(Duration),
     /// The answer of an HTTP request.
     Answer(Reply, Result<Answer, Overloaded>),
     /// The next page of an HTTP answer.
@@ -116,7 +119,7 @@ impl Effect {
             Self::Answer(_, Ok(answer)) => answer.first.body.len(),
             Self::Answer(_, Err(Overloaded)) => 0,
             Self::Page(_, page) => page.body.len(),
-            Self::Close { .. } | Self::NotifyDrained { .. } => 0,
+            Self::Close { .. } | Self::NotifyDrained { .. } | Self::WakeAfter(_) => 0,
         }
     }
 
@@ -227,6 +230,8 @@ pub enum Event {
         /// Whose.
         connection: u32,
     },
+    /// The room's timer is over.
+    Wake,
     /// The socket is gone.
     Closed {
         /// Whose.

@@ -81,6 +81,10 @@ impl room::Guest for Hostile {
         <Component as room::Guest>::delivered(connection);
     }
 
+    fn wake() {
+        <Component as room::Guest>::wake();
+    }
+
     fn closed(connection: u32) {
         <Component as room::Guest>::closed(connection);
     }

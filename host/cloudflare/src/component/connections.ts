@@ -3,12 +3,16 @@
 // Durable Object's output gate then holds it back until all is durable.
 
 import type * as Connections from '../../generated/plain/interfaces/syncline-backend-connections.js'
+import type * as Timer from '../../generated/plain/interfaces/syncline-backend-timer.js'
 
 /**
  * What is kept with a connection, in bytes: Cloudflare keeps 16,384 with its
  * own framing (wit/connections.wit).
  */
 const ATTACHMENT_BYTES_MAX = 16_000
+
+/** The longest a room may ask for, in milliseconds: it cannot hibernate meanwhile. */
+const WAKE_AFTER_MS_MAX = 5_000
 
 /** RFC 6455: a close frame's payload is 125 bytes, two of them the code. */
 const REASON_BYTES_MAX = 123
@@ -19,6 +23,8 @@ export interface Peers {
   close(connection: number, code: number, reason: string): void
   attach(connection: number, attachment: string): void
   notifyDrained(connection: number): void
+  /** Sets the room's timer, instead of what it was set to. */
+  wakeAfter(ms: number): void
   has(connection: number): boolean
   attached(): Array<[number, string]>
   /** A connection to an object, which begins with {@link subscribe}. */
@@ -75,6 +81,13 @@ export class Effects {
     },
     notifyDrained: (connection) => {
       this.list.push(() => this.peers.notifyDrained(connection))
+    },
+  }
+
+  /** The `timer` import, for the turn under way. */
+  readonly timer: typeof Timer = {
+    wakeAfter: (ms) => {
+      this.list.push(() => this.peers.wakeAfter(Math.min(ms, WAKE_AFTER_MS_MAX)))
     },
   }
 

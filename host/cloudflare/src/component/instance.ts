@@ -24,6 +24,7 @@ export interface Imports {
   claims: Waiting<ImportObject['syncline:backend/claims@0.1.0']>
   connections: ImportObject['syncline:backend/connections@0.1.0']
   eventLog: Waiting<ImportObject['syncline:backend/event-log@0.1.0']>
+  timer: ImportObject['syncline:backend/timer@0.1.0']
 }
 
 /**
@@ -45,6 +46,7 @@ export class Instance {
       'syncline:backend/connections@0.1.0': imports.connections,
       'syncline:backend/diagnostics@0.1.0': diagnostics,
       'syncline:backend/event-log@0.1.0': imports.eventLog,
+      'syncline:backend/timer@0.1.0': imports.timer,
       ...wasi(variables),
     }
     const instantiate = kind === 'plain' ? instantiatePlain : instantiateWaiting

@@ -5,6 +5,7 @@ mod claims;
 mod connections;
 mod diagnostics;
 mod event_log;
+mod timer;
 mod wasi;
 
 use std::collections::BTreeMap;
@@ -289,6 +290,11 @@ impl Instance {
     /// `room.drained`.
     pub fn drained(&mut self, connection: u32) -> Result<()> {
         call!(self, syncline_backend_room, call_drained, connection)
+    }
+
+    /// `room.wake`.
+    pub fn wake(&mut self) -> Result<()> {
+        call!(self, syncline_backend_room, call_wake)
     }
 
     /// `room.closed`.

@@ -1,0 +1,334 @@
+//! When a client that edits is told of others' events.
+//!
+//! A 0.4.0 client that has events of its own under way when others' arrive
+//! may lose some of them, push a log with a hole, and die of its own
+//! duplicates: repaired after 0.4.0 (livestore#1530), and every 0.4.0 client
+//! has it. The windows, in `@livestore/common` 0.4.0:
+//!
+//! - `ClientSessionSyncProcessor.ts`: while a session rebases it waits five
+//!   times (`simSleep`); what its app commits between the merge and the
+//!   re-offer of what is pending is dropped from the queue to the leader, or
+//!   gets before what came first.
+//! - `LeaderSyncProcessor.ts`: a batch that the leader takes from a session is
+//!   refused if others' events came in between (`LeaderAheadError`), and the
+//!   session forgets it until it rebases next. `pushHeadRef` never goes back:
+//!   what was rebased by fewer events than the batch had is refused again.
+//!
+//! A client that only listens, or whose events are all acknowledged, is safe:
+//! it advances, and never rebases. So nobody who is quiet waits for anything
+//! here. Who edits is told of others' events in a pause of its own as far as
+//! can be seen, all at once, and as seldom as can be: each rebase among its
+//! app's commits is a risk.
+//!
+//! A client whose push was refused says nothing until it is told, so whether
+//! its app goes on cannot be seen. It is told when the others pause, since
+//! people who edit together stop together, and not before the time that a
+//! burst of commits takes.
+
+/// How long a gap between pushes ends a burst, in milliseconds: more than a
+/// drag's (16 ms) or a typist's (100 ms), with a slow network's jitter.
+const BURST_GAP_MS: u64 = 500;
+
+/// How long after its last push of a burst a client is told of others' events,
+/// in milliseconds: a typist's next key, if there is one, has come by then.
+const PAUSE_MS: u64 = 250;
+
+/// The same of a client whose last push brought several new events, which is
+/// how a client looks that commits faster than it pushes.
+const PAUSE_AFTER_MANY_MS: u64 = 500;
+
+/// How long a client whose push was refused is left to its app's commits, in
+/// milliseconds: 60 commits in 100 ms took 0.4.0 up to 800 ms here. Who has
+/// edited for longer is left alone for as long again.
+const REFUSED_MS: u64 = 1_000;
+
+/// How long the others have to be quiet before it is told, in milliseconds.
+const OTHERS_PAUSE_MS: u64 = 400;
+
+/// How long a client that was told waits for more at most, unless it pushes:
+/// until then it is busy with what it was told, in milliseconds.
+const TOLD_MS: u64 = 1_000;
+
+/// How long a client that pulls is likely to push what it has, in milliseconds:
+/// after a restart of the server all come at once, with what their apps have
+/// committed meanwhile.
+const COMING_MS: u64 = 2_000;
+
+/// How long it is given to push before it is told, in milliseconds. Two that
+/// began to commit at once were 1 to 5 ms apart.
+const FIRST_PUSH_MS: u64 = 20;
+
+/// The longest that anybody waits, in milliseconds: a room with a timer cannot
+/// hibernate (`wit/timer.wit`).
+pub const WAIT_MS_MAX: u64 = 5_000;
+
+/// Others' events that a client is not told of yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Others {
+    /// When the first of them came.
+    pub first_at_ms: u64,
+    /// When the last of them came.
+    pub last_at_ms: u64,
+}
+
+impl Others {
+    /// Some that came at once.
+    #[must_use]
+    pub fn of(at_ms: u64) -> Self {
+        Self {
+            first_at_ms: at_ms,
+            last_at_ms: at_ms,
+        }
+    }
+}
+
+/// What is known of a client's edits: of a connection that has pushed, or is
+/// likely to.
+#[derive(Debug, Clone)]
+pub struct Editor {
+    /// Its last push.
+    pushed_at_ms: u64,
+    /// The first push of its burst.
+    burst_from_ms: u64,
+    /// How many pushes its burst has.
+    burst_pushes: u32,
+    /// The events of its last push, without those that were refused before.
+    new_events: usize,
+    /// The events of its last push, if it was refused.
+    refused_events: usize,
+    standing: Standing,
+}
+
+/// How it stands to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It has pulled, and not pushed yet.
+    Coming {
+        /// When.
+        at_ms: u64,
+    },
+    /// Its last push landed: nothing of it is known to be under way.
+    Landed,
+    /// Its last push was refused, because others were first.
+    Refused {
+        /// When.
+        at_ms: u64,
+    },
+    /// It was refused, and was told since of what it lacked. Its next push
+    /// says that it has rebased.
+    Told {
+        /// When.
+        at_ms: u64,
+    },
+}
+
+impl Editor {
+    /// A client that pulls, and has not pushed yet.
+    #[must_use]
+    pub fn coming(now_ms: u64) -> Self {
+        Self {
+            pushed_at_ms: 0,
+            burst_from_ms: 0,
+            burst_pushes: 0,
+            new_events: 0,
+            refused_events: 0,
+            standing: Standing::Coming { at_ms: now_ms },
+        }
+    }
+
+    /// It pushes.
+    pub fn pushed(&mut self, events: usize, now_ms: u64) {
+        let goes_on = now_ms.saturating_sub(self.pushed_at_ms) <= BURST_GAP_MS
+            && self.standing == Standing::Landed;
+        if !goes_on {
+            self.burst_from_ms = now_ms;
+            self.burst_pushes = 0;
+        }
+        self.burst_pushes = self.burst_pushes.saturating_add(1);
+        self.new_events = events.saturating_sub(self.refused_events);
+        self.pushed_at_ms = now_ms;
+        self.standing = Standing::Landed;
+    }
+
+    /// What it pushed landed.
+    pub fn landed(&mut self) {
+        self.refused_events = 0;
+    }
+
+    /// What it pushed was refused, because others were first.
+    pub fn refused(&mut self, events: usize, now_ms: u64) {
+        self.refused_events = events;
+        self.standing = Standing::Refused { at_ms: now_ms };
+    }
+
+    /// It is told all that it lacks.
+    pub fn told(&mut self, now_ms: u64) {
+        if matches!(self.standing, Standing::Refused { .. }) {
+            self.standing = Standing::Told { at_ms: now_ms };
+        }
+    }
+
+    /// Whether what is known of it makes no difference any more.
+    #[must_use]
+    pub fn is_forgotten(&self, now_ms: u64) -> bool {
+        match self.standing {
+            Standing::Coming { at_ms } => now_ms.saturating_sub(at_ms) > COMING_MS,
+            Standing::Landed => now_ms.saturating_sub(self.pushed_at_ms) > BURST_GAP_MS,
+            Standing::Refused { .. } | Standing::Told { .. } => false,
+        }
+    }
+
+    /// When it may be told of others' events: now, if that is not after now.
+    #[must_use]
+    pub fn told_from_ms(&self, others: Others) -> u64 {
+        match self.standing {
+            Standing::Coming { at_ms } if others.first_at_ms.saturating_sub(at_ms) > COMING_MS => 0,
+            Standing::Coming { .. } => others.first_at_ms.saturating_add(FIRST_PUSH_MS),
+            Standing::Refused { at_ms } => {
+                let edited_ms = at_ms.saturating_sub(self.burst_from_ms);
+                let left_alone_ms = edited_ms.clamp(REFUSED_MS, WAIT_MS_MAX);
+                let others_paused_ms = others.last_at_ms.saturating_add(OTHERS_PAUSE_MS);
+                at_ms
+                    .saturating_add(left_alone_ms)
+                    .max(others_paused_ms)
+                    .min(at_ms.saturating_add(WAIT_MS_MAX))
+            }
+            Standing::Told { at_ms } => at_ms.saturating_add(TOLD_MS),
+            // One push is no burst: whoever is asked and answers is told of
+            // the answer at once.
+            Standing::Landed if self.burst_pushes < 2 => 0,
+            Standing::Landed if self.new_events < 2 => self.pushed_at_ms.saturating_add(PAUSE_MS),
+            Standing::Landed => self.pushed_at_ms.saturating_add(PAUSE_AFTER_MANY_MS),
+        }
+    }
+}
+
+/// How long until then, in milliseconds; `None` if it is over. A clock that
+/// was set back makes nobody wait longer than anybody does.
+#[must_use]
+pub fn wait_ms(until_ms: u64, now_ms: u64) -> Option<u64> {
+    let wait_ms = until_ms.saturating_sub(now_ms);
+    (1..=WAIT_MS_MAX).contains(&wait_ms).then_some(wait_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    /// How long an editor waits for others' events of now.
+    fn waits_ms(editor: &Editor, now_ms: u64) -> Option<u64> {
+        wait_ms(editor.told_from_ms(Others::of(now_ms)), now_ms)
+    }
+
+    /// One that came long before now, and has not pushed.
+    fn listening() -> Editor {
+        Editor::coming(NOW - COMING_MS - 1)
+    }
+
+    fn pushing(pushes: &[(u64, usize)]) -> Editor {
+        let mut editor = listening();
+        for &(at_ms, events) in pushes {
+            editor.pushed(events, NOW + at_ms);
+            editor.landed();
+        }
+        editor
+    }
+
+    #[test]
+    fn who_is_quiet_does_not_wait() {
+        assert_eq!(waits_ms(&listening(), NOW), None);
+        let typed = pushing(&[(0, 1), (100, 1), (200, 1)]);
+        assert_eq!(waits_ms(&typed, NOW + 200 + PAUSE_MS), None);
+        let imported = pushing(&[(0, 50), (20, 50)]);
+        assert_eq!(waits_ms(&imported, NOW + 20 + PAUSE_AFTER_MANY_MS), None);
+    }
+
+    #[test]
+    fn who_comes_may_push_first() {
+        let editor = Editor::coming(NOW);
+        assert_eq!(waits_ms(&editor, NOW + 1_000), Some(FIRST_PUSH_MS));
+        // However fast the others go on.
+        let others = Others {
+            first_at_ms: NOW + 1_000,
+            last_at_ms: NOW + 1_000 + FIRST_PUSH_MS,
+        };
+        assert_eq!(
+            wait_ms(editor.told_from_ms(others), others.last_at_ms),
+            None
+        );
+        assert!(!editor.is_forgotten(NOW + COMING_MS));
+        assert!(editor.is_forgotten(NOW + COMING_MS + 1));
+        assert_eq!(waits_ms(&editor, NOW + COMING_MS + 1), None);
+    }
+
+    #[test]
+    fn one_push_is_no_burst() {
+        assert_eq!(waits_ms(&pushing(&[(0, 1)]), NOW), None);
+        assert_eq!(waits_ms(&pushing(&[(0, 30)]), NOW), None);
+        let apart = pushing(&[(0, 1), (BURST_GAP_MS + 1, 1)]);
+        assert_eq!(waits_ms(&apart, NOW + BURST_GAP_MS + 1), None);
+    }
+
+    #[test]
+    fn who_edits_is_told_in_a_pause() {
+        let typist = pushing(&[(0, 1), (100, 1)]);
+        assert_eq!(waits_ms(&typist, NOW + 100), Some(PAUSE_MS));
+        let importer = pushing(&[(0, 10), (100, 50)]);
+        assert_eq!(waits_ms(&importer, NOW + 100), Some(PAUSE_AFTER_MANY_MS));
+    }
+
+    #[test]
+    fn who_was_refused_is_told_when_the_others_pause() {
+        let mut editor = listening();
+        editor.pushed(1, NOW);
+        editor.refused(1, NOW);
+        assert_eq!(waits_ms(&editor, NOW), Some(REFUSED_MS));
+        let later = NOW + REFUSED_MS;
+        assert_eq!(waits_ms(&editor, later), Some(OTHERS_PAUSE_MS));
+        assert_eq!(wait_ms(editor.told_from_ms(Others::of(NOW)), later), None);
+        // However long they go on.
+        let last = NOW + WAIT_MS_MAX - 1;
+        assert_eq!(waits_ms(&editor, last), Some(1));
+        assert_eq!(waits_ms(&editor, last + 1), None);
+    }
+
+    #[test]
+    fn who_has_edited_for_long_is_left_alone_for_as_long() {
+        let mut editor = listening();
+        for at_ms in (0..3_000).step_by(16) {
+            editor.pushed(1, NOW + at_ms);
+            editor.landed();
+        }
+        editor.pushed(1, NOW + 3_000);
+        editor.refused(1, NOW + 3_000);
+        assert_eq!(waits_ms(&editor, NOW + 3_000), Some(3_000));
+    }
+
+    #[test]
+    fn who_was_told_is_told_no_more_until_it_pushes() {
+        let mut editor = listening();
+        editor.pushed(1, NOW);
+        editor.refused(1, NOW);
+        editor.told(NOW + 1_000);
+        assert_eq!(waits_ms(&editor, NOW + 1_000), Some(TOLD_MS));
+        // It rebased: the same event again, and none besides.
+        editor.pushed(1, NOW + 1_100);
+        editor.landed();
+        assert_eq!(waits_ms(&editor, NOW + 1_100), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_for_long() {
+        let mut editor = listening();
+        editor.pushed(1, NOW);
+        editor.refused(1, NOW);
+        assert_eq!(
+            wait_ms(editor.told_from_ms(Others::of(NOW)), NOW - 3_600_000),
+            None
+        );
+        assert_eq!(wait_ms(editor.told_from_ms(Others::of(NOW)), 0), None);
+        assert_eq!(waits_ms(&editor, u64::MAX), None);
+    }
+}
