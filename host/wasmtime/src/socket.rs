@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::error;
+use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message};
 
@@ -345,6 +346,8 @@ fn close_for(error: &Error) -> Option<(u16, &'static str)> {
     match error {
         Error::Capacity(_) => Some(TOO_BIG),
         Error::Utf8(_) => Some(NOT_UTF8),
+        // It is gone: there is nobody to tell.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some(PROTOCOL_ERROR),
         Error::Io(error) if arrival::is_timeout(error) => Some(UNFINISHED),
         Error::Io(error) if arrival::is_overload(error) => Some(OVERLOADED),
