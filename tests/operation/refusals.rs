@@ -16,7 +16,7 @@ use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::Socket;
 use tempfile::TempDir;
 
-use super::wire::{connect, rest};
+use super::wire::{connect, post, rest};
 
 /// How long a line may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -193,6 +193,24 @@ fn a_refused_request_is_in_the_log_whoever_refuses_it() {
     assert!(!text.contains("secret-token"), "{text}");
     assert!(!text.contains(&token("shop", 1)), "{text}");
     assert!(!text.contains("payload="), "{text}");
+}
+
+#[test]
+fn a_connection_that_is_given_up_is_in_the_log() {
+    let timeouts = ["--handshake-timeout", "300ms", "--message-timeout", "300ms"];
+    let logged = Logged::start(Profile::Open, "info", &timeouts);
+    let mut filler = Client::open(&logged.server, "a");
+    for n in 1..=6 {
+        filler.push_ok(&[event_with(n, "x".repeat(1_900_000).into())]);
+    }
+    let payload = json!({"storeId": "a", "cursor": option(None)});
+    let pull = request("7", "SyncHttpRpc.Pull", payload);
+    let _untaken = post(&logged.server, "a", &pull);
+    let mut half = connect(&logged.server);
+    std::io::Write::write_all(&mut half, b"GET / HTTP/1.1\r\nHo").unwrap();
+    let line = logged.line(&["refused", "ANSWER_TIMEOUT"]);
+    assert!(line.contains("address=127.0.0.1:"), "{line}");
+    logged.line(&["refused", "HEAD_TIMEOUT"]);
 }
 
 #[test]

@@ -310,6 +310,10 @@ mod tests {
         }
     }
 
+    fn times(lines: &[Line]) -> Vec<Option<u64>> {
+        lines.iter().map(|line| line.times).collect()
+    }
+
     /// How many were turned away, by these lines.
     fn count(lines: &[Line]) -> u64 {
         lines.iter().map(|line| line.times.unwrap_or(1)).sum()
@@ -327,8 +331,7 @@ mod tests {
         assert_eq!(sums.note(refusal("A", Some("t")), start).len(), 1);
         assert!(sums.due(start + PERIOD / 2).is_empty());
         let lines = sums.due(start + PERIOD);
-        assert_eq!(lines.len(), 1);
-        assert_eq!(lines[0].times, Some(999));
+        assert_eq!(times(&lines), [Some(999)]);
         // It goes on: in sums. Once it has rested, the next is a first again.
         let later = start + PERIOD;
         assert!(sums.note(refusal("A", Some("s")), later).is_empty());
@@ -367,8 +370,7 @@ mod tests {
         }
         assert_eq!(sums.note(closed(1013, "s"), now).len(), 1);
         let rest = sums.rest();
-        assert_eq!(rest.len(), 1);
-        assert_eq!(rest[0].times, Some(100));
+        assert_eq!(times(&rest), [Some(100)]);
         assert!(sums.rest().is_empty());
     }
 }
