@@ -21,7 +21,7 @@ use self::bindings::syncline::backend::{
     claims as wit_claims, connections as wit_connections, diagnostics as wit_diagnostics,
     event_log as wit_event_log, timer as wit_timer,
 };
-use crate::admission::{self, Admission, Request, Verdict};
+use crate::admission::{self, Admission, Cause, Request, Verdict};
 use crate::config::{Config, ConfigError};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
@@ -230,7 +230,7 @@ impl wit_gateway::Guest for Component {
         admission::HEADERS_READ.map(str::to_owned).to_vec()
     }
 
-    fn admit(request: wit_gateway::Request) -> wit_gateway::Verdict {
+    fn admit(request: wit_gateway::Request) -> wit_gateway::Decision {
         let request = Request {
             method: request.method,
             path: request.path,
@@ -238,7 +238,8 @@ impl wit_gateway::Guest for Component {
             headers: request.headers,
             upgrade: request.upgrade,
         };
-        match with_config(|config| admission::admit(&mut Host, config, &request)) {
+        let decision = with_config(|config| admission::admit(&mut Host, config, &request));
+        let verdict = match decision.verdict {
             Verdict::Respond(response) => wit_gateway::Verdict::Respond(response.into()),
             Verdict::Enter(admission) => wit_gateway::Verdict::Enter(admission.into()),
             Verdict::Close { code, reason } => {
@@ -253,11 +254,20 @@ impl wit_gateway::Guest for Component {
                     headers,
                 })
             }
+        };
+        wit_gateway::Decision {
+            verdict,
+            cause: decision.cause.map(Into::into),
         }
     }
 
-    fn admit_call(body: Vec<u8>) -> Result<wit_gateway::Admission, String> {
-        with_config(|config| admission::admit_call(&mut Host, config, &body)).map(Into::into)
+    fn admit_call(body: Vec<u8>) -> Result<wit_gateway::Admission, wit_gateway::Denial> {
+        with_config(|config| admission::admit_call(&mut Host, config, &body))
+            .map(Into::into)
+            .map_err(|denial| wit_gateway::Denial {
+                answer: denial.answer,
+                cause: denial.cause.into(),
+            })
     }
 
     fn refuse(refusal: wit_gateway::Refusal, body: Vec<u8>) -> wit_gateway::Response {
@@ -270,6 +280,16 @@ impl wit_gateway::Guest for Component {
             &body,
         )
         .into()
+    }
+}
+
+impl From<Cause> for wit_gateway::Cause {
+    fn from(cause: Cause) -> Self {
+        Self {
+            code: cause.refused.code.as_str().to_owned(),
+            message: cause.refused.message,
+            store_id: cause.store_id,
+        }
     }
 }
 

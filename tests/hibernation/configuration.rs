@@ -57,19 +57,26 @@ const WITH_SECRET: &[(&str, &str)] = &[("ENVIRONMENT", "production"), ("JWT_SECR
 
 /// A binding that a configuration may have.
 #[derive(PartialEq)]
-enum Binding {
+pub enum Binding {
+    /// The namespace of claims versions.
     Kv,
 }
 
 /// The product's Worker with a configuration of its own, and all its output.
-struct Worker {
-    server: Server,
-    process: Process,
+pub struct Worker {
+    /// Where it answers.
+    pub server: Server,
+    /// It prints its log, too.
+    pub process: Process,
     state: tempfile::TempDir,
 }
 
 impl Worker {
-    fn start(variables: &[(&str, &str)], bindings: &[Binding]) -> Self {
+    /// Starts one with these variables and bindings.
+    pub fn start(variables: &[(&str, &str)], bindings: &[Binding]) -> Self {
+        // One after another: each is a wrangler of its own.
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let package = product_package().unwrap();
         let state = tempfile::tempdir().unwrap();
         let config = state.path().join("wrangler.toml");

@@ -10,6 +10,7 @@ mod eviction;
 mod faults;
 mod load;
 mod peer;
+mod refusals;
 mod rooms;
 mod token;
 
@@ -74,6 +75,12 @@ fn main() -> ExitCode {
         trials.push(Trial::test("the_probe_is_typed", the_probe_is_typed));
         for (name, run) in configuration::scenarios() {
             trials.push(Trial::test(format!("configuration::{name}"), move || {
+                run();
+                Ok(())
+            }));
+        }
+        for (name, run) in refusals::scenarios() {
+            trials.push(Trial::test(format!("refusals::{name}"), move || {
                 run();
                 Ok(())
             }));

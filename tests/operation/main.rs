@@ -10,5 +10,6 @@ mod hostile;
 mod killed;
 mod limits;
 mod overload;
+mod refusals;
 mod stores;
 mod wire;

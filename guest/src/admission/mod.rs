@@ -72,6 +72,43 @@ pub struct Admission {
     pub auto_response: Option<(String, String)>,
 }
 
+/// Why a request is refused, for the host's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The refusal, with its text.
+    pub refused: Refused,
+    /// The store that was asked for, if any was. Up to the client: nobody has
+    /// looked at it yet.
+    pub store_id: Option<String>,
+}
+
+/// What is decided on a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Why it is refused, if it is.
+    pub cause: Option<Cause>,
+}
+
+impl From<Verdict> for Decision {
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            cause: None,
+        }
+    }
+}
+
+/// A call that is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What to answer.
+    pub answer: String,
+    /// Why.
+    pub cause: Cause,
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -106,10 +143,15 @@ pub fn admit(
     imports: &mut impl Imports,
     config: &Result<Config, ConfigError>,
     request: &Request,
-) -> Verdict {
+) -> Decision {
     let origin = request.header("origin");
-    if let Some(response) = reserved(request, config.is_ok()) {
-        return Verdict::Respond(response);
+    match reserved(request, config.is_ok()) {
+        None => {}
+        Some(Ok(response)) => return Verdict::Respond(response).into(),
+        Some(Err(refused)) => {
+            let response = refusal_response(&refused, Vec::new());
+            return refusal(request, refused, Verdict::Respond(response));
+        }
     }
     let config = match config {
         Ok(config) => config,
@@ -135,14 +177,15 @@ pub fn admit(
             status: 204,
             headers,
             body: String::new(),
-        });
+        })
+        .into();
     }
     match enter(imports, config, request) {
         Ok(Entry::Admitted(mut admission)) => {
             admission.response_headers = cors;
-            Verdict::Enter(admission)
+            Verdict::Enter(admission).into()
         }
-        Ok(Entry::About) => Verdict::Respond(text(200, cors, ABOUT.to_owned())),
+        Ok(Entry::About) => Verdict::Respond(text(200, cors, ABOUT.to_owned())).into(),
         Err(refused) => refusal_verdict(request, refused, cors),
     }
 }
@@ -156,23 +199,30 @@ pub fn admit_call(
     imports: &mut impl Imports,
     config: &Result<Config, ConfigError>,
     body: &[u8],
-) -> Result<Admission, String> {
-    let refused = |code: Code, message: &str| {
-        refusal::call_body(code.as_str(), message, code.retry_after_ms(), body)
+) -> Result<Admission, Denial> {
+    let denied = |code: Code, message: &str, store_id: Option<String>| Denial {
+        answer: refusal::call_body(code.as_str(), message, code.retry_after_ms(), body),
+        cause: Cause {
+            refused: Refused::new(code, message),
+            store_id,
+        },
     };
     if let Err(error) = config {
         imports.log(
             Level::Error,
             &format!("Syncline is not configured correctly: {error}"),
         );
-        return Err(refused(Code::AuthServiceError, MISCONFIGURED));
+        return Err(denied(Code::AuthServiceError, MISCONFIGURED, None));
     }
-    let store_id = do_rpc::store_id(body).filter(|id| params::is_store_id(id));
-    let Some(store_id) = store_id else {
-        return Err(refused(
-            Code::InvalidRequest,
-            "The call's first request names no usable `storeId`.",
-        ));
+    let store_id = match do_rpc::store_id(body) {
+        Some(id) if params::is_store_id(&id) => id,
+        named => {
+            return Err(denied(
+                Code::InvalidRequest,
+                "The call's first request names no usable `storeId`.",
+                named,
+            ));
+        }
     };
     Ok(Admission {
         store_id,
@@ -380,44 +430,59 @@ fn secrets_equal(given: &Value, expected: &str) -> bool {
         .is_some_and(|given| given.as_bytes().ct_eq(expected.as_bytes()).into())
 }
 
-fn reserved(request: &Request, is_configured: bool) -> Option<Response> {
+fn reserved(request: &Request, is_configured: bool) -> Option<Result<Response, Refused>> {
     let first = request.path.trim_start_matches('/').split('/').next()?;
     let first = percent_decode_str(first).decode_utf8_lossy();
     if !RESERVED.contains(&first.as_ref()) {
         return None;
     }
     let answer = match (request.path.as_str(), request.method.as_str()) {
-        ("/readyz", "GET" | "HEAD") if !is_configured => refusal_response(
-            &Refused::new(Code::AuthServiceError, MISCONFIGURED),
-            Vec::new(),
-        ),
-        ("/healthz" | "/readyz", "GET" | "HEAD") => text(200, Vec::new(), "ok\n".to_owned()),
-        ("/healthz" | "/readyz", _) => refusal_response(
-            &Refused::new(Code::MethodNotAllowed, "Only GET is answered here."),
-            Vec::new(),
-        ),
-        _ => refusal_response(
-            &Refused::new(Code::NotFound, "Nothing is here (a reserved path)."),
-            Vec::new(),
-        ),
+        ("/readyz", "GET" | "HEAD") if !is_configured => {
+            Err(Refused::new(Code::AuthServiceError, MISCONFIGURED))
+        }
+        ("/healthz" | "/readyz", "GET" | "HEAD") => Ok(text(200, Vec::new(), "ok\n".to_owned())),
+        ("/healthz" | "/readyz", _) => Err(Refused::new(
+            Code::MethodNotAllowed,
+            "Only GET is answered here.",
+        )),
+        _ => Err(Refused::new(
+            Code::NotFound,
+            "Nothing is here (a reserved path).",
+        )),
     };
     Some(answer)
 }
 
 /// A refusal in the form that this request's client can read.
-fn refusal_verdict(request: &Request, refused: Refused, headers: Vec<(String, String)>) -> Verdict {
+fn refusal_verdict(
+    request: &Request,
+    refused: Refused,
+    headers: Vec<(String, String)>,
+) -> Decision {
     if request.upgrade
         && let Some(code) = refused.code.close_code()
     {
-        return Verdict::Close {
-            code,
-            reason: refused.code.as_str().to_owned(),
-        };
+        let reason = refused.code.as_str().to_owned();
+        return refusal(request, refused, Verdict::Close { code, reason });
     }
-    if request.method == "POST" {
-        return Verdict::Refuse { refused, headers };
+    let verdict = if request.method == "POST" {
+        Verdict::Refuse {
+            refused: refused.clone(),
+            headers,
+        }
+    } else {
+        Verdict::Respond(refusal_response(&refused, headers))
+    };
+    refusal(request, refused, verdict)
+}
+
+/// A verdict that refuses, with why.
+fn refusal(request: &Request, refused: Refused, verdict: Verdict) -> Decision {
+    let store_id = Params::read(request.query.as_deref()).store_id;
+    Decision {
+        verdict,
+        cause: Some(Cause { refused, store_id }),
     }
-    Verdict::Respond(refusal_response(&refused, headers))
 }
 
 fn refusal_response(refused: &Refused, mut headers: Vec<(String, String)>) -> Response {

@@ -177,7 +177,8 @@ fn report_size(imports: &mut impl Imports, bytes: usize) {
             "; trim them before browsers hit their URL and header limits",
         )
     } else {
-        (Level::Info, "")
+        // Every request brings them.
+        (Level::Debug, "")
     };
     imports.log(level, &format!("workspace claims: {bytes} bytes{advice}"));
 }

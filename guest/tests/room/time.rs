@@ -63,7 +63,7 @@ fn nobody_with_a_token_is_admitted_under_a_wrong_clock() {
             code: 1013,
             reason: "AUTH_SERVICE_ERROR".to_owned(),
         };
-        assert_eq!(admit(&mut host, &config, &request), refused);
+        assert_eq!(admit(&mut host, &config, &request).verdict, refused);
         assert_eq!(host.lines_with("the clock"), 1);
         // Under a good one the token itself is looked at.
         host.now = Host::default().now;
@@ -71,6 +71,6 @@ fn nobody_with_a_token_is_admitted_under_a_wrong_clock() {
             code: 4401,
             reason: "TOKEN_INVALID".to_owned(),
         };
-        assert_eq!(admit(&mut host, &config, &request), refused);
+        assert_eq!(admit(&mut host, &config, &request).verdict, refused);
     }
 }

@@ -3,15 +3,17 @@
 // Nothing of the client's request is passed on, so nothing can be forged.
 
 import type { Admission } from '../generated/plain/interfaces/syncline-backend-gateway.js'
+import type { Peer } from './peer.js'
 
 /** Reserved by RFC 2606: no route leads to it. */
 const ROOM_URL = 'https://room.invalid/'
 
 const HEADER = 'x-syncline-admission'
+const PEER_HEADER = 'x-syncline-peer'
 
 /** An admitted request, for the room. */
-export function toRoom(admission: Admission, body: Uint8Array | undefined): Request {
-  const headers = new Headers({ [HEADER]: encodeURIComponent(JSON.stringify(admission)) })
+export function toRoom(admission: Admission, peer: Peer, body: Uint8Array | undefined): Request {
+  const headers = new Headers({ [HEADER]: inHeader(admission), [PEER_HEADER]: inHeader(peer) })
   if (body) return new Request(ROOM_URL, { method: 'POST', headers, body })
   headers.set('upgrade', 'websocket')
   return new Request(ROOM_URL, { headers })
@@ -22,4 +24,15 @@ export function admissionOf(request: Request): Admission | undefined {
   const header = request.headers.get(HEADER)
   if (request.url !== ROOM_URL || header === null) return undefined
   return JSON.parse(decodeURIComponent(header)) as Admission
+}
+
+/** Who sent such a request to the Worker. */
+export function admittedPeerOf(request: Request): Peer {
+  const header = request.headers.get(PEER_HEADER)
+  return header === null ? { address: 'unknown' } : (JSON.parse(decodeURIComponent(header)) as Peer)
+}
+
+function inHeader(value: Admission | Peer): string {
+  // JSON has a form for half a character; URLs have none.
+  return encodeURIComponent(JSON.stringify(value))
 }

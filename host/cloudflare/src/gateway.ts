@@ -2,7 +2,7 @@
 // before any Durable Object is touched (I6). KV makes admission wait, and a
 // guest that waits must not be entered again: hence a pool.
 
-import type { Admission, Refusal, Request as GuestRequest, Response as GuestResponse, Verdict } from '../generated/plain/interfaces/syncline-backend-gateway.js'
+import type { Admission, Decision, Denial, Refusal, Request as GuestRequest, Response as GuestResponse, Verdict } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 import { claims } from './component/claims.js'
 import { type Imports, Instance } from './component/instance.js'
 import { checkBindings, ConfigurationError, type Env, variables } from './configuration.js'
@@ -66,19 +66,19 @@ export class Gateway {
   }
 
   /** Decides on a request. */
-  admit(request: GuestRequest): Promise<Verdict> {
+  admit(request: GuestRequest): Promise<Decision> {
     return this.with(({ gateway }) => gateway.admit(request))
   }
 
   /** Decides on a call by another Durable Object: lets it in, or answers. */
-  admitCall(body: Uint8Array): Promise<{ admission: Admission } | { answer: string }> {
+  admitCall(body: Uint8Array): Promise<{ admission: Admission } | Denial> {
     return this.with(({ gateway }) => {
       try {
         return { admission: gateway.admitCall(body) }
       } catch (error) {
-        const answer = guestError(error)
-        if (answer === undefined) throw error
-        return { answer }
+        const { payload } = Object(error) as { payload?: Denial }
+        if (payload?.answer === undefined) throw error
+        return payload
       }
     })
   }

@@ -4,12 +4,14 @@
 import { DurableObject } from 'cloudflare:workers'
 
 import type { Admission } from '../generated/plain/interfaces/syncline-backend-room.js'
-import { admissionOf } from './admission.js'
+import { admissionOf, admittedPeerOf } from './admission.js'
 import { CallAnswer, pages, Untaken } from './answers.js'
 import { fromJson, toJson } from './calls.js'
 import type { Env } from './configuration.js'
 import type { Peers } from './component/connections.js'
 import { Gateway, type Refusal, UNAVAILABLE } from './gateway.js'
+import type { Peer } from './peer.js'
+import { ABNORMAL, ended, refusals } from './refusals.js'
 import { Sockets } from './sockets.js'
 import { Subscribers } from './subscribers.js'
 import { Overloaded, textBytes, Turns } from './turns.js'
@@ -21,6 +23,9 @@ const STORE_ID = 'syncline:store'
 const FAULT = { code: 1011, reason: 'INTERNAL' }
 const OVERLOADED = { code: 1013, reason: 'OVERLOADED' }
 const TOO_MANY = { code: 1013, reason: 'TOO_MANY_CONNECTIONS' }
+
+/** Who calls as another object: it holds a binding, and has no address. */
+const CALLER: Peer = { address: 'object' }
 
 /** What a call is told that means another store (PROTOCOL.md, “Error codes”). */
 const STORE_MISMATCH = {
@@ -37,11 +42,13 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   private readonly subscribers: Subscribers
   private readonly untaken = new Untaken()
   private turns: Turns | undefined
-  private timer: ReturnType<typeof setTimeout> | undefined
+  private timer: ReturnType<typeof setTimeout> | null = null
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
-    this.sockets = new Sockets(ctx)
+    this.sockets = new Sockets(ctx, ({ peer, livedMs }, code, reason) =>
+      refusals.closed(peer, this.storeId, code, reason, livedMs),
+    )
     this.subscribers = new Subscribers(ctx.storage, env, {
       delivered: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.delivered(connection) : undefined)),
       closed: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.closed(connection) : undefined)),
@@ -53,7 +60,8 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const admission = admissionOf(request)
     if (!admission) return new Response('Only its Worker may call this object.\n', { status: 403 })
     const turns = this.enter(admission.storeId)
-    if (request.headers.get('upgrade') === 'websocket') return this.open(turns, admission)
+    refusals.look()
+    if (request.headers.get('upgrade') === 'websocket') return this.open(turns, admission, admittedPeerOf(request))
     const body = await request.bytes()
     const answer = await turns.run(body.length, (room) => room.request(admission, body))
     const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation))
@@ -68,10 +76,16 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   async rpc(payload: Uint8Array): Promise<Uint8Array | ReadableStream<Uint8Array>> {
     const body = toJson(payload) ?? new TextEncoder().encode('[]')
     const gateway = Gateway.of(this.env)
-    const refuse = async (refusal: Omit<Refusal, 'headers'>) =>
-      fromJson((await gateway.refuse({ ...refusal, headers: [] }, body)).body)
+    const refuse = async (refusal: Omit<Refusal, 'headers'>) => {
+      refusals.refused(CALLER, this.storeId, refusal.code, refusal.status, refusal.message)
+      return fromJson((await gateway.refuse({ ...refusal, headers: [] }, body)).body)
+    }
     const verdict = await gateway.admitCall(body)
-    if ('answer' in verdict) return fromJson(verdict.answer)
+    if ('answer' in verdict) {
+      const { code, storeId, message } = verdict.cause
+      refusals.refused(CALLER, storeId, code, 200, message)
+      return fromJson(verdict.answer)
+    }
     const { admission } = verdict
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
       return refuse(STORE_MISMATCH)
@@ -101,7 +115,11 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     const id = this.sockets.id(socket)
     const turns = this.known()
-    if (id === undefined || !turns) return socket.close(FAULT.code, FAULT.reason)
+    if (id === undefined || !turns) {
+      const { peer, livedMs } = this.sockets.life(socket)
+      refusals.closed(peer, this.storeId, FAULT.code, FAULT.reason, livedMs)
+      return socket.close(FAULT.code, FAULT.reason)
+    }
     this.sockets.heard(id)
     const isText = typeof message === 'string'
     try {
@@ -116,11 +134,11 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
 
   override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
     this.sockets.answerClose(socket, code)
-    this.closed(socket)
+    this.closed(socket, code)
   }
 
   override async webSocketError(socket: WebSocket): Promise<void> {
-    this.closed(socket)
+    this.closed(socket, ABNORMAL)
   }
 
   // What a turn does to the room's connections: sockets, or subscribers.
@@ -131,8 +149,10 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   }
 
   close(connection: number, code: number, reason: string): void {
-    if (this.subscribers.has(connection)) this.subscribers.close(connection)
-    else this.sockets.close(connection, code, reason)
+    if (this.subscribers.has(connection)) {
+      refusals.closed({ address: this.subscribers.address(connection) }, this.storeId, code, reason, undefined)
+      this.subscribers.close(connection)
+    } else this.sockets.close(connection, code, reason)
   }
 
   attach(connection: number, attachment: string): void {
@@ -170,10 +190,12 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     this.timer = setTimeout(() => this.tell((room) => room.wake()), ms)
   }
 
-  private open(turns: Turns, admission: Admission): Response {
+  private open(turns: Turns, admission: Admission, peer: Peer): Response {
     const { 0: client, 1: server } = new WebSocketPair()
-    const connection = this.sockets.accept(server)
+    const connection = this.sockets.accept(server, peer)
     if (connection === undefined) {
+      const why = 'The store has as many WebSockets as an object may.'
+      refusals.refused(peer, admission.storeId, TOO_MANY.reason, TOO_MANY.code, why)
       server.accept()
       server.close(TOO_MANY.code, TOO_MANY.reason)
       return new Response(null, { status: 101, webSocket: client })
@@ -191,9 +213,14 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(...autoResponse))
   }
 
-  private closed(socket: WebSocket): void {
+  private closed(socket: WebSocket, code: number): void {
     const id = this.sockets.id(socket)
     if (id === undefined) return
+    // One that was closed here is in the log by now.
+    if (this.sockets.has(id)) {
+      const { peer, livedMs } = this.sockets.life(socket)
+      ended(peer, this.storeId, code, livedMs)
+    }
     this.sockets.gone(id)
     this.tell((room) => room.closed(id))
   }
@@ -207,6 +234,11 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     } catch {
       failed()
     }
+  }
+
+  /** Which store this is, once it was entered. */
+  private get storeId(): string | undefined {
+    return this.ctx.storage.kv.get<string>(STORE_ID)
   }
 
   /** The turns of the room that a request was admitted to. */

@@ -1,6 +1,9 @@
 // A room's WebSockets. They hibernate: the runtime keeps them, their tags
-// (the connection id) and their attachments while the object sleeps; all that
-// is here besides is found again when it wakes.
+// (the connection id, and what the log says of it) and their attachments while
+// the object sleeps; all that is here besides is found again when it wakes.
+
+import { cutToBytes } from './component/connections.js'
+import type { Peer } from './peer.js'
 
 /** Hibernatable sockets of one object (durable-objects/api/state). */
 const SOCKETS_MAX = 32_768
@@ -44,6 +47,24 @@ const TOO_SLOW = { code: 1013, reason: 'TOO_SLOW' }
 const NO_STATUS = 1005
 const ABNORMAL = 1006
 
+/** A tag, in bytes (durable-objects/api/state). */
+const TAG_BYTES_MAX = 256
+
+/** What tags begin with, beside the first, which is the connection id. */
+const SINCE = 'since:'
+const ADDRESS = 'address:'
+const ORIGIN = 'origin:'
+
+/** What the log says of a socket. */
+export interface Life {
+  peer: Peer
+  /** How long it has lived, in milliseconds, where that is known. */
+  livedMs: number | undefined
+}
+
+/** Tells of a socket that is closed here. */
+export type Closed = (life: Life, code: number, reason: string) => void
+
 interface Open {
   socket: WebSocket
   /** Sent since `heard`, in bytes. */
@@ -64,7 +85,10 @@ export class Sockets {
   /** When silent ones were last looked for. */
   private looked = 0
 
-  constructor(private readonly ctx: DurableObjectState) {
+  constructor(
+    private readonly ctx: DurableObjectState,
+    private readonly closed: Closed,
+  ) {
     for (const socket of ctx.getWebSockets()) {
       const id = Number(ctx.getTags(socket)[0])
       this.add(id, socket)
@@ -73,12 +97,13 @@ export class Sockets {
   }
 
   /** Takes a socket in; `undefined` when there are too many. */
-  accept(socket: WebSocket): number | undefined {
+  accept(socket: WebSocket, { address, origin }: Peer): number | undefined {
     if (this.open.size >= SOCKETS_MAX) return undefined
     while (this.open.has(this.next)) this.next = successor(this.next)
     const id = this.next
     this.next = successor(id)
-    this.ctx.acceptWebSocket(socket, [String(id)])
+    const tags = [`${SINCE}${Date.now()}`, `${ADDRESS}${address}`, ...(origin === undefined ? [] : [`${ORIGIN}${origin}`])]
+    this.ctx.acceptWebSocket(socket, [String(id), ...tags.map((tag) => cutToBytes(tag, TAG_BYTES_MAX))])
     this.add(id, socket)
     return id
   }
@@ -86,6 +111,15 @@ export class Sockets {
   /** A socket's connection id. */
   id(socket: WebSocket): number | undefined {
     return this.ids.get(socket)
+  }
+
+  /** What the log says of a socket. One of an older version has no such tags. */
+  life(socket: WebSocket): Life {
+    const tags = this.ctx.getTags(socket)
+    const find = (name: string) => tags.find((tag) => tag.startsWith(name))?.slice(name.length)
+    const [since, origin] = [find(SINCE), find(ORIGIN)]
+    const peer = { address: find(ADDRESS) ?? 'unknown', ...(origin === undefined ? {} : { origin }) }
+    return { peer, livedMs: since === undefined ? undefined : Date.now() - Number(since) }
   }
 
   /** A socket said something. */
@@ -117,9 +151,11 @@ export class Sockets {
 
   close(id: number, code: number, reason: string): void {
     const open = this.open.get(id)
+    if (!open) return
     this.gone(id)
+    this.closed(this.life(open.socket), code, reason)
     try {
-      open?.socket.close(code, reason)
+      open.socket.close(code, reason)
     } catch {
       // It was closed already.
     }

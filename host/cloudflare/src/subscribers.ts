@@ -105,6 +105,11 @@ export class Subscribers {
     return this.all.has(id) || this.reserved.has(id)
   }
 
+  /** Where a subscriber is, for the log. */
+  address(id: number): string {
+    return `object behind ${this.all.get(id)?.binding ?? 'a binding'}`
+  }
+
   /** All of them. */
   get ids(): number[] {
     return [...this.all.keys()]

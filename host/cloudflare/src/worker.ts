@@ -5,7 +5,9 @@ import type { Refusal } from '../generated/plain/interfaces/syncline-backend-gat
 import { toRoom } from './admission.js'
 import { Bodies, type Held } from './bodies.js'
 import type { Env } from './configuration.js'
-import { Gateway, type GuestResponse, UNAVAILABLE } from './gateway.js'
+import { Gateway, type GuestResponse, UNAVAILABLE, type Verdict } from './gateway.js'
+import { type Peer, peerOf } from './peer.js'
+import { refusals } from './refusals.js'
 
 export { WebSocketServer } from './room.js'
 
@@ -32,15 +34,17 @@ const refusedBodies = new Bodies(32 * 1024 * 1024)
 
 export default {
   async fetch(request, env) {
+    refusals.look()
     const gateway = Gateway.of(env)
-    return oversized(request) ?? (await serve(gateway, request, env))
+    const peer = peerOf(request)
+    return oversized(request, peer) ?? (await serve(gateway, request, peer, env))
   },
 } satisfies ExportedHandler<Env>
 
-async function serve(gateway: Gateway, request: Request, env: Env): Promise<Response> {
+async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env): Promise<Response> {
   const url = new URL(request.url)
   const upgrade = request.headers.get('upgrade')?.toLowerCase() === 'websocket'
-  const verdict = await gateway.admit({
+  const { verdict, cause } = await gateway.admit({
     method: request.method,
     path: url.pathname,
     ...(url.search.length > 1 ? { query: url.search.slice(1) } : {}),
@@ -50,6 +54,8 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
     }),
     upgrade,
   })
+  const answer = answerOf(verdict)
+  if (cause && answer !== undefined) refusals.refused(peer, cause.storeId, cause.code, answer, cause.message)
   switch (verdict.tag) {
     case 'respond':
       return respond(verdict.val)
@@ -59,23 +65,29 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
       return respond(await gateway.refuse(verdict.val, await readRefused(request)))
     case 'enter': {
       const admission = verdict.val
-      const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) =>
-        respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
-      const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(admission.storeId))
+      const { storeId } = admission
+      const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) => {
+        refusals.refused(peer, storeId, refusal.code, refusal.status, refusal.message)
+        return respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
+      }
+      const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(storeId))
       if (admission.transport !== 'http-v4') {
         try {
-          return await room.fetch(toRoom(admission, undefined))
+          return await room.fetch(toRoom(admission, peer, undefined))
         } catch (error) {
           console.error(`a room failed at an upgrade: ${String(error)}`)
+          refusals.refused(peer, storeId, UNAVAILABLE.code, 1013, UNAVAILABLE.message)
           return closed(1013, UNAVAILABLE.code)
         }
       }
-      const held = bodies.begin(`${admission.storeId}\n${admission.principal}`)
+      const held = bodies.begin(`${storeId}\n${admission.principal}`)
       try {
         const body = await read(request, BODY_BYTES_MAX, held)
         if (!(body instanceof Uint8Array)) return await refuse(body, new Uint8Array())
         try {
-          return await room.fetch(toRoom(admission, body))
+          const answered = await room.fetch(toRoom(admission, peer, body))
+          if (answered.status >= 400) refusals.refused(peer, storeId, 'BY_ROOM', answered.status, BY_ROOM)
+          return answered
         } catch (error) {
           console.error(`a room failed at a request: ${String(error)}`)
           return await refuse(UNAVAILABLE, body.subarray(0, REFUSED_BODY_BYTES_MAX))
@@ -84,6 +96,22 @@ async function serve(gateway: Gateway, request: Request, env: Env): Promise<Resp
         held.end()
       }
     }
+  }
+}
+
+/** Why a room refuses: in the log. */
+const BY_ROOM = "The store's room refuses it: its answer says why."
+
+/** What a client is told that may not enter: an HTTP status, or a close code. */
+function answerOf(verdict: Verdict): number | undefined {
+  switch (verdict.tag) {
+    case 'respond':
+    case 'refuse':
+      return verdict.val.status
+    case 'close':
+      return verdict.val.code
+    case 'enter':
+      return undefined
   }
 }
 
@@ -154,9 +182,14 @@ async function readRefused(request: Request): Promise<Uint8Array> {
   }
 }
 
-function oversized({ url, headers }: Request): Response | undefined {
-  if (url.length > URL_BYTES_MAX) return new Response(null, { status: 414 })
+function oversized({ url, headers }: Request, peer: Peer): Response | undefined {
+  const refused = (status: number, code: string, why: string) => {
+    refusals.refused(peer, undefined, code, status, why)
+    return new Response(null, { status })
+  }
+  if (url.length > URL_BYTES_MAX) return refused(414, 'URL_TOO_LONG', 'The URL has more than 16 KiB.')
   let bytes = 0
   for (const [name, value] of headers) bytes += name.length + value.length + 4
-  return bytes > HEADERS_BYTES_MAX ? new Response(null, { status: 431 }) : undefined
+  if (bytes <= HEADERS_BYTES_MAX) return undefined
+  return refused(431, 'HEADERS_TOO_LARGE', 'The headers have more than 128 KiB.')
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use crate::component::{Instance, Refusal, Request, Response, Role, Runtime, Summary, Verdict};
+use crate::component::{Decision, Instance, Refusal, Request, Response, Role, Runtime, Summary};
 
 /// Instances kept for the next request: as many as are busy at once on a
 /// small machine. More are made when they are needed.
@@ -47,7 +47,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the guest traps.
-    pub fn admit(&self, request: &Request) -> Result<Verdict> {
+    pub fn admit(&self, request: &Request) -> Result<Decision> {
         self.with(|instance| instance.admit(request))
     }
 

@@ -1,6 +1,7 @@
 //! HTTP requests: each is put to the gateway; what it admits goes to its
 //! store's room. Nothing here knows the protocol.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use tracing::error;
 use tungstenite::handshake::server::create_response_with_body;
 
-use crate::component::{self, Admission, Refusal, Transport, Verdict};
+use crate::component::{self, Admission, Decision, Refusal, Transport, Verdict};
 use crate::intake::{FREE_BYTES, Permits, Reservation, Share};
 use crate::listener::Permit;
 use crate::patience::{self, Moment};
+use crate::peer::Peer;
 use crate::server::App;
 use crate::shards::RoomQueue;
 use crate::socket;
@@ -59,16 +61,28 @@ pub type Request = hyper::Request<Incoming>;
 /// off, so that nobody takes it for the whole.
 pub type Response = hyper::Response<UnsyncBoxBody<Bytes, RecvError>>;
 
-/// Answers a request.
-pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Response {
-    if let Some(response) = oversized(&request.uri().to_string(), request.headers()) {
-        return response;
+/// Answers a request, which came from this address.
+pub async fn handle(
+    app: Arc<App>,
+    mut request: Request,
+    permit: Permit,
+    address: SocketAddr,
+) -> Response {
+    let peer = Peer::new(address, request.headers());
+    let refused = |code: &str, status: StatusCode, why: &str| {
+        app.refusals()
+            .refused(&peer, None, code, Some(status.as_u16()), why);
+    };
+    if let Some((status, code, why)) = oversized(&request.uri().to_string(), request.headers()) {
+        refused(code, status, why);
+        return with_head(status, vec![], "");
     }
     let path = request.uri().path();
     if path == "/readyz"
         && [Method::GET, Method::HEAD].contains(request.method())
         && let Some(complaint) = app.complaint()
     {
+        // Whoever asks how it is, is told: nobody is turned away.
         return with_head(
             StatusCode::SERVICE_UNAVAILABLE,
             vec![],
@@ -76,7 +90,7 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
         );
     }
     if permit.is_reserved() && !["/healthz", "/readyz"].contains(&path) {
-        return app.refuse(&overloaded(vec![]), &[]);
+        return app.turn_away(&peer, None, &overloaded(vec![]), &[]);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
     if upgrade {
@@ -91,13 +105,20 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
         headers: app.headers_for_admission(request.headers()),
         upgrade,
     };
-    let verdict = match app.gateway().admit(&asked) {
-        Ok(verdict) => verdict,
+    let Decision { verdict, cause } = match app.gateway().admit(&asked) {
+        Ok(decision) => decision,
         Err(error) => {
             error!("the gateway failed: {error:#}");
-            return with_head(StatusCode::INTERNAL_SERVER_ERROR, vec![], "");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            refused("INTERNAL", status, "The gateway failed: see the errors.");
+            return with_head(status, vec![], "");
         }
     };
+    if let (Some(cause), answer @ Some(_)) = (cause, answer_of(&verdict)) {
+        let store = cause.store_id.as_deref();
+        app.refusals()
+            .refused(&peer, store, &cause.code, answer, &cause.message);
+    }
     match verdict {
         Verdict::Respond(response) => http_response(response),
         Verdict::Refuse(refusal) => {
@@ -112,25 +133,45 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
             }
         }
         Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
-            app.request(admission, request.into_body()).await
+            app.request(admission, request.into_body(), &peer).await
         }
-        Verdict::Enter(admission) => accept(&mut request, |upgrade| {
-            socket::admit(app, upgrade, admission, permit);
+        Verdict::Enter(admission) => accept(&app, &mut request, peer, |upgrade, peer| {
+            socket::admit(Arc::clone(&app), upgrade, admission, permit, peer);
         }),
-        Verdict::Close(close) => accept(&mut request, |upgrade| {
+        Verdict::Close(close) => accept(&app, &mut request, peer, |upgrade, _| {
             tokio::spawn(socket::refuse(upgrade, close.code, close.reason, permit));
         }),
     }
 }
 
+/// What a client is told that may not enter: an HTTP status, or a close code.
+fn answer_of(verdict: &Verdict) -> Option<u16> {
+    match verdict {
+        Verdict::Respond(response) => Some(response.status),
+        Verdict::Refuse(refusal) => Some(refusal.status),
+        Verdict::Close(close) => Some(close.code),
+        Verdict::Enter(_) => None,
+    }
+}
+
 /// Upgrades to a WebSocket, unless the handshake is not one.
-fn accept(request: &mut Request, then: impl FnOnce(OnUpgrade)) -> Response {
+fn accept(
+    app: &App,
+    request: &mut Request,
+    peer: Peer,
+    then: impl FnOnce(OnUpgrade, Peer),
+) -> Response {
     match create_response_with_body(request, || ()) {
         Ok(response) => {
-            then(hyper::upgrade::on(request));
+            then(hyper::upgrade::on(request), peer);
             response.map(|()| body_of(""))
         }
-        Err(error) => with_head(StatusCode::BAD_REQUEST, vec![], format!("{error}\n")),
+        Err(error) => {
+            let (status, why) = (StatusCode::BAD_REQUEST, error.to_string());
+            app.refusals()
+                .refused(&peer, None, "BAD_HANDSHAKE", Some(status.as_u16()), &why);
+            with_head(status, vec![], format!("{why}\n"))
+        }
     }
 }
 
@@ -156,19 +197,36 @@ impl App {
         }
     }
 
-    async fn request(self: Arc<Self>, admission: Admission, body: Incoming) -> Response {
+    /// Refuses a request, and has it in the log.
+    fn turn_away(
+        &self,
+        peer: &Peer,
+        store: Option<&str>,
+        refusal: &Refusal,
+        body: &[u8],
+    ) -> Response {
+        let (code, why) = (&refusal.code, &refusal.message);
+        self.refusals()
+            .refused(peer, store, code, Some(refusal.status), why);
+        self.refuse(refusal, body)
+    }
+
+    async fn request(&self, admission: Admission, body: Incoming, peer: &Peer) -> Response {
         let room = self.shards().room(&admission.store_id);
+        let store = admission.store_id.clone();
+        let turn_away =
+            |refusal: &Refusal, body: &[u8]| self.turn_away(peer, Some(&store), refusal, body);
         let response_headers = admission.response_headers.clone();
         let share = self.bodies().of_store(&admission.store_id);
         let Some(_under_way) = share.begin_request() else {
-            return self.refuse(&overloaded(response_headers), &[]);
+            return turn_away(&overloaded(response_headers), &[]);
         };
         let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
         let (body, reservation) = match read_body(body, limits, share).await {
             Ok(read) => read,
             Err(error) => {
                 let refusal = error.refusal(self.limits().frame_bytes_max, response_headers);
-                return self.refuse(&refusal, &[]);
+                return turn_away(&refusal, &[]);
             }
         };
         let (reply, answer) = oneshot::channel();
@@ -181,8 +239,20 @@ impl App {
         // What is not taken is dropped, `reply` too, which ends the wait.
         room.as_ref().map(|room| room.deliver(event));
         match (answer.await, room) {
-            (Ok(Ok(answer)), Some(room)) => stream(room, answer),
-            (Ok(Err(Overloaded)), _) => self.refuse(&overloaded(response_headers), refused(&body)),
+            (Ok(Ok(answer)), Some(room)) => {
+                if answer.status >= StatusCode::BAD_REQUEST.as_u16() {
+                    let why = "The store's room refuses it: its answer says why.";
+                    self.refusals().refused(
+                        peer,
+                        Some(&store),
+                        "BY_ROOM",
+                        Some(answer.status),
+                        why,
+                    );
+                }
+                stream(room, answer)
+            }
+            (Ok(Err(Overloaded)), _) => turn_away(&overloaded(response_headers), refused(&body)),
             _ => {
                 let refusal = Refusal {
                     status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
@@ -192,7 +262,7 @@ impl App {
                     retry_after_ms: Some(RETRY_AFTER_MS),
                     headers: response_headers,
                 };
-                self.refuse(&refusal, refused(&body))
+                turn_away(&refusal, refused(&body))
             }
         }
     }
@@ -404,16 +474,19 @@ fn response(
     response
 }
 
-fn oversized(url: &str, headers: &HeaderMap) -> Option<Response> {
+/// What is too large of a request: the answer's status, its code and why.
+fn oversized(url: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str, &'static str)> {
     if url.len() > URL_BYTES_MAX {
-        return Some(with_head(StatusCode::URI_TOO_LONG, vec![], ""));
+        let why = "The URL has more than 16 KiB.";
+        return Some((StatusCode::URI_TOO_LONG, "URL_TOO_LONG", why));
     }
     let bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    (bytes > HEADERS_BYTES_MAX)
-        .then(|| with_head(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, vec![], ""))
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let why = "The headers have more than 128 KiB.";
+    (bytes > HEADERS_BYTES_MAX).then_some((status, "HEADERS_TOO_LARGE", why))
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

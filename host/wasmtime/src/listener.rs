@@ -1,9 +1,11 @@
 //! Accepting connections, and HTTP/1.1 on them.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::http;
+use crate::peer::Peer;
 use crate::server::App;
 use crate::taken::Taken;
 
@@ -113,8 +116,9 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             () = app.stopping().cancelled() => break,
             else => break,
         };
-        let stream = match accepted.and_then(|(stream, _)| configured(stream)) {
-            Ok(stream) => stream,
+        let accepted = accepted.and_then(|(stream, address)| Ok((configured(stream)?, address)));
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 warn!("cannot accept connections: {error}");
@@ -128,12 +132,15 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             &http
         };
         let stream = Taken::new(stream, limits.message_timeout);
-        let served = Arc::clone(app);
+        let (served, app) = (Arc::clone(app), Arc::clone(app));
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&has_asked);
         let service = service_fn(move |request| {
+            asks.store(true, Ordering::Relaxed);
             let app = Arc::clone(&served);
             // A WebSocket outlives its request.
             let permit = Arc::clone(&permit);
-            async move { Ok::<_, Infallible>(http::handle(app, request, permit).await) }
+            async move { Ok::<_, Infallible>(http::handle(app, request, permit, address).await) }
         });
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
@@ -150,6 +157,10 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             };
             if let Err(error) = ended {
                 debug!("a connection failed: {error}");
+                if let Some((code, answer)) = turned_away(&error, &has_asked) {
+                    let (peer, why) = (Peer::silent(address), error.to_string());
+                    app.refusals().refused(&peer, None, code, answer, &why);
+                }
             }
         });
     }
@@ -157,6 +168,29 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
     connections.close();
     connections.wait().await;
     Ok(())
+}
+
+/// What the server did about a connection that failed, if it did anything:
+/// the code, and what the client was told. A kept connection that rests for
+/// long is closed in the ordinary course.
+fn turned_away(
+    error: &hyper::Error,
+    has_asked: &AtomicBool,
+) -> Option<(&'static str, Option<u16>)> {
+    if error.is_parse() {
+        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        return Some(("BAD_REQUEST", Some(status)));
+    }
+    if error.is_timeout() {
+        let is_first = !has_asked.load(Ordering::Relaxed);
+        return is_first.then_some(("HEAD_TIMEOUT", None));
+    }
+    let mut sources = std::iter::successors(error.source(), |error| (*error).source());
+    let is_untaken = sources.any(|error| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    });
+    is_untaken.then_some(("ANSWER_TIMEOUT", None))
 }
 
 /// Small frames leave at once, and a peer that is gone is noticed.

@@ -23,6 +23,18 @@ const HELD_BYTES_MAX: usize = 1024 * 1024;
 /// Places that an empty queue keeps: an idle socket has no more.
 const PLACES_KEPT: usize = 4;
 
+/// What a client is told whose outbox is full: it may try again.
+pub const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
+
+/// Who ended a connection, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The client, with this code.
+    Client(u16),
+    /// This server, with this code and reason.
+    Server(u16, String),
+}
+
 /// What a frame takes of an outbox, in bytes.
 #[must_use]
 pub fn weight(frame: &TextFrame) -> usize {
@@ -76,6 +88,8 @@ struct Queue {
     outboxes: usize,
     /// The task is gone: nobody reads.
     is_deserted: bool,
+    /// Who began to end the connection first.
+    end: Option<End>,
 }
 
 impl Shared {
@@ -120,12 +134,24 @@ impl Queue {
         }
         let bytes = weight(&frame);
         if self.bytes > 0 && self.bytes.saturating_add(bytes) > BYTES_MAX {
-            self.has_overflowed = true;
+            self.overflow();
             return Pushed::Overflowed;
         }
         self.bytes = self.bytes.saturating_add(bytes);
         self.outgoing.push_back(Outgoing::Frame(frame));
         Pushed::Queued
+    }
+
+    /// Returns whether it is new.
+    fn overflow(&mut self) -> bool {
+        let (code, reason) = OVERFLOW;
+        self.ends(End::Server(code, reason.to_owned()));
+        !std::mem::replace(&mut self.has_overflowed, true)
+    }
+
+    /// Whoever comes later has not ended it.
+    fn ends(&mut self, end: End) {
+        self.end.get_or_insert(end);
     }
 
     fn pop(&mut self) -> Option<Outgoing> {
@@ -216,7 +242,7 @@ impl Outbox {
     /// Returns whether it did not know.
     pub fn overflow(&self) -> bool {
         let mut queue = self.0.lock();
-        let is_new = !std::mem::replace(&mut queue.has_overflowed, true);
+        let is_new = queue.overflow();
         self.0.wake(queue);
         is_new
     }
@@ -226,9 +252,23 @@ impl Outbox {
         self.0.push(Outgoing::Ping);
     }
 
-    /// Queues a close.
+    /// Queues a close of this server's own.
     pub fn close(&self, code: u16, reason: String) {
+        self.0.lock().ends(End::Server(code, reason.clone()));
         self.0.push(Outgoing::Close { code, reason });
+    }
+
+    /// Queues the answer to the client's close.
+    pub fn answer_close(&self, code: u16) {
+        self.0.lock().ends(End::Client(code));
+        let reason = String::new();
+        self.0.push(Outgoing::Close { code, reason });
+    }
+
+    /// Who began to end the connection, if anybody did.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.0.lock().end.clone()
     }
 
     /// Asks for one notice when what is queued by now has left.
@@ -420,6 +460,22 @@ mod tests {
         drop(inlet);
         outbox.send(frame(1));
         assert!(outbox.0.lock().outgoing.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_ends_a_connection_first_has_ended_it() {
+        let (outbox, _inlet) = outbox();
+        assert_eq!(outbox.end(), None);
+        outbox.overflow();
+        outbox.close(1011, "INTERNAL".to_owned());
+        outbox.answer_close(1000);
+        let (code, reason) = OVERFLOW;
+        assert_eq!(outbox.end(), Some(End::Server(code, reason.to_owned())));
+        let (outbox, _inlet) = super::outbox();
+        outbox.answer_close(1001);
+        outbox.send(frame(BYTES_MAX));
+        outbox.send(frame(BYTES_MAX));
+        assert_eq!(outbox.end(), Some(End::Client(1001)));
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use crate::intake::Intake;
 use crate::limits::Limits;
 use crate::listener;
 use crate::output::Output;
+use crate::refusals::Refusals;
 use crate::shards::Shards;
 use crate::watch::Watch;
 
@@ -34,6 +35,7 @@ pub struct App {
     bodies: Arc<Intake>,
     refused_bodies: Arc<Intake>,
     watch: Watch,
+    refusals: Arc<Refusals>,
     connections: Arc<Semaphore>,
     stopping: CancellationToken,
 }
@@ -51,6 +53,7 @@ impl App {
         Arc::new(Self {
             gateway,
             watch: Watch::new(shards.pulses(), watched),
+            refusals: Arc::default(),
             shards,
             frames,
             bodies,
@@ -104,6 +107,12 @@ impl App {
         self.shards.output()
     }
 
+    /// What the log says of those who are turned away.
+    #[must_use]
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
     /// Why the server is not ready, if it is not.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
@@ -155,14 +164,17 @@ impl App {
             self.stopping.cancelled().await;
             tokio::time::sleep(STOP_TIMEOUT).await;
         };
-        tokio::select! {
+        let ended = tokio::select! {
             () = self.watch.keep() => Ok(()),
+            () = self.refusals.keep() => Ok(()),
             // Answers under way end with the listener, beside the rooms.
             (served, ()) = async { tokio::join!(serving, stopped) } => served,
             () = deadline => {
                 info!("some answers were not taken in time");
                 Ok(())
             }
-        }
+        };
+        self.refusals.write_rest();
+        ended
     }
 }

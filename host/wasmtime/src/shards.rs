@@ -37,6 +37,12 @@ pub struct RoomQueue {
 }
 
 impl RoomQueue {
+    /// The room's store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<str> {
+        &self.store
+    }
+
     /// Hands an event to the room. Returns whether it was taken: after
     /// [`Shards::stop`] it is not.
     pub fn deliver(&self, event: Event) -> bool {

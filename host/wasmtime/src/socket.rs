@@ -13,16 +13,19 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::error;
+use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message};
 
 use crate::arrival::{self, Arrivals};
 use crate::component::{Admission, Frame};
 use crate::intake::{FREE_BYTES, Permits, Places, Share};
+use crate::life::Life;
 use crate::listener::Permit;
-use crate::outbox::{Inlet, Outbox, Outgoing, outbox, weight};
+use crate::outbox::{Inlet, OVERFLOW, Outbox, Outgoing, outbox, weight};
 use crate::output::TextFrame;
 use crate::patience::Moment;
+use crate::peer::Peer;
 use crate::server::App;
 use crate::shards::RoomQueue;
 use crate::taken::Taken;
@@ -60,9 +63,6 @@ const NO_STATUS: u16 = 1005;
 /// The close of a client whose room is not there: the server is stopping.
 const STOPPING: (u16, &str) = (1012, "RESTART");
 
-/// The close of a client whose outbox is full: it may try again.
-const OVERFLOW: (u16, &str) = (1013, "TOO_SLOW");
-
 /// The close of a client for which the server has no room.
 const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
 
@@ -89,9 +89,14 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
 
 /// Lets an admitted socket in: its room knows of it before its client does, so
 /// that nothing that a client does once it is connected comes first.
-pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Permit) {
+pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Permit, peer: Peer) {
     let Ok(slot) = Arc::clone(app.connections()).try_acquire_owned() else {
-        tokio::spawn(refuse(upgrade, CROWDED.0, CROWDED.1.to_owned(), permit));
+        let (code, reason) = CROWDED;
+        let why = "The server has as many WebSockets as it may (--connections-max).";
+        let store = Some(admission.store_id.as_str());
+        app.refusals()
+            .refused(&peer, store, reason, Some(code), why);
+        tokio::spawn(refuse(upgrade, code, reason.to_owned(), permit));
         return;
     };
     let Some(room) = app.shards().room(&admission.store_id) else {
@@ -103,6 +108,7 @@ pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Pe
     let entry = Entry {
         connection: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
         share: app.frames().of_store(&store),
+        life: Life::new(Arc::clone(app.refusals()), peer, Arc::clone(room.store())),
         room,
         auto_response: auto_response.map(|(request, response)| {
             // However many it asks for, they are one.
@@ -120,14 +126,14 @@ pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, permit: Pe
     tokio::spawn(async move {
         // From this thread's event loop to the shard's.
         let Some((stream, read_already)) = take_over(upgrade).await else {
-            return entry.leave();
+            return entry.leave(&outbox);
         };
         let task = {
             let app = Arc::clone(&app);
             async move {
                 match TcpStream::from_std(stream) {
                     Ok(stream) => serve(&app, entry, (outbox, inlet), stream, read_already).await,
-                    Err(_) => entry.leave(),
+                    Err(_) => entry.leave(&outbox),
                 }
                 drop((slot, permit));
             }
@@ -142,12 +148,14 @@ struct Entry {
     connection: u32,
     /// What its store's messages may take.
     share: Arc<Share>,
+    life: Life,
     auto_response: Option<(String, TextFrame)>,
 }
 
 impl Entry {
-    fn leave(&self) {
+    fn leave(&self, outbox: &Outbox) {
         let connection = self.connection;
+        self.life.ended(outbox.end());
         self.room.deliver(Event::Closed { connection });
     }
 }
@@ -186,7 +194,7 @@ async fn serve(
         () = &mut writer => true,
         () = reader => false,
     };
-    entry.leave();
+    entry.leave(&outbox);
     drop(outbox);
     // What is in the outbox still goes out, as far as the client takes it.
     if is_closed || timeout(CLOSE_TIMEOUT, writer).await.is_ok() {
@@ -215,6 +223,7 @@ async fn read(app: &App, entry: &Entry, socket: &Socket, outbox: &Outbox) {
         connection,
         share,
         auto_response,
+        life: _,
     } = entry;
     let places = Places::default();
     let mut silence = Silence::new(app.limits().idle_timeout);
@@ -253,7 +262,7 @@ async fn read(app: &App, entry: &Entry, socket: &Socket, outbox: &Outbox) {
             Some(Ok(Message::Close(frame))) => {
                 // Its answer does not wait for the room.
                 let code = frame.map_or(NO_STATUS, |frame| frame.code.into());
-                return outbox.close(code, String::new());
+                return outbox.answer_close(code);
             }
             Some(Err(error)) => {
                 if let Some((code, reason)) = close_for(&error) {
@@ -337,6 +346,8 @@ fn close_for(error: &Error) -> Option<(u16, &'static str)> {
     match error {
         Error::Capacity(_) => Some(TOO_BIG),
         Error::Utf8(_) => Some(NOT_UTF8),
+        // It is gone: there is nobody to tell.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some(PROTOCOL_ERROR),
         Error::Io(error) if arrival::is_timeout(error) => Some(UNFINISHED),
         Error::Io(error) if arrival::is_overload(error) => Some(OVERLOADED),

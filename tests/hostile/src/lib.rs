@@ -24,14 +24,14 @@ impl gateway::Guest for Hostile {
         <Component as gateway::Guest>::headers_read()
     }
 
-    fn admit(request: gateway::Request) -> gateway::Verdict {
+    fn admit(request: gateway::Request) -> gateway::Decision {
         if let Some(misdeed) = Misdeed::of(request.path.trim_start_matches('/')) {
             misdeed.commit(&[]);
         }
         <Component as gateway::Guest>::admit(request)
     }
 
-    fn admit_call(body: Vec<u8>) -> Result<gateway::Admission, String> {
+    fn admit_call(body: Vec<u8>) -> Result<gateway::Admission, gateway::Denial> {
         <Component as gateway::Guest>::admit_call(body)
     }
 

@@ -110,7 +110,7 @@ function utf8Bytes(text: string): number {
 }
 
 /** As much of a text as fits, by whole characters. */
-function cutToBytes(text: string, bytesMax: number): string {
+export function cutToBytes(text: string, bytesMax: number): string {
   if (text.length * 3 <= bytesMax) return text
   const room = new Uint8Array(bytesMax)
   const { read } = new TextEncoder().encodeInto(text, room)

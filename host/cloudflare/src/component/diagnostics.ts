@@ -3,7 +3,9 @@
 import type * as Diagnostics from '../../generated/plain/interfaces/syncline-backend-diagnostics.js'
 
 export const diagnostics: typeof Diagnostics = {
-  log(level, message) {
+  log(level, text) {
+    // One line, whatever it holds.
+    const message = text.replace(/\p{Cc}/gu, ' ')
     switch (level) {
       case 'error':
         return console.error(message)

@@ -20,7 +20,7 @@ use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 pub use self::bindings::exports::syncline::backend::gateway::{
-    Admission, Refusal, Request, Response, Summary, Transport, Verdict,
+    Admission, Cause, Decision, Refusal, Request, Response, Summary, Transport, Verdict,
 };
 pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
 pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
@@ -257,7 +257,7 @@ impl Instance {
     }
 
     /// `gateway.admit`.
-    pub fn admit(&mut self, request: &Request) -> Result<Verdict> {
+    pub fn admit(&mut self, request: &Request) -> Result<Decision> {
         call!(self, syncline_backend_gateway, call_admit, request)
     }
 
