@@ -64,18 +64,8 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
     if let Some(response) = oversized(&request.uri().to_string(), request.headers()) {
         return response;
     }
-    let path = request.uri().path();
-    if path == "/readyz"
-        && [Method::GET, Method::HEAD].contains(request.method())
-        && let Some(complaint) = app.complaint()
-    {
-        return with_head(
-            StatusCode::SERVICE_UNAVAILABLE,
-            vec![],
-            format!("{complaint}\n"),
-        );
-    }
-    if permit.is_reserved() && !["/healthz", "/readyz"].contains(&path) {
+    let asks_how_it_is = ["/healthz", "/readyz"].contains(&request.uri().path());
+    if permit.is_reserved() && !asks_how_it_is {
         return app.refuse(&overloaded(vec![]), &[]);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
@@ -99,7 +89,19 @@ pub async fn handle(app: Arc<App>, mut request: Request, permit: Permit) -> Resp
         }
     };
     match verdict {
-        Verdict::Respond(response) => http_response(response),
+        Verdict::Respond(response) => {
+            // The gateway knows what is asked, and nothing of the machine.
+            let says_ready = asked.path == "/readyz" && response.status == StatusCode::OK;
+            match says_ready.then(|| app.complaint()).flatten() {
+                Some(complaint) => {
+                    let complaint = format!("{complaint}\n");
+                    with_head(StatusCode::SERVICE_UNAVAILABLE, vec![], complaint)
+                }
+                None => http_response(response),
+            }
+        }
+        // Whoever syncs by such a path has no place either.
+        _ if permit.is_reserved() => app.refuse(&overloaded(vec![]), &[]),
         Verdict::Refuse(refusal) => {
             // Whoever cannot be told within that time is told without.
             let share = app.refused_bodies().of_store("");
