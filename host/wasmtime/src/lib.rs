@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod arrival;
+pub mod asked;
 pub mod boundary;
 pub mod component;
 pub mod config;

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::asked::{Answer, Asked, Asking, Idle, Times};
 use crate::http;
 use crate::server::App;
 use crate::taken::Taken;
@@ -60,21 +62,28 @@ impl Place {
     }
 }
 
+/// A connection as it was accepted.
+pub type Stream = Taken<Asked<TcpStream>>;
+
 /// The places of a server.
 struct Places {
     all: Arc<Semaphore>,
     reserved: Arc<Semaphore>,
+    /// Connections that give theirs up when somebody else needs it.
+    idle: Arc<Idle>,
 }
 
 impl Places {
+    fn new(all: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            reserved: Arc::new(Semaphore::new(RESERVED_MAX)),
+            idle: Arc::default(),
+        }
+    }
+
     /// The next free place. `None` would be a semaphore that is closed.
     async fn next(&self) -> Option<Permit> {
-        let place = |permit, is_reserved| {
-            Arc::new(Place {
-                _permit: permit,
-                is_reserved,
-            })
-        };
         if let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() {
             return Some(place(permit, false));
         }
@@ -84,6 +93,34 @@ impl Places {
             permit = Arc::clone(&self.reserved).acquire_owned() => Some(place(permit.ok()?, true)),
         }
     }
+
+    /// For somebody who has come: the place, or instead of a reserved one
+    /// that of an idle connection, which ends.
+    async fn best(&self, permit: Permit) -> Permit {
+        while permit.is_reserved {
+            if let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() {
+                return place(permit, false);
+            }
+            let Some(stays) = self.idle.dismiss() else {
+                break;
+            };
+            tokio::select! {
+                biased;
+                Ok(permit) = Arc::clone(&self.all).acquire_owned() => return place(permit, false),
+                Ok(()) = stays => {}
+                // Neither comes: a semaphore that is closed.
+                else => break,
+            }
+        }
+        permit
+    }
+}
+
+fn place(permit: OwnedSemaphorePermit, is_reserved: bool) -> Permit {
+    Arc::new(Place {
+        _permit: permit,
+        is_reserved,
+    })
 }
 
 /// Accepts connections and answers their requests until the server stops, and
@@ -93,18 +130,17 @@ impl Places {
 /// None: a connection that fails harms itself only.
 pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
     let connections = TaskTracker::new();
-    let places = Places {
-        all: Arc::new(Semaphore::new(app.limits().connections_max + REQUESTS_MAX)),
-        reserved: Arc::new(Semaphore::new(RESERVED_MAX)),
-    };
     let limits = app.limits();
+    let places = Places::new(limits.connections_max + REQUESTS_MAX);
+    let times = Times {
+        head_max: limits.handshake_timeout,
+        idle_max: limits.keep_alive_timeout,
+    };
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake_timeout);
+    // It would count what is idle with what is slow.
+    http.header_read_timeout(None);
     let mut reserved = http.clone();
-    reserved
-        .header_read_timeout(limits.handshake_timeout.min(RESERVED_TIMEOUT))
-        .keep_alive(false);
+    reserved.keep_alive(false);
     loop {
         let accepted = async { Some((places.next().await?, listener.accept().await)) };
         // None would be a semaphore that somebody has closed.
@@ -118,22 +154,37 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 warn!("cannot accept connections: {error}");
+                places.idle.dismiss_some();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let http = if permit.is_reserved() {
-            &reserved
+        let permit = places.best(permit).await;
+        let (http, times) = if permit.is_reserved() {
+            let head_max = times.head_max.min(RESERVED_TIMEOUT);
+            (&reserved, Times { head_max, ..times })
         } else {
-            &http
+            (&http, times)
         };
-        let stream = Taken::new(stream, limits.message_timeout);
+        let asking = Asking::new(Arc::clone(&places.idle), times);
+        let stream = Asked::new(stream, Arc::clone(&asking));
+        let stream: Stream = Taken::new(stream, limits.message_timeout);
         let served = Arc::clone(app);
         let service = service_fn(move |request| {
             let app = Arc::clone(&served);
             // A WebSocket outlives its request.
             let permit = Arc::clone(&permit);
-            async move { Ok::<_, Infallible>(http::handle(app, request, permit).await) }
+            let serving = asking.serve();
+            async move {
+                let response = http::handle(app, request, permit).await;
+                let serving = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    serving.for_good();
+                    None
+                } else {
+                    Some(serving)
+                };
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, serving)))
+            }
         });
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
