@@ -41,7 +41,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
     this.sockets = new Sockets(ctx)
-    this.subscribers = new Subscribers(ctx.storage, env, {
+    this.subscribers = new Subscribers(ctx.storage, env, () => ctx.storage.kv.get<string>(STORE_ID), {
       delivered: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.delivered(connection) : undefined)),
       closed: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.closed(connection) : undefined)),
     })
