@@ -155,7 +155,7 @@ fn i7_answers_that_nobody_takes_are_given_up_and_their_memory_is_bounded() {
     let server = start(&[
         "--message-timeout",
         "300ms",
-        "--handshake-timeout",
+        "--keep-alive-timeout",
         "300ms",
         "--output-bytes-max",
         "16777216",

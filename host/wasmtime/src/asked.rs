@@ -159,16 +159,21 @@ impl Asking {
         }
     }
 
-    /// Everything was written.
-    fn wrote(self: &Arc<Self>) {
+    /// Everything was written. The task is woken when it is over: hyper does
+    /// not look for the next head by itself.
+    fn wrote(self: &Arc<Self>, task: &mut Context<'_>) {
         let mut state = self.lock();
         if matches!(state.stage, Stage::Answered) {
             let idle = Stage::Idle {
                 number: self.idle.enter(self),
                 dismissed: None,
-                waker: None,
+                waker: Some(task.waker().clone()),
             };
             self.turn(&mut state, idle);
+            let over = state.countdown.poll_over(task, self.times.idle_max);
+            if over.is_ready() {
+                task.waker().wake_by_ref();
+            }
         }
     }
 
@@ -382,7 +387,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Asked<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Everything has been written by now.
-        self.asking.0.wrote();
+        self.asking.0.wrote(task);
         Pin::new(&mut self.stream).poll_flush(task)
     }
 
