@@ -274,6 +274,26 @@ fn i7_idle_connections_make_room_for_those_who_ask() {
     assert!(sent_away > 0, "nobody was short of a place");
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn i7_idle_connections_leave_where_the_machine_has_no_more_files() {
+    let server = start(&["--handshake-timeout", "1h", "--keep-alive-timeout", "1h"]);
+    let id = i32::try_from(server.process.as_ref().unwrap().id()).unwrap();
+    let files = u64::try_from(open_files(&server)).unwrap();
+    let few = Rlimit {
+        current: Some(files + 10),
+        maximum: Some(files + 10),
+    };
+    rustix::process::prlimit(rustix::process::Pid::from_raw(id), Resource::Nofile, few).unwrap();
+    let _idle: Vec<_> = (0..30)
+        .map(|number| {
+            let mut stream = connect(&server);
+            assert!(ask(&mut stream).is_some(), "{number}");
+            stream
+        })
+        .collect();
+}
+
 /// A client with eight live pulls, whose ids nobody else has.
 fn with_ids_of_its_own(server: &Server, number: usize) -> Socket {
     let mut socket = Socket::open(server, "/?storeId=a&transport=ws");
