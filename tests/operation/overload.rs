@@ -216,6 +216,9 @@ fn i7_a_server_whose_places_are_taken_still_says_how_it_is() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(http::get(&server, path).status, 200);
     }
+    // A socket would keep such a place.
+    let syncs = "/readyz?storeId=a&transport=ws";
+    assert_eq!(Socket::try_open(&server, syncs, &[]).err(), Some(503));
     drop(taken);
     loop {
         if http::get(&server, "/").status == 200 {

@@ -5,6 +5,7 @@
 
 pub mod arrival;
 pub mod asked;
+pub mod asking;
 pub mod boundary;
 pub mod component;
 pub mod config;

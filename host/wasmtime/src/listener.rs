@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::asked::{Answer, Asked, Asking, Idle, Times};
+use crate::asked::Asked;
+use crate::asking::{Answer, Asking, Idle, Times};
 use crate::http;
 use crate::server::App;
 use crate::taken::Taken;
@@ -97,22 +98,24 @@ impl Places {
     /// For somebody who has come: the place, or instead of a reserved one
     /// that of an idle connection, which ends.
     async fn best(&self, permit: Permit) -> Permit {
-        while permit.is_reserved {
+        if !permit.is_reserved {
+            return permit;
+        }
+        loop {
             if let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() {
                 return place(permit, false);
             }
             let Some(stays) = self.idle.dismiss() else {
-                break;
+                return permit;
             };
             tokio::select! {
                 biased;
                 Ok(permit) = Arc::clone(&self.all).acquire_owned() => return place(permit, false),
                 Ok(()) = stays => {}
                 // Neither comes: a semaphore that is closed.
-                else => break,
+                else => return permit,
             }
         }
-        permit
     }
 }
 
