@@ -13,6 +13,8 @@
 mod host;
 #[path = "room/log.rs"]
 mod log;
+#[path = "room/origins.rs"]
+mod origins;
 #[path = "room/pace.rs"]
 mod pace;
 #[path = "room/time.rs"]

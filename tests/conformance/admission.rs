@@ -21,6 +21,7 @@ pub fn scenarios() -> Vec<Scenario> {
         a_good_token_admits,
         a_payload_may_be_encoded_once_or_twice,
         i6_a_missing_token_is_token_missing,
+        i6_a_token_without_an_instance_is_told_which_field_is_missing,
         i6_a_token_that_cannot_be_trusted_is_token_invalid,
         i6_a_token_without_its_claims_is_refused,
         i6_a_token_serves_until_its_grace_is_over,
@@ -102,6 +103,18 @@ fn admits(server: &Server, url: &str) {
 
 /// Sees both transports refuse alike; and 0.3, which is another URL.
 fn refuses(server: &Server, store: &str, payload: Option<&Value>, code: &str) {
+    refuses_with(server, store, payload, code, code);
+}
+
+/// The same where a close says more than the code. Returns the message that
+/// an HTTP client gets.
+fn refuses_with(
+    server: &Server,
+    store: &str,
+    payload: Option<&Value>,
+    code: &str,
+    reason: &str,
+) -> String {
     let (status, close) = match code {
         "FORBIDDEN" => (403, 4403),
         "AUTH_SERVICE_ERROR" => (503, 1013),
@@ -115,7 +128,7 @@ fn refuses(server: &Server, store: &str, payload: Option<&Value>, code: &str) {
         let mut socket = Socket::open(server, &url);
         assert_eq!(
             socket.receive_close(),
-            (close, code.to_owned()),
+            (close, reason.to_owned()),
             "{payload:?}"
         );
     }
@@ -124,7 +137,9 @@ fn refuses(server: &Server, store: &str, payload: Option<&Value>, code: &str) {
     assert_eq!(response.status, status, "{payload:?}");
     let frame = &response.json()[0];
     assert_eq!(frame["requestId"], "42");
-    assert_eq!(failure(&frame["exit"])["payload"]["code"], code);
+    let payload = &failure(&frame["exit"])["payload"];
+    assert_eq!(payload["code"], code);
+    payload["message"].as_str().unwrap().to_owned()
 }
 
 fn refuses_token(server: &Server, store: &str, token: &str, code: &str) {
@@ -168,16 +183,35 @@ fn a_payload_may_be_encoded_once_or_twice(server: &Server) {
 
 fn i6_a_missing_token_is_token_missing(server: &Server) {
     let store = new_store("missing");
+    for (payload, names_both) in [
+        (None, true),
+        (Some(json!({})), true),
+        (Some(json!(null)), true),
+        (Some(json!({"instanceId": store})), false),
+        (Some(json!({"authToken": null, "instanceId": store})), false),
+    ] {
+        let code = "TOKEN_MISSING";
+        let message = refuses_with(server, &store, payload.as_ref(), code, code);
+        assert!(message.contains("`authToken`"), "{message}");
+        assert_eq!(message.contains("`instanceId`"), names_both, "{message}");
+    }
+}
+
+/// What LiveStore's documentation sends.
+fn i6_a_token_without_an_instance_is_told_which_field_is_missing(server: &Server) {
+    let store = new_store("no-instance");
     let token = sign(&claims(&store), JWT_SECRET);
     for payload in [
-        None,
-        Some(json!({})),
-        Some(json!(null)),
-        Some(json!({"instanceId": store})),
-        Some(json!({"authToken": token})),
-        Some(json!({"authToken": null, "instanceId": store})),
+        json!({"authToken": token}),
+        json!({"authToken": token, "instanceId": null}),
+        // Nor does it say whether the token is any good.
+        json!({"authToken": "x"}),
+        json!({"serverBypass": BYPASS_TOKEN}),
     ] {
-        refuses(server, &store, payload.as_ref(), "TOKEN_MISSING");
+        let reason = "TOKEN_MISSING instanceId";
+        let message = refuses_with(server, &store, Some(&payload), "TOKEN_MISSING", reason);
+        assert!(message.contains("no `instanceId`"), "{message}");
+        assert!(message.contains("`storeId`"), "{message}");
     }
 }
 
@@ -333,12 +367,6 @@ fn the_server_bypass_admits_with_an_instance(server: &Server) {
         &store,
         Some(&json!({"serverBypass": true, "instanceId": store})),
         "TOKEN_INVALID",
-    );
-    refuses(
-        server,
-        &store,
-        Some(&json!({"serverBypass": BYPASS_TOKEN})),
-        "TOKEN_MISSING",
     );
     let elsewhere = json!({"serverBypass": BYPASS_TOKEN, "instanceId": "another"});
     refuses(server, &store, Some(&elsewhere), "FORBIDDEN");

@@ -1,10 +1,11 @@
 //! HTTP beside the protocol: what a person, a load balancer or a browser asks.
 
+use serde_json::json;
 use syncline_tests::http::{get, request};
-use syncline_tests::rpc::new_store;
+use syncline_tests::rpc::{self, new_store};
 use syncline_tests::scenarios;
 use syncline_tests::server::Server;
-use syncline_tests::socket::Socket;
+use syncline_tests::socket::{Received, Socket};
 use syncline_tests::suite::Scenario;
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -14,12 +15,15 @@ pub fn scenarios() -> Vec<Scenario> {
             any_path_with_sync_parameters_syncs;
         OwnHttp Open:
             health_and_readiness_are_answered,
-            reserved_paths_win_over_sync_parameters,
+            reserved_paths_are_reserved_for_what_does_not_sync,
+            sync_parameters_win_over_reserved_paths,
             what_is_not_there_is_404,
             a_websocket_endpoint_without_an_upgrade_is_426,
             bad_sync_parameters_are_400,
             options_are_204_for_allowed_origins,
             i6_websites_elsewhere_may_not_connect_without_auth,
+            an_origin_is_the_servers_own_at_a_private_address,
+            i6_a_name_that_leads_here_makes_no_website_the_servers_own,
             without_auth_the_instance_is_still_the_store,
             a_url_over_16_kb_is_414,
     ]
@@ -52,31 +56,63 @@ fn health_and_readiness_are_answered(server: &Server) {
     }
 }
 
-fn reserved_paths_win_over_sync_parameters(server: &Server) {
-    for path in ["/healthz", "/readyz"] {
-        let url = format!("{path}?storeId=a&transport=ws");
-        assert_eq!(get(server, &url).status, 200, "{url}");
-        assert_eq!(
-            Socket::try_open(server, &url, &[]).err(),
-            Some(200),
-            "{url}"
-        );
+/// First segments that a server keeps for itself.
+const RESERVED: [&str; 6] = ["healthz", "readyz", "metrics", "admin", "api", "v1"];
+
+fn reserved_paths_are_reserved_for_what_does_not_sync(server: &Server) {
+    for path in RESERVED {
+        let (status, post) = match path {
+            "healthz" | "readyz" => (200, 405),
+            _ => (404, 404),
+        };
+        // Half of what a sync request says is none.
+        for query in ["", "?storeId=a", "?transport=ws", "?storeid=a&transport=ws"] {
+            let url = format!("/{path}{query}");
+            assert_eq!(get(server, &url).status, status, "{url}");
+            assert_eq!(
+                request(server, "POST", &url, &[], "{}").status,
+                post,
+                "{url}"
+            );
+            let upgrade = Socket::try_open(server, &url, &[]);
+            assert_eq!(upgrade.err(), Some(status), "{url}");
+            let below = format!("/{path}/x{query}");
+            assert_eq!(get(server, &below).status, 404, "{below}");
+        }
+        let v3 = format!("/{path}/websocket");
+        assert_eq!(Socket::try_open(server, &v3, &[]).err(), Some(404), "{v3}");
     }
-    for path in [
-        "/metrics",
-        "/admin",
-        "/api",
-        "/v1",
-        "/v1/stores",
-        "/api/images/x",
-    ] {
-        let url = format!("{path}?storeId=a&transport=ws");
-        assert_eq!(get(server, &url).status, 404, "{url}");
-        assert_eq!(
-            Socket::try_open(server, &url, &[]).err(),
-            Some(404),
-            "{url}"
-        );
+}
+
+fn sync_parameters_win_over_reserved_paths(server: &Server) {
+    for path in RESERVED {
+        for path in [
+            format!("/{path}"),
+            format!("/{path}/"),
+            format!("/{path}/sync"),
+        ] {
+            let store = new_store("reserved");
+            let v4 = format!("{path}?storeId={store}&transport=ws");
+            let v3 = format!("{}/websocket?storeId={store}", path.trim_end_matches('/'));
+            let mut socket = Socket::open(server, &v4);
+            socket.send(r#"{"_tag":"Ping"}"#);
+            assert_eq!(socket.receive_json()["_tag"], "Pong", "{v4}");
+            let mut socket = Socket::open(server, &v3);
+            socket.send(r#"{"_tag":"WSMessage.Ping","requestId":"ping"}"#);
+            assert_eq!(socket.receive_json()["_tag"], "WSMessage.Pong", "{v3}");
+            let url = format!("{path}?transport=http&storeId={store}");
+            let ping = rpc::request("1", "SyncHttpRpc.Ping", json!({"storeId": store}));
+            let origin = [("origin", "https://app.example.com")];
+            let answer = request(server, "POST", &url, &origin, &ping.to_string());
+            assert_eq!(answer.status, 200, "{url}");
+            assert_eq!(answer.json()[0]["exit"]["_tag"], "Success", "{url}");
+            // A browser asks before it sends.
+            let answer = request(server, "OPTIONS", &url, &origin, "");
+            assert_eq!(answer.status, 204, "{url}");
+            // Who gets it wrong is told as at every other path.
+            assert_eq!(get(server, &v4).status, 426, "{v4}");
+            assert_eq!(get(server, &url).status, 405, "{url}");
+        }
     }
 }
 
@@ -143,6 +179,8 @@ fn i6_websites_elsewhere_may_not_connect_without_auth(server: &Server) {
         "https://evil.example",
         "null",
         "http://localhost.evil.example",
+        "http://localhost:evil.example",
+        "http://[::1]:evil.example",
     ] {
         let mut socket = Socket::try_open(server, &url, &[("origin", origin)])
             .expect("the upgrade is accepted, to tell why it is refused");
@@ -168,6 +206,69 @@ fn i6_websites_elsewhere_may_not_connect_without_auth(server: &Server) {
             .unwrap_or_else(|status| panic!("{origin}: {status}"));
         socket.send(r#"{"_tag":"Ping"}"#);
         assert_eq!(socket.receive_json()["_tag"], "Pong", "{origin}");
+    }
+}
+
+/// What becomes of a request with this `Origin` and this `Host`, over either
+/// transport: whether it is served.
+fn is_served(server: &Server, origin: &str, host: &str) -> bool {
+    let store = new_store("own-origin");
+    let headers = [("origin", origin), ("host", host)];
+    let url = format!("/?storeId={store}&transport=ws");
+    let mut socket = Socket::try_open(server, &url, &headers)
+        .unwrap_or_else(|status| panic!("{origin} at {host}: {status}"));
+    // Lost when the close is there already.
+    let _ = socket.try_send(r#"{"_tag":"Ping"}"#.to_owned());
+    let over_ws = match socket.receive() {
+        Received::Text(pong) => pong.contains("Pong"),
+        close => {
+            assert_eq!(close, Received::Closed(4403, "FORBIDDEN".to_owned()));
+            false
+        }
+    };
+    let http = format!("/?storeId={store}&transport=http");
+    let ping = rpc::request("1", "SyncHttpRpc.Ping", json!({"storeId": store}));
+    let status = request(server, "POST", &http, &headers, &ping.to_string()).status;
+    assert_eq!(
+        status,
+        if over_ws { 200 } else { 403 },
+        "{origin} at {host}"
+    );
+    over_ws
+}
+
+fn an_origin_is_the_servers_own_at_a_private_address(server: &Server) {
+    for (origin, host) in [
+        ("http://10.0.2.2:8787", "10.0.2.2:8787"),
+        ("http://192.168.1.20:8787", "192.168.1.20:8787"),
+        ("https://172.16.1.1", "172.16.1.1"),
+        ("https://172.16.1.1:443", "172.16.1.1"),
+        ("ws://169.254.1.1:8787", "169.254.1.1:8787"),
+        ("http://[fd00::1]:8787", "[FD00::1]:8787"),
+        ("http://[fe80::1]", "[fe80::1]"),
+        ("HTTP://LOCALHOST:8787", "localhost:8787"),
+    ] {
+        assert!(is_served(server, origin, host), "{origin} at {host}");
+    }
+}
+
+fn i6_a_name_that_leads_here_makes_no_website_the_servers_own(server: &Server) {
+    for (origin, host) in [
+        // Its own name, which it has made to lead here.
+        ("http://evil.example:8787", "evil.example:8787"),
+        ("http://evil.example", "evil.example"),
+        ("http://127.0.0.1.evil.example", "127.0.0.1.evil.example"),
+        ("http://10-0-2-2.evil.example", "10-0-2-2.evil.example"),
+        // Others than the server.
+        ("http://evil.example", "10.0.2.2"),
+        ("http://10.0.2.2:5173", "10.0.2.2:8787"),
+        ("http://10.0.2.3:8787", "10.0.2.2:8787"),
+        ("http://10.0.2.2.evil.example:8787", "10.0.2.2:8787"),
+        ("http://10.0.2.2@evil.example", "10.0.2.2"),
+        ("http://8.8.8.8:8787", "8.8.8.8:8787"),
+        ("http://10.0.2.2:evil", "10.0.2.2"),
+    ] {
+        assert!(!is_served(server, origin, host), "{origin} at {host}");
     }
 }
 

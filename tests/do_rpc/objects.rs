@@ -265,6 +265,12 @@ impl<'a> Object<'a> {
         updates["updates"].as_array().expect("updates").clone()
     }
 
+    /// The stores that it was told when it was called; null where it was not.
+    pub fn stores_told(&self) -> Vec<Value> {
+        let updates = self.command("updates", &json!({}));
+        updates["stores"].as_array().expect("stores").clone()
+    }
+
     /// The numbers of the events that it was called with, as they came.
     pub fn called_with(&self) -> Vec<u64> {
         self.updates()

@@ -10,6 +10,7 @@ pub fn scenarios() -> Vec<Scenario> {
     scenarios![
         i3_a_live_pull_is_called_with_each_later_event_once,
         a_call_has_the_form_of_a_chunk,
+        a_call_names_its_store,
         a_subscriber_that_pushes_is_called_too,
         i3_a_live_pull_with_a_cursor_begins_there,
         i3_a_large_push_comes_in_several_calls,
@@ -84,6 +85,17 @@ fn a_call_has_the_form_of_a_chunk(clients: &Clients) {
         }],
     });
     assert_eq!(call, due);
+}
+
+/// As LiveStore's clients after 0.4.0 take it, for which one object may have
+/// several stores.
+fn a_call_names_its_store(clients: &Clients) {
+    let store = new_store("told");
+    let (reader, writer) = pair(clients, &store);
+    reader.subscribe(None).ok();
+    push_each(&writer, 1, 3);
+    reader.called_until(3);
+    assert_eq!(reader.stores_told(), [&*store; 3]);
 }
 
 fn a_subscriber_that_pushes_is_called_too(clients: &Clients) {

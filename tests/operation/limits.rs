@@ -1,7 +1,8 @@
 //! The limits that are flags: whoever goes beyond one is told so, and nobody
 //! else notices (I7).
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use syncline_tests::http;
 use syncline_tests::profile::Profile;
@@ -102,6 +103,53 @@ fn i7_a_request_head_that_does_not_end_is_given_up() {
         );
     }
     assert_eq!(http::get(&server, "/readyz").status, 200);
+}
+
+/// Asks, and reads the answer: the connection is kept alive.
+fn ask(stream: &mut TcpStream) {
+    try_ask(stream).unwrap();
+}
+
+fn try_ask(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        answer.push(byte[0]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    Ok(())
+}
+
+#[test]
+fn a_connection_is_kept_alive_longer_than_a_head_may_take() {
+    let server = start(&["--handshake-timeout", "200ms", "--keep-alive-timeout", "1h"]);
+    let mut stream = connect(&server);
+    for _ in 0..3 {
+        ask(&mut stream);
+        // As long as it takes until others are given up that began later.
+        assert!(rest(&mut connect(&server)).is_empty());
+        assert!(rest(&mut connect(&server)).is_empty());
+    }
+    ask(&mut stream);
+}
+
+#[test]
+fn i7_a_connection_that_asks_nothing_more_is_given_up() {
+    let server = start(&["--handshake-timeout", "1h", "--keep-alive-timeout", "200ms"]);
+    let mut stream = connect(&server);
+    ask(&mut stream);
+    assert!(rest(&mut stream).is_empty());
+}
+
+#[test]
+fn i7_a_later_head_that_does_not_end_is_given_up_too() {
+    let server = start(&["--handshake-timeout", "200ms", "--keep-alive-timeout", "1h"]);
+    let mut stream = connect(&server);
+    ask(&mut stream);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+    assert!(rest(&mut stream).is_empty());
 }
 
 #[test]

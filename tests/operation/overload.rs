@@ -1,7 +1,8 @@
 //! One valid client that means harm, many at once, slow, half-finished, in
 //! pieces, never reading: it harms itself, and the server goes on (I7, I9).
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -154,7 +155,7 @@ fn i7_answers_that_nobody_takes_are_given_up_and_their_memory_is_bounded() {
     let server = start(&[
         "--message-timeout",
         "300ms",
-        "--handshake-timeout",
+        "--keep-alive-timeout",
         "300ms",
         "--output-bytes-max",
         "16777216",
@@ -215,12 +216,85 @@ fn i7_a_server_whose_places_are_taken_still_says_how_it_is() {
     for path in ["/healthz", "/readyz"] {
         assert_eq!(http::get(&server, path).status, 200);
     }
+    // A socket would keep such a place.
+    let syncs = "/readyz?storeId=a&transport=ws";
+    assert_eq!(Socket::try_open(&server, syncs, &[]).err(), Some(503));
     drop(taken);
     loop {
         if http::get(&server, "/").status == 200 {
             break;
         }
     }
+}
+
+/// Asks over a connection that is kept alive; `None` when it has ended.
+fn ask(stream: &mut TcpStream) -> Option<String> {
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .ok()?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"this URL.\n") {
+        let mut bytes = [0; 1_024];
+        match stream.read(&mut bytes) {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => answer.extend_from_slice(&bytes[..count]),
+        }
+    }
+    String::from_utf8(answer).ok()
+}
+
+#[test]
+fn i7_idle_connections_make_room_for_those_who_ask() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+    let server = start(&["--connections-max", "1", "--handshake-timeout", "1h"]);
+    let mut idle: Vec<_> = (0..1_001)
+        .map(|_| {
+            let mut stream = connect(&server);
+            assert!(ask(&mut stream).is_some());
+            stream
+        })
+        .collect();
+    // It is not the idlest any more.
+    assert!(ask(&mut idle[0]).is_some());
+    // Others than those that may ask how the server is.
+    for _ in 0..20 {
+        assert_eq!(http::get(&server, "/").status, 200);
+    }
+    let mut client = Client::open(&server, "a");
+    client.push_ok(&events(1, 1));
+    let mut sent_away = 0;
+    for (number, stream) in idle.iter_mut().enumerate().rev() {
+        let is_served = ask(stream).is_some();
+        sent_away += usize::from(!is_served);
+        // The idlest, as many as were needed, and nobody else.
+        assert!(is_served || (1..=21).contains(&number), "{number}");
+    }
+    assert!(sent_away > 0, "nobody was short of a place");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn i7_idle_connections_leave_where_the_machine_has_no_more_files() {
+    let server = start(&["--handshake-timeout", "1h", "--keep-alive-timeout", "1h"]);
+    let id = i32::try_from(server.process.as_ref().unwrap().id()).unwrap();
+    let files = u64::try_from(open_files(&server)).unwrap();
+    let few = Rlimit {
+        current: Some(files + 10),
+        maximum: Some(files + 10),
+    };
+    rustix::process::prlimit(rustix::process::Pid::from_raw(id), Resource::Nofile, few).unwrap();
+    let _idle: Vec<_> = (0..30)
+        .map(|number| {
+            let mut stream = connect(&server);
+            assert!(ask(&mut stream).is_some(), "{number}");
+            stream
+        })
+        .collect();
 }
 
 /// A client with eight live pulls, whose ids nobody else has.

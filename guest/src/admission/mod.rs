@@ -44,7 +44,7 @@ impl Request {
 }
 
 /// The headers that admission looks at.
-pub const HEADERS_READ: [&str; 2] = ["origin", "access-control-request-headers"];
+pub const HEADERS_READ: [&str; 3] = ["origin", "host", "access-control-request-headers"];
 
 /// An answer that needs no room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub enum Verdict {
     Close {
         /// The close code.
         code: u16,
-        /// The refusal's code.
+        /// [`Refused::close_reason`].
         reason: String,
     },
     /// Answer with what [`refuse`] makes of it and the body.
@@ -132,7 +132,8 @@ pub enum Verdict {
     },
 }
 
-/// Paths that never sync, whatever their parameters: here or to come.
+/// First segments of paths that are answered, here or to come, where a request
+/// is not one that syncs: apps sync under `/api` too.
 const RESERVED: [&str; 6] = ["healthz", "readyz", "metrics", "admin", "api", "v1"];
 
 const ABOUT: &str = "Syncline, a sync backend for LiveStore.\n\
@@ -145,12 +146,15 @@ pub fn admit(
     request: &Request,
 ) -> Decision {
     let origin = request.header("origin");
-    match reserved(request, config.is_ok()) {
-        None => {}
-        Some(Ok(response)) => return Verdict::Respond(response).into(),
-        Some(Err(refused)) => {
-            let response = refusal_response(&refused, Vec::new());
-            return refusal(request, refused, Verdict::Respond(response));
+    let params = Params::read(request.query.as_deref());
+    if !is_sync(request, &params) {
+        match reserved(request, config.is_ok()) {
+            None => {}
+            Some(Ok(response)) => return Verdict::Respond(response).into(),
+            Some(Err(refused)) => {
+                let response = refusal_response(&refused, Vec::new());
+                return refusal(request, refused, Verdict::Respond(response));
+            }
         }
     }
     let config = match config {
@@ -164,7 +168,7 @@ pub fn admit(
             return refusal_verdict(request, refused, Vec::new());
         }
     };
-    if let Err(refused) = origin::check(config, origin) {
+    if let Err(refused) = origin::check(config, origin, request.header("host")) {
         return refusal_verdict(request, refused, Vec::new());
     }
     let cors = origin::cors_headers(origin);
@@ -180,7 +184,7 @@ pub fn admit(
         })
         .into();
     }
-    match enter(imports, config, request) {
+    match enter(imports, config, request, &params) {
         Ok(Entry::Admitted(mut admission)) => {
             admission.response_headers = cors;
             Verdict::Enter(admission).into()
@@ -259,9 +263,22 @@ enum Entry {
     About,
 }
 
-fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Result<Entry, Refused> {
-    let params = Params::read(request.query.as_deref());
-    let is_websocket_path = request.path.ends_with("/websocket");
+/// Whether a request syncs, whatever its path: it says which store and how.
+fn is_sync(request: &Request, params: &Params) -> bool {
+    params.store_id.is_some() && (params.transport.is_some() || is_v3_path(request))
+}
+
+/// Where 0.3 clients connect, which name no transport.
+fn is_v3_path(request: &Request) -> bool {
+    request.path.ends_with("/websocket")
+}
+
+fn enter(
+    imports: &mut impl Imports,
+    config: &Config,
+    request: &Request,
+    params: &Params,
+) -> Result<Entry, Refused> {
     let transport = match params.transport.as_deref() {
         Some("ws") => Transport::WsV4,
         Some("http") => Transport::HttpV4,
@@ -271,7 +288,7 @@ fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Resu
                 "The URL parameter `transport` is neither `ws` nor `http`.",
             ));
         }
-        None if is_websocket_path => Transport::WsV3,
+        None if is_v3_path(request) => Transport::WsV3,
         None if request.path == "/" && !request.upgrade => {
             return match request.method.as_str() {
                 "GET" | "HEAD" => Ok(Entry::About),
@@ -305,7 +322,7 @@ fn enter(imports: &mut impl Imports, config: &Config, request: &Request) -> Resu
         _ => {}
     }
     let store_id = params.store_id()?;
-    let principal = authenticate(imports, config, &params, store_id)?;
+    let principal = authenticate(imports, config, params, store_id)?;
     let principal = principal.to_json();
     if principal.len() > PRINCIPAL_BYTES_MAX {
         return Err(Refused::new(
@@ -362,22 +379,23 @@ fn authenticate(
         };
     }
 
-    let missing = |what: &str| {
-        Refused::new(
-            Code::TokenMissing,
-            format!("The sync payload has no `{what}`."),
-        )
-    };
     let bypass = config
         .server_bypass_token
         .as_deref()
         .zip(field("serverBypass"));
     let token = field("authToken");
     if bypass.is_none() && token.is_none() {
-        return Err(missing("authToken"));
+        let nor = match instance_id {
+            Some(_) => "",
+            None => ", nor an `instanceId`",
+        };
+        let message = format!("The sync payload has no `authToken`{nor}.");
+        return Err(Refused::new(Code::TokenMissing, message));
     }
     if instance_id.is_none() {
-        return Err(missing("instanceId"));
+        let message = "The sync payload has no `instanceId`: beside the token it has to name \
+                       the store, as the URL's `storeId` does.";
+        return Err(Refused::new(Code::TokenMissing, message).of_field("instanceId"));
     }
     if let Some((expected, given)) = bypass {
         return if !secrets_equal(given, expected) {
@@ -462,7 +480,7 @@ fn refusal_verdict(
     if request.upgrade
         && let Some(code) = refused.code.close_code()
     {
-        let reason = refused.code.as_str().to_owned();
+        let reason = refused.close_reason();
         return refusal(request, refused, Verdict::Close { code, reason });
     }
     let verdict = if request.method == "POST" {

@@ -92,6 +92,8 @@ pub struct Refused {
     pub code: Code,
     /// What to do about it. Never holds a secret, a token or a claim.
     pub message: String,
+    /// The payload's field that is missing, where the code names another one.
+    pub field: Option<&'static str>,
 }
 
 impl Refused {
@@ -100,7 +102,26 @@ impl Refused {
         Self {
             code,
             message: message.into(),
+            field: None,
         }
+    }
+
+    /// The same, for want of this field.
+    #[must_use]
+    pub fn of_field(self, field: &'static str) -> Self {
+        Self {
+            field: Some(field),
+            ..self
+        }
+    }
+
+    /// What a socket is closed with: the code, and the field behind it. A
+    /// browser is shown nothing else.
+    #[must_use]
+    pub fn close_reason(&self) -> String {
+        let code = self.code.as_str();
+        self.field
+            .map_or_else(|| code.to_owned(), |field| format!("{code} {field}"))
     }
 }
 

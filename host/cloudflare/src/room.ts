@@ -49,7 +49,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     this.sockets = new Sockets(ctx, ({ peer, livedMs }, code, reason) =>
       refusals.closed(peer, this.storeId, code, reason, livedMs),
     )
-    this.subscribers = new Subscribers(ctx.storage, env, {
+    this.subscribers = new Subscribers(ctx.storage, env, () => ctx.storage.kv.get<string>(STORE_ID), {
       delivered: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.delivered(connection) : undefined)),
       closed: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.closed(connection) : undefined)),
     })

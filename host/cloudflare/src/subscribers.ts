@@ -1,6 +1,7 @@
 // Subscribers: clients in other Durable Objects, which are called with what
 // is pushed (`syncUpdateRpc`, `@livestore/common-cf` 0.4.0,
-// `src/do-rpc/server.ts`). They are kept in the object's SQLite, since no
+// `src/do-rpc/server.ts`; clients after 0.4.0 are told the store as well, and
+// 0.4.0 looks at the first argument alone). They are kept in the object's SQLite, since no
 // socket keeps them while the room sleeps; what waits for them is not: it is
 // in the log, and their attachments say from where on.
 
@@ -27,7 +28,7 @@ const FIRST_ID = 0x8000_0000
 
 /** An object that takes frames. */
 interface Client extends Rpc.DurableObjectBranded {
-  syncUpdateRpc(payload: unknown): Promise<void>
+  syncUpdateRpc(payload: unknown, storeId: string): Promise<void>
 }
 
 interface Subscriber {
@@ -64,6 +65,8 @@ export class Subscribers {
   constructor(
     private readonly storage: DurableObjectStorage,
     private readonly env: Env,
+    /** The store's id: known by the time that anybody is called. */
+    private readonly storeId: () => string | undefined,
     private readonly told: Told,
   ) {
     // Only looked for: a call that is refused stores nothing (I6).
@@ -205,7 +208,7 @@ export class Subscribers {
         try {
           const stub = this.stub(subscriber.binding, subscriber.objectId)
           if (typeof stub === 'string') throw new Error(stub)
-          await stub.syncUpdateRpc(JSON.parse(frame))
+          await stub.syncUpdateRpc(JSON.parse(frame), this.storeId() ?? '')
         } catch (error) {
           if (!isCurrent()) continue
           const pause = RETRIES_MS[subscriber.failures++]

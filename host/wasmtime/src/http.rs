@@ -77,19 +77,8 @@ pub async fn handle(
         refused(code, status, why);
         return with_head(status, vec![], "");
     }
-    let path = request.uri().path();
-    if path == "/readyz"
-        && [Method::GET, Method::HEAD].contains(request.method())
-        && let Some(complaint) = app.complaint()
-    {
-        // Whoever asks how it is, is told: nobody is turned away.
-        return with_head(
-            StatusCode::SERVICE_UNAVAILABLE,
-            vec![],
-            format!("{complaint}\n"),
-        );
-    }
-    if permit.is_reserved() && !["/healthz", "/readyz"].contains(&path) {
+    let asks_how_it_is = ["/healthz", "/readyz"].contains(&request.uri().path());
+    if permit.is_reserved() && !asks_how_it_is {
         return app.turn_away(&peer, None, &overloaded(vec![]), &[]);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
@@ -120,7 +109,19 @@ pub async fn handle(
             .refused(&peer, store, &cause.code, answer, &cause.message);
     }
     match verdict {
-        Verdict::Respond(response) => http_response(response),
+        Verdict::Respond(response) => {
+            // The gateway knows what is asked, and nothing of the machine.
+            let says_ready = asked.path == "/readyz" && response.status == StatusCode::OK;
+            match says_ready.then(|| app.complaint()).flatten() {
+                Some(complaint) => {
+                    let complaint = format!("{complaint}\n");
+                    with_head(StatusCode::SERVICE_UNAVAILABLE, vec![], complaint)
+                }
+                None => http_response(response),
+            }
+        }
+        // Whoever syncs by such a path has no place either.
+        _ if permit.is_reserved() => app.turn_away(&peer, None, &overloaded(vec![]), &[]),
         Verdict::Refuse(refusal) => {
             // Whoever cannot be told within that time is told without.
             let share = app.refused_bodies().of_store("");

@@ -4,6 +4,8 @@
 #![deny(missing_docs)]
 
 pub mod arrival;
+pub mod asked;
+pub mod asking;
 pub mod boundary;
 pub mod component;
 pub mod config;

@@ -52,10 +52,15 @@ pub struct Limits {
     /// refused, and its socket closed with 1009
     #[arg(long, value_name = "BYTES", default_value_t = FRAME_BYTES_MAX, value_parser = positive(FRAME_BYTES_MAX))]
     pub frame_bytes_max: usize,
-    /// How long a client may take from connecting to a whole request head,
-    /// and a kept-alive connection may be without a request
+    /// How long a client may take from connecting to a whole request head, and
+    /// on a kept-alive connection from a head's first byte to its end
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub handshake_timeout: Duration,
+    /// How long an HTTP connection is kept without a request: longer than
+    /// proxies keep theirs, most of them 60 s, so that they never use one that
+    /// is closing. When places run short, those that are idle longest go first
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = humantime::parse_duration)]
+    pub keep_alive_timeout: Duration,
     /// How long a message or a body may take to arrive once it has begun, and
     /// an HTTP client to take 64 KiB of its answer
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]

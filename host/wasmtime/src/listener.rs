@@ -5,19 +5,21 @@ use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use crate::asked::Asked;
+use crate::asking::{Answer, Asking, Due, Idle, Times};
 use crate::http;
 use crate::peer::Peer;
 use crate::server::App;
@@ -63,21 +65,28 @@ impl Place {
     }
 }
 
+/// A connection as it was accepted.
+pub type Stream = Taken<Asked<TcpStream>>;
+
 /// The places of a server.
 struct Places {
     all: Arc<Semaphore>,
     reserved: Arc<Semaphore>,
+    /// Connections that give theirs up when somebody else needs it.
+    idle: Arc<Idle>,
 }
 
 impl Places {
+    fn new(all: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            reserved: Arc::new(Semaphore::new(RESERVED_MAX)),
+            idle: Arc::default(),
+        }
+    }
+
     /// The next free place. `None` would be a semaphore that is closed.
     async fn next(&self) -> Option<Permit> {
-        let place = |permit, is_reserved| {
-            Arc::new(Place {
-                _permit: permit,
-                is_reserved,
-            })
-        };
         if let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() {
             return Some(place(permit, false));
         }
@@ -87,6 +96,36 @@ impl Places {
             permit = Arc::clone(&self.reserved).acquire_owned() => Some(place(permit.ok()?, true)),
         }
     }
+
+    /// For somebody who has come: the place, or instead of a reserved one
+    /// that of an idle connection, which ends.
+    async fn best(&self, permit: Permit) -> Permit {
+        if !permit.is_reserved {
+            return permit;
+        }
+        loop {
+            if let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() {
+                return place(permit, false);
+            }
+            let Some(stays) = self.idle.dismiss() else {
+                return permit;
+            };
+            tokio::select! {
+                biased;
+                Ok(permit) = Arc::clone(&self.all).acquire_owned() => return place(permit, false),
+                Ok(()) = stays => {}
+                // Neither comes: a semaphore that is closed.
+                else => return permit,
+            }
+        }
+    }
+}
+
+fn place(permit: OwnedSemaphorePermit, is_reserved: bool) -> Permit {
+    Arc::new(Place {
+        _permit: permit,
+        is_reserved,
+    })
 }
 
 /// Accepts connections and answers their requests until the server stops, and
@@ -96,18 +135,17 @@ impl Places {
 /// None: a connection that fails harms itself only.
 pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
     let connections = TaskTracker::new();
-    let places = Places {
-        all: Arc::new(Semaphore::new(app.limits().connections_max + REQUESTS_MAX)),
-        reserved: Arc::new(Semaphore::new(RESERVED_MAX)),
-    };
     let limits = app.limits();
+    let places = Places::new(limits.connections_max + REQUESTS_MAX);
+    let times = Times {
+        head_max: limits.handshake_timeout,
+        idle_max: limits.keep_alive_timeout,
+    };
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.handshake_timeout);
+    // It would count what is idle with what is slow.
+    http.header_read_timeout(None);
     let mut reserved = http.clone();
-    reserved
-        .header_read_timeout(limits.handshake_timeout.min(RESERVED_TIMEOUT))
-        .keep_alive(false);
+    reserved.keep_alive(false);
     loop {
         let accepted = async { Some((places.next().await?, listener.accept().await)) };
         // None would be a semaphore that somebody has closed.
@@ -122,25 +160,38 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 warn!("cannot accept connections: {error}");
+                places.idle.dismiss_some();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let http = if permit.is_reserved() {
-            &reserved
+        let permit = places.best(permit).await;
+        let (http, times) = if permit.is_reserved() {
+            let head_max = times.head_max.min(RESERVED_TIMEOUT);
+            (&reserved, Times { head_max, ..times })
         } else {
-            &http
+            (&http, times)
         };
-        let stream = Taken::new(stream, limits.message_timeout);
+        let asking = Asking::new(Arc::clone(&places.idle), times);
+        let stream = Asked::new(stream, Arc::clone(&asking));
+        let stream: Stream = Taken::new(stream, limits.message_timeout);
         let (served, app) = (Arc::clone(app), Arc::clone(app));
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let asks = Arc::clone(&has_asked);
+        let asks = Arc::clone(&asking);
         let service = service_fn(move |request| {
-            asks.store(true, Ordering::Relaxed);
             let app = Arc::clone(&served);
             // A WebSocket outlives its request.
             let permit = Arc::clone(&permit);
-            async move { Ok::<_, Infallible>(http::handle(app, request, permit, address).await) }
+            let serving = asks.serve();
+            async move {
+                let response = http::handle(app, request, permit, address).await;
+                let serving = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    serving.for_good();
+                    None
+                } else {
+                    Some(serving)
+                };
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, serving)))
+            }
         });
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
@@ -157,7 +208,7 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             };
             if let Err(error) = ended {
                 debug!("a connection failed: {error}");
-                if let Some((code, answer)) = turned_away(&error, &has_asked) {
+                if let Some((code, answer)) = turned_away(&error, &asking) {
                     let (peer, why) = (Peer::silent(address), error.to_string());
                     app.refusals().refused(&peer, None, code, answer, &why);
                 }
@@ -173,24 +224,21 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
 /// What the server did about a connection that failed, if it did anything:
 /// the code, and what the client was told. A kept connection that rests for
 /// long is closed in the ordinary course.
-fn turned_away(
-    error: &hyper::Error,
-    has_asked: &AtomicBool,
-) -> Option<(&'static str, Option<u16>)> {
+fn turned_away(error: &hyper::Error, asking: &Asking) -> Option<(&'static str, Option<u16>)> {
     if error.is_parse() {
         let status = if error.is_parse_too_large() { 431 } else { 400 };
         return Some(("BAD_REQUEST", Some(status)));
     }
-    if error.is_timeout() {
-        let is_first = !has_asked.load(Ordering::Relaxed);
-        return is_first.then_some(("HEAD_TIMEOUT", None));
-    }
     let mut sources = std::iter::successors(error.source(), |error| (*error).source());
-    let is_untaken = sources.any(|error| {
+    let is_late = sources.any(|error| {
         let error = error.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
     });
-    is_untaken.then_some(("ANSWER_TIMEOUT", None))
+    match asking.due() {
+        Due::Head if is_late => Some(("HEAD_TIMEOUT", None)),
+        Due::Answer if is_late => Some(("ANSWER_TIMEOUT", None)),
+        _ => None,
+    }
 }
 
 /// Small frames leave at once, and a peer that is gone is noticed.

@@ -21,14 +21,13 @@ use crate::arrival::{self, Arrivals};
 use crate::component::{Admission, Frame};
 use crate::intake::{FREE_BYTES, Permits, Places, Share};
 use crate::life::Life;
-use crate::listener::Permit;
+use crate::listener::{Permit, Stream};
 use crate::outbox::{Inlet, OVERFLOW, Outbox, Outgoing, outbox, weight};
 use crate::output::TextFrame;
 use crate::patience::Moment;
 use crate::peer::Peer;
 use crate::server::App;
 use crate::shards::RoomQueue;
-use crate::taken::Taken;
 use crate::turn::Event;
 use crate::websocket::WebSocket;
 
@@ -163,11 +162,12 @@ impl Entry {
 /// The connection below a request, with what was read of it already; `None`
 /// when the client has gone.
 async fn take_over(upgrade: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
-    let Ok(parts) = upgrade.await.ok()?.downcast::<TokioIo<Taken<TcpStream>>>() else {
+    let Ok(parts) = upgrade.await.ok()?.downcast::<TokioIo<Stream>>() else {
         error!("a connection is not what the listener has accepted");
         return None;
     };
-    let stream = parts.io.into_inner().into_inner().into_std().ok()?;
+    let stream = parts.io.into_inner().into_inner().into_inner();
+    let stream = stream.into_std().ok()?;
     Some((stream, parts.read_buf))
 }
 

@@ -22,6 +22,8 @@ export class ClientObject extends DurableObject {
     const kept = await this.ctx.storage.list({ prefix: 'update:' })
     return [...kept.values()]
   })
+  /** The stores that it was told with them. */
+  stores = []
   callback = 'ok'
   /** Callbacks that hang, until the mode is another. */
   released = []
@@ -48,7 +50,8 @@ export class ClientObject extends DurableObject {
   }
 
   /** What the sync object calls with new events. */
-  async syncUpdateRpc(payload) {
+  async syncUpdateRpc(payload, storeId) {
+    this.stores.push(storeId ?? null)
     put({ kind: 'callback', object: this.name, mode: this.callback, json: payload })
     await this.note(payload)
     if (this.callback === 'throw') throw new Error('this callback throws')
@@ -137,7 +140,7 @@ export class ClientObject extends DurableObject {
       sync: this.sync(storeId).id.toString(),
       callerContext: { bindingName: BINDING_NAME, durableObjectId: this.ctx.id.toString() },
     }),
-    updates: async () => ({ updates: await this.updates }),
+    updates: async () => ({ updates: await this.updates, stores: this.stores }),
     callback: async ({ mode }) => {
       this.callback = mode
       for (const release of this.released.splice(0)) release()
