@@ -9,6 +9,12 @@ pub const CHUNK_BYTES_MAX: usize = 900_000;
 /// Events in a Chunk (`MAX_PULL_EVENTS_PER_MESSAGE`, same file).
 pub const CHUNK_EVENTS_MAX: usize = 100;
 
+/// The same of a Chunk that tells a client what it was not told for a while
+/// (`room/telling.rs`). Each Chunk is a rebase, and each rebase is a risk; its
+/// bytes are bounded all the same, and a client takes what it is sent
+/// (`@livestore/sync-cf` 0.4.0, `src/common/sync-message-types.ts`).
+pub const JOINED_EVENTS_MAX: usize = 1_000;
+
 /// What a Chunk's frame holds beside its events: tags, request id, page info
 /// and backend id. Kept free when events are packed.
 pub const CHUNK_ENVELOPE_BYTES: usize = 512;

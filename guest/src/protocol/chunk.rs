@@ -1,15 +1,18 @@
-//! Packing events into Chunks: at most 100 events and 900,000 bytes each
-//! (`limits.rs`); a larger event travels alone.
+//! Packing events into Chunks: at most 900,000 bytes each, and 100 events but
+//! for those that are joined (`limits.rs`); a larger event travels alone.
 
 use super::event::{Dialect, write_item};
 use crate::imports::Event;
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX, JOINED_EVENTS_MAX};
 
 /// What the Chunks are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// A 0.4 client's pull.
     V4,
+    /// The same, of a client that was not told of them for a while: as few as
+    /// can be.
+    V4Joined,
     /// A 0.3 client's pull.
     V3Pull,
     /// A push shown to 0.3 clients: in one frame, if its bytes allow
@@ -39,7 +42,7 @@ pub fn pack<'a>(
 ) -> Vec<Chunk> {
     let dialect = match packing {
         Packing::V3Push | Packing::V3Pull => Dialect::V3,
-        Packing::V4 => Dialect::V4,
+        Packing::V4 | Packing::V4Joined => Dialect::V4,
     };
     let mut packer = Packer::new(packing, after, chunks_max);
     let mut item = String::new();
@@ -73,6 +76,7 @@ impl Packer {
             events_max: match packing {
                 Packing::V3Push => usize::MAX,
                 Packing::V3Pull | Packing::V4 => CHUNK_EVENTS_MAX,
+                Packing::V4Joined => JOINED_EVENTS_MAX,
             },
             chunks_max,
             chunks: Vec::new(),

@@ -92,6 +92,9 @@ pub struct Pull {
     /// (`telling.rs`). Kept, so that a room that wakes goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// Whether it is told now of what it was not told before.
+    #[serde(skip)]
+    pub joined: bool,
     /// What is not acknowledged. Forgotten when the room sleeps.
     #[serde(skip)]
     pub window: Window,
@@ -125,6 +128,7 @@ impl Pull {
             live,
             at,
             held: false,
+            joined: false,
             window: Window::default(),
             unheard: false,
             heard: false,

@@ -6,7 +6,7 @@ use super::recent::Recent;
 use super::tally::Tally;
 use crate::clock::Time;
 use crate::imports::{Event, Imports, Level, LogInfo, StorageError};
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX};
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, JOINED_EVENTS_MAX};
 use crate::protocol::chunk::{self, Chunk, Packing};
 
 /// Why a push did not land.
@@ -179,12 +179,15 @@ impl Log {
         packing: Packing,
         chunks_max: usize,
     ) -> Result<Vec<Chunk>, Fault> {
-        if packing == Packing::V4
-            && let Some(chunks) = self.recent.chunks(after, chunks_max)
+        if matches!(packing, Packing::V4 | Packing::V4Joined)
+            && let Some(chunks) = self.recent.chunks(after, packing, chunks_max)
         {
             return Ok(chunks);
         }
-        let events_max = CHUNK_EVENTS_MAX.saturating_mul(chunks_max);
+        let events_max = match packing {
+            Packing::V4Joined => JOINED_EVENTS_MAX,
+            _ => CHUNK_EVENTS_MAX.saturating_mul(chunks_max),
+        };
         let events = imports
             .read(
                 after,
@@ -214,7 +217,7 @@ impl Log {
     /// it need not be read.
     #[must_use]
     pub fn recent_chunks(&self, after: u64, chunks_max: usize) -> Option<Vec<Chunk>> {
-        self.recent.chunks(after, chunks_max)
+        self.recent.chunks(after, Packing::V4, chunks_max)
     }
 
     /// Forgets what was believed of the log.

@@ -60,14 +60,14 @@ impl Recent {
     }
 
     /// What follows `after`, if it is all here, in at most `chunks_max`
-    /// Chunks.
+    /// Chunks for 0.4 clients.
     #[must_use]
-    pub fn chunks(&self, after: u64, chunks_max: usize) -> Option<Vec<Chunk>> {
+    pub fn chunks(&self, after: u64, packing: Packing, chunks_max: usize) -> Option<Vec<Chunk>> {
         if after < self.after || self.items.back().is_none_or(|item| after >= item.seq_num) {
             return None;
         }
         let first = self.items.partition_point(|item| item.seq_num <= after);
-        let mut packer = Packer::new(Packing::V4, after, chunks_max);
+        let mut packer = Packer::new(packing, after, chunks_max);
         for item in self.items.range(first..) {
             if !packer.add(&item.text, item.seq_num) {
                 break;
@@ -83,7 +83,7 @@ mod tests {
     use crate::protocol::chunk::tests::event;
 
     fn shape(recent: &Recent, after: u64) -> Option<Vec<(u64, u64)>> {
-        let chunks = recent.chunks(after, usize::MAX)?;
+        let chunks = recent.chunks(after, Packing::V4, usize::MAX)?;
         Some(chunks.iter().map(|it| (it.after, it.last)).collect())
     }
 

@@ -350,8 +350,13 @@ impl Room {
             if free == 0 {
                 break;
             }
+            let packing = if pull.joined {
+                Packing::V4Joined
+            } else {
+                Packing::V4
+            };
             let chunks = if cursor < info.head {
-                self.log.chunks(imports, cursor, Packing::V4, free)?
+                self.log.chunks(imports, cursor, packing, free)?
             } else {
                 Vec::new()
             };
@@ -381,6 +386,7 @@ impl Room {
                 };
             }
         }
+        pull.joined &= matches!(pull.at, Position::Catching { .. });
         if pull.at == Position::Ending && pull.window.is_empty() {
             imports.send(&[id], &v4::exit_stream_success(&pull.id));
             return Ok(false);

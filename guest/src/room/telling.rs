@@ -132,6 +132,7 @@ impl Room {
         let mut request_ids = Vec::new();
         for pull in self.pulls(id).into_iter().flatten() {
             if std::mem::take(&mut pull.held) {
+                pull.joined = true;
                 request_ids.push(pull.id.clone());
             }
         }
