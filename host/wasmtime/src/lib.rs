@@ -13,6 +13,7 @@ pub mod heap;
 pub mod http;
 pub mod intake;
 pub mod limits;
+pub mod listen;
 pub mod listener;
 pub mod machine;
 pub mod operator;

@@ -11,12 +11,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::http;
+use crate::listen::Listeners;
 use crate::server::App;
 use crate::taken::Taken;
 
@@ -91,7 +92,7 @@ impl Places {
 ///
 /// # Errors
 /// None: a connection that fails harms itself only.
-pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
+pub async fn serve(app: &Arc<App>, mut listeners: Listeners) -> Result<()> {
     let connections = TaskTracker::new();
     let places = Places {
         all: Arc::new(Semaphore::new(app.limits().connections_max + REQUESTS_MAX)),
@@ -106,7 +107,7 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
         .header_read_timeout(limits.handshake_timeout.min(RESERVED_TIMEOUT))
         .keep_alive(false);
     loop {
-        let accepted = async { Some((places.next().await?, listener.accept().await)) };
+        let accepted = async { Some((places.next().await?, listeners.accept().await)) };
         // None would be a semaphore that somebody has closed.
         let (permit, accepted) = tokio::select! {
             Some(accepted) = accepted => accepted,
@@ -153,7 +154,7 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             }
         });
     }
-    drop(listener);
+    drop(listeners);
     connections.close();
     connections.wait().await;
     Ok(())
