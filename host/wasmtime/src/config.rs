@@ -209,6 +209,7 @@ impl Read for Lines<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::{EnvError, parse};
 

@@ -197,6 +197,7 @@ fn is_elsewhere(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::net::SocketAddr;
 
