@@ -92,3 +92,54 @@ fn lock_files_record_no_download_addresses() {
         }
     }
 }
+
+/// A heading's anchor, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter_map(|it| match it {
+            ' ' => Some('-'),
+            '-' | '_' => Some(it),
+            _ => it.is_alphanumeric().then_some(it),
+        })
+        .collect()
+}
+
+/// The targets of a document's links, but for those to websites.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains("://"))
+        .collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut seen = 0;
+    for document in files() {
+        if !has_extension(&document, &["md"]) {
+            continue;
+        }
+        let text = fs::read_to_string(&document).unwrap();
+        for link in links(&text) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() {
+                document.clone()
+            } else {
+                document.parent().unwrap().join(file)
+            };
+            let shown = format!("{}: {link}", document.display());
+            assert!(target.exists(), "{shown}");
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let found = headings.any(|it| anchor(it.trim_start_matches('#').trim()) == heading);
+                assert!(found, "{shown}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} links were found");
+}

@@ -30,6 +30,10 @@ const RATE_MAX: u32 = 1_000_000;
 /// is missing): then nobody is served, in the forms that clients understand.
 const HOST_MISCONFIGURED: &str = "HOST_MISCONFIGURED";
 
+/// Set by a host that knows who can connect: `loopback` is this machine alone,
+/// `network` others too. On Workers nobody knows: it is unset.
+const HOST_REACH: &str = "HOST_REACH";
+
 /// A variable that cannot be worked with. The text says what to do and never
 /// holds the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -71,6 +75,11 @@ pub enum ConfigError {
     /// A secret that must not be used in production.
     #[error("{0} still has its default value (`dev-…`): set a secret of your own for production")]
     SecretDefault(&'static str),
+    /// A secret that anybody can read, where others can connect.
+    #[error(
+        "{0} is an example's (`dev-…`), which anybody can read, and others than this machine can connect: set one of your own (`openssl rand -base64 48`), or listen on 127.0.0.1"
+    )]
+    SecretPublic(&'static str),
     /// A secret that is too short for production.
     #[error("{0} is too short for production: use at least 32 random bytes")]
     SecretShort(&'static str),
@@ -114,6 +123,9 @@ pub struct Config {
     pub server_bypass_token: Option<String>,
     /// `ADMIN_SECRET`; `None` means no administration.
     pub admin_secret: Option<String>,
+    /// The first secret that anybody can read, where it is not known who can
+    /// connect.
+    pub secret_public: Option<&'static str>,
     /// `DO_RPC_CLIENTS`: Durable Object bindings whose objects may subscribe,
     /// comma-separated.
     pub do_rpc_clients: Vec<String>,
@@ -158,14 +170,35 @@ impl Config {
             }
             _ => {}
         }
+        let server_bypass_token = secret(system, "SERVER_BYPASS_TOKEN", production)?;
+        let admin_secret = secret(system, "ADMIN_SECRET", production)?;
+        let mut secret_public = [
+            ("JWT_SECRET", &jwt_secret),
+            ("SERVER_BYPASS_TOKEN", &server_bypass_token),
+            ("ADMIN_SECRET", &admin_secret),
+        ]
+        .into_iter()
+        .find(|(_, secret)| auth_required && secret.as_deref().is_some_and(is_default))
+        .map(|(name, _)| name);
+        // In development too: who requires tokens takes the door for locked,
+        // and a lock whose key is published is worse than none, of which
+        // everybody is warned. On this machine alone it does no harm. Where
+        // nobody knows who can connect, a refusal would end `wrangler dev`
+        // with the example's secrets, so `warnings` has it.
+        match (secret_public, system.env(HOST_REACH).as_deref()) {
+            (Some(name), Some("network")) => return Err(ConfigError::SecretPublic(name)),
+            (Some(_), Some(_)) => secret_public = None,
+            _ => {}
+        }
         Ok(Self {
             environment,
             environment_unknown,
             auth_required,
             jwt_secret,
             grace_period_seconds,
-            server_bypass_token: secret(system, "SERVER_BYPASS_TOKEN", production)?,
-            admin_secret: secret(system, "ADMIN_SECRET", production)?,
+            server_bypass_token,
+            admin_secret,
+            secret_public,
             do_rpc_clients: list(system, "DO_RPC_CLIENTS"),
             rates: Rates {
                 connection: rate(
@@ -214,6 +247,11 @@ impl Config {
                 "ENVIRONMENT is `development`: do not serve real users with it. Set ENVIRONMENT=production and JWT_SECRET for that."
                     .to_owned(),
             );
+        }
+        if let Some(name) = self.secret_public {
+            warnings.push(format!(
+                "{name} is an example's (`dev-…`), which anybody can read: whoever can connect may enter every store. Keep this to your machine, or set one of your own (`openssl rand -base64 48`)."
+            ));
         }
         if !self.auth_required {
             warnings.push(
@@ -269,15 +307,89 @@ fn secret(
     let Some(secret) = system.env(name) else {
         return Ok(None);
     };
-    let is_default = secret
-        .trim()
-        .get(..DEFAULT_SECRET_PREFIX.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(DEFAULT_SECRET_PREFIX));
-    if production && is_default {
+    if production && is_default(&secret) {
         return Err(ConfigError::SecretDefault(name));
     }
     if production && secret.trim().len() < SECRET_BYTES_MIN {
         return Err(ConfigError::SecretShort(name));
     }
     Ok(Some(secret))
+}
+
+/// Whether a secret is an example's.
+fn is_default(secret: &str) -> bool {
+    secret
+        .trim()
+        .get(..DEFAULT_SECRET_PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(DEFAULT_SECRET_PREFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::{Config, ConfigError, HOST_REACH};
+    use crate::imports::System;
+
+    struct Environment<'a>(&'a [(&'a str, &'a str)]);
+
+    impl System for Environment<'_> {
+        fn now(&mut self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn random(&mut self, _bytes: &mut [u8]) {}
+
+        fn env(&mut self, name: &str) -> Option<String> {
+            let (_, value) = self.0.iter().find(|(it, _)| *it == name)?;
+            Some((*value).to_owned())
+        }
+    }
+
+    const DEVELOPMENT: (&str, &str) = ("ENVIRONMENT", "development");
+    const AUTH: (&str, &str) = ("REQUIRE_AUTH", "true");
+    const OWN: (&str, &str) = ("JWT_SECRET", "a-secret-of-ones-own");
+    const PUBLIC: (&str, &str) = ("JWT_SECRET", "dev-jwt-secret");
+    const PUBLIC_ADMIN: (&str, &str) = ("ADMIN_SECRET", "dev-admin-secret");
+
+    /// What becomes of these secrets, by who can connect.
+    fn verdicts(variables: &[(&str, &str)]) -> [Result<Option<&'static str>, ConfigError>; 3] {
+        [None, Some("loopback"), Some("network")].map(|reach| {
+            let mut all = variables.to_vec();
+            all.extend(reach.map(|reach| (HOST_REACH, reach)));
+            Config::read(&mut Environment(&all)).map(|config| {
+                let warned = config
+                    .secret_public
+                    .is_some_and(|name| config.warnings().iter().any(|it| it.contains(name)));
+                assert_eq!(warned, config.secret_public.is_some());
+                config.secret_public
+            })
+        })
+    }
+
+    #[test]
+    fn public_secrets_are_refused_where_others_can_connect() {
+        let refused = |name| Err(ConfigError::SecretPublic(name));
+        assert_eq!(
+            verdicts(&[DEVELOPMENT, AUTH, PUBLIC]),
+            [Ok(Some("JWT_SECRET")), Ok(None), refused("JWT_SECRET")]
+        );
+        assert_eq!(
+            verdicts(&[DEVELOPMENT, AUTH, OWN, PUBLIC_ADMIN]),
+            [Ok(Some("ADMIN_SECRET")), Ok(None), refused("ADMIN_SECRET")]
+        );
+        let own = verdicts(&[DEVELOPMENT, AUTH, OWN]);
+        assert_eq!(own, [Ok(None), Ok(None), Ok(None)]);
+        // Without tokens the door is open, which everybody is told.
+        let open = verdicts(&[DEVELOPMENT, PUBLIC, PUBLIC_ADMIN]);
+        assert_eq!(open, [Ok(None), Ok(None), Ok(None)]);
+        // Production takes none, wherever it is.
+        let production = verdicts(&[PUBLIC]);
+        assert!(
+            production
+                .iter()
+                .all(|it| *it == Err(ConfigError::SecretDefault("JWT_SECRET"))),
+            "{production:?}"
+        );
+    }
 }

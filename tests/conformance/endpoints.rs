@@ -13,7 +13,11 @@ pub fn scenarios() -> Vec<Scenario> {
         V4 Open:
             the_root_says_what_this_is,
             any_path_with_sync_parameters_syncs;
+        OwnHttp Auth:
+            a_browser_is_told_that_tokens_are_required;
         OwnHttp Open:
+            a_browser_is_told_what_this_is_and_how_to_connect,
+            who_does_not_ask_for_html_gets_two_lines,
             health_and_readiness_are_answered,
             reserved_paths_are_reserved_for_what_does_not_sync,
             sync_parameters_win_over_reserved_paths,
@@ -33,6 +37,89 @@ fn the_root_says_what_this_is(server: &Server) {
     let response = get(server, "/");
     assert_eq!(response.status, 200);
     assert!(response.body.contains("ync"), "{}", response.body);
+}
+
+/// What Firefox sends.
+const BROWSER: (&str, &str) = (
+    "accept",
+    "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+);
+
+/// The page, as a browser gets it.
+fn page(server: &Server) -> String {
+    let response = request(server, "GET", "/", &[BROWSER], "");
+    assert_eq!(response.status, 200);
+    let header = |name| response.header(name).unwrap_or_default();
+    assert_eq!(header("content-type"), "text/html; charset=utf-8");
+    // Whatever the page says, it loads and runs nothing.
+    let policy = header("content-security-policy");
+    for part in [
+        "default-src 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'none'",
+        "base-uri 'none'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    let vary = response.headers.iter().any(|(name, value)| {
+        name == "vary" && value.split(',').any(|what| what.trim() == "accept")
+    });
+    assert!(vary, "{:?}", response.headers);
+    for outside in ["<script", "stylesheet", "<img", "src=", "@import", "url("] {
+        assert!(!response.body.contains(outside), "{outside}");
+    }
+    response.body
+}
+
+fn a_browser_is_told_what_this_is_and_how_to_connect(server: &Server) {
+    let page = page(server);
+    for words in [
+        "<!doctype html>",
+        "sync backend",
+        "livestore.dev",
+        // Clients and their versions.
+        "0.4",
+        "makeWsSync",
+        "makeHttpSync",
+        "adapter-cloudflare",
+        "0.3",
+        "makeCfSync",
+        // Hosts.
+        "Cloudflare Workers",
+        "syncline serve",
+        // How to connect.
+        "@livestore/sync-cf/client",
+        "wss://",
+        "storeId",
+        "No tokens are required",
+        "/readyz",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("authToken"), "{page}");
+    let head = request(server, "HEAD", "/", &[BROWSER], "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+fn a_browser_is_told_that_tokens_are_required(server: &Server) {
+    let page = page(server);
+    for words in ["Tokens are required", "authToken", "instanceId", "4401"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(!page.contains("No tokens are required"), "{page}");
+}
+
+fn who_does_not_ask_for_html_gets_two_lines(server: &Server) {
+    for accept in ["*/*", "application/json", "text/plain", "text/html;q=0"] {
+        let response = request(server, "GET", "/", &[("accept", accept)], "");
+        assert_eq!(response.status, 200, "{accept}");
+        assert_eq!(
+            response.header("content-type"),
+            Some("text/plain; charset=utf-8"),
+            "{accept}"
+        );
+        assert_eq!(response.body.lines().count(), 2, "{}", response.body);
+    }
 }
 
 fn any_path_with_sync_parameters_syncs(server: &Server) {

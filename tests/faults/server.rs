@@ -9,10 +9,10 @@ use anyhow::Result;
 use syncline::component::{ClaimsFile, Runtime};
 use syncline::gateway::Gateway;
 use syncline::limits::Limits;
+use syncline::listen::Listeners;
 use syncline::server::App;
 use syncline::shards::Shards;
 use syncline::storage::Location;
-use tokio::net::TcpListener;
 
 use crate::shim;
 
@@ -39,10 +39,11 @@ pub fn run() -> Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            println!("listens on http://{}", listener.local_addr()?);
+            let listen = "127.0.0.1:0".parse().map_err(anyhow::Error::msg)?;
+            let listeners = Listeners::bind(&listen).await?;
+            println!("listens on {listeners}");
             App::new(gateway, shards, Limits::default())
-                .serve(listener, std::future::pending())
+                .serve(listeners, std::future::pending())
                 .await
         })
 }

@@ -36,6 +36,21 @@ pub fn scenarios() -> Vec<(&'static str, fn())> {
             let variables = [DEVELOPMENT, ("STORAGE", "floppy")];
             refuses_everybody(&variables, &[Binding::Kv], "STORAGE");
         }),
+        ("a_public_secret_in_development_is_warned_of", || {
+            let variables = [
+                DEVELOPMENT,
+                ("REQUIRE_AUTH", "true"),
+                ("JWT_SECRET", "dev-jwt-secret-change-me-in-production"),
+            ];
+            let mut worker = Worker::start(&variables, &[Binding::Kv]);
+            assert_eq!(get(&worker.server, "/readyz").status, 200);
+            let warns = |line: &str| {
+                assert!(!line.contains("change-me"), "{line}");
+                (line.contains("JWT_SECRET is an example's")).then_some(())
+            };
+            let told = worker.process.wait_for(Duration::from_secs(30), warns);
+            told.expect("the log names the secret, which anybody can read");
+        }),
         ("a_configuration_that_can_be_worked_with_serves", || {
             let worker = Worker::start(&[DEVELOPMENT], &[]);
             let mut socket = Socket::open(&worker.server, &token::url(STORE, "ws", None));

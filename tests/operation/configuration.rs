@@ -124,12 +124,36 @@ fn dev_vars_are_for_development_and_the_environment_wins() {
     fs::write(&dev_vars, "ENVIRONMENT=production\n").unwrap();
     let said = refuses(&[], dir.path(), &[]);
     assert!(said.contains(".dev.vars"), "{said}");
-    fs::write(&dev_vars, "this is no assignment, nor is secret-9\n").unwrap();
-    let said = refuses(&[], dir.path(), &[]);
-    assert!(
-        said.contains(".dev.vars") && !said.contains("secret-9"),
-        "{said}"
-    );
+}
+
+#[test]
+fn a_bad_line_of_dev_vars_is_named_with_its_number_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, number) in [
+        ("this is no assignment, nor is secret-9\n", 1),
+        (
+            "# two\n\nREQUIRE_AUTH=true\nJWT_SECRET=secret-9 with a space\n",
+            4,
+        ),
+        ("JWT_SECRET='secret-9\nREQUIRE_AUTH=true\n", 1),
+        (
+            "ENVIRONMENT='development'\nSECRET='one\ntwo'\nsecret-9\n",
+            4,
+        ),
+    ] {
+        fs::write(dir.path().join(".dev.vars"), text).unwrap();
+        for command in [
+            &["serve", "--listen", "127.0.0.1:0"][..],
+            &["token", "--user", "ada", "--workspace", "w"][..],
+        ] {
+            let output = run(&syncline(&[]), dir.path(), command);
+            assert!(!output.status.success(), "{text:?}");
+            let said = String::from_utf8(output.stderr).unwrap();
+            let named = format!("line {number} of .dev.vars");
+            assert!(said.contains(&named), "{text:?}: {said}");
+            assert!(!said.contains("secret-9"), "{said}");
+        }
+    }
 }
 
 fn payload(token: &str, instance: &str) -> String {

@@ -2,6 +2,7 @@
 //! stopping, being killed, and what is left on disk.
 #![allow(missing_docs)]
 
+mod command_line;
 mod configuration;
 mod directory;
 mod durability;

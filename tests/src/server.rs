@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use syncline::config::{PROCESS_VARIABLES, VARIABLES};
 use tempfile::TempDir;
 
 use crate::npm;
@@ -60,19 +61,8 @@ impl Syncline {
     pub fn command(&self, dir: &Path) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command.current_dir(dir);
-        for name in [
-            "ENVIRONMENT",
-            "REQUIRE_AUTH",
-            "JWT_SECRET",
-            "GRACE_PERIOD_SECONDS",
-            "SERVER_BYPASS_TOKEN",
-            "ADMIN_SECRET",
-            "ALLOWED_ORIGINS",
-            "CONNECTION_REQUESTS_PER_SECOND",
-            "PRINCIPAL_REQUESTS_PER_SECOND",
-            "RUST_LOG",
-        ] {
-            command.env_remove(name);
+        for variable in VARIABLES.iter().chain(&PROCESS_VARIABLES) {
+            command.env_remove(variable.name);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)

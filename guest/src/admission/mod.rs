@@ -1,6 +1,7 @@
 //! The gateway: which request may enter which store's room, and what every
 //! other request is told. Exported as `wit/gateway.wit`.
 
+pub mod about;
 pub mod origin;
 mod params;
 pub mod refusal;
@@ -44,7 +45,7 @@ impl Request {
 }
 
 /// The headers that admission looks at.
-pub const HEADERS_READ: [&str; 3] = ["origin", "host", "access-control-request-headers"];
+pub const HEADERS_READ: [&str; 4] = ["origin", "host", "access-control-request-headers", "accept"];
 
 /// An answer that needs no room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,9 +137,6 @@ pub enum Verdict {
 /// is not one that syncs: apps sync under `/api` too.
 const RESERVED: [&str; 6] = ["healthz", "readyz", "metrics", "admin", "api", "v1"];
 
-const ABOUT: &str = "Syncline, a sync backend for LiveStore.\n\
-Point a LiveStore client's makeWsSync, makeHttpSync (0.4) or makeCfSync (0.3) at this URL.\n";
-
 /// Decides on one request.
 pub fn admit(
     imports: &mut impl Imports,
@@ -189,7 +187,9 @@ pub fn admit(
             admission.response_headers = cors;
             Verdict::Enter(admission).into()
         }
-        Ok(Entry::About) => Verdict::Respond(text(200, cors, ABOUT.to_owned())).into(),
+        Ok(Entry::About) => {
+            Verdict::Respond(about::response(config, request.header("accept"), cors)).into()
+        }
         Err(refused) => refusal_verdict(request, refused, cors),
     }
 }

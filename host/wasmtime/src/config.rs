@@ -1,27 +1,98 @@
 //! The environment as the guest gets it: the process's, and in development
 //! `.dev.vars` beside it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use thiserror::Error;
 
+/// An environment variable, and what it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+}
+
+const fn variable(name: &'static str, help: &'static str) -> Variable {
+    Variable { name, help }
+}
+
 /// The variables that a component may read. Others stay with the process.
-const VARIABLES: [&str; 9] = [
-    "ENVIRONMENT",
-    "REQUIRE_AUTH",
-    "JWT_SECRET",
-    "GRACE_PERIOD_SECONDS",
-    "SERVER_BYPASS_TOKEN",
-    "ADMIN_SECRET",
-    "ALLOWED_ORIGINS",
-    "CONNECTION_REQUESTS_PER_SECOND",
-    "PRINCIPAL_REQUESTS_PER_SECOND",
+pub const VARIABLES: [Variable; 9] = [
+    variable(
+        "ENVIRONMENT",
+        "`development` (the default) or `production`; any other is production too",
+    ),
+    variable("REQUIRE_AUTH", "`true` requires tokens in development too"),
+    variable(
+        "JWT_SECRET",
+        "the secret that tokens are signed with (HS256); 32 bytes or more in production",
+    ),
+    variable(
+        "GRACE_PERIOD_SECONDS",
+        "how long after its `exp` a token still serves; 86400",
+    ),
+    variable(
+        "SERVER_BYPASS_TOKEN",
+        "what internal services present instead of a token",
+    ),
+    variable("ADMIN_SECRET", "lets 0.3 clients administer a store"),
+    variable(
+        "ALLOWED_ORIGINS",
+        "web origins that may connect, comma-separated",
+    ),
+    variable(
+        "CONNECTION_REQUESTS_PER_SECOND",
+        "requests a second of one connection, 0 for any number; 1000",
+    ),
+    variable(
+        "PRINCIPAL_REQUESTS_PER_SECOND",
+        "requests a second of one user in a store, 0 for any number; 2000",
+    ),
 ];
+
+/// The variables that are the process's own. `.dev.vars` does not set them.
+pub const PROCESS_VARIABLES: [Variable; 2] = [
+    variable(
+        "RUST_LOG",
+        "what is logged, to stderr: `warn`, `info` (the default), `debug`",
+    ),
+    variable("NO_COLOR", "anything: no colours, on a terminal too"),
+];
+
+/// What `--help` says of the environment.
+#[must_use]
+pub fn help() -> String {
+    let mut text = format!(
+        "Environment variables (in development also from {DEV_VARS} in the working directory, \
+         but the environment wins; README.md, “Configuration”):\n"
+    );
+    for (variables, note) in [
+        (VARIABLES.as_slice(), ""),
+        (PROCESS_VARIABLES.as_slice(), " (environment only)"),
+    ] {
+        for Variable { name, help } in variables {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {name:<30}  {help}{note}");
+        }
+    }
+    text
+}
 
 /// Where development keeps its variables, as wrangler does.
 const DEV_VARS: &str = ".dev.vars";
+
+/// How the guest is told who can reach the server (`guest/src/config.rs`):
+/// only the host knows where it listens.
+const HOST_REACH: (&str, &str, &str) = ("HOST_REACH", "loopback", "network");
 
 /// Why the environment cannot be read.
 #[derive(Debug, Error)]
@@ -29,10 +100,15 @@ pub enum EnvError {
     /// A variable is not UTF-8.
     #[error("the environment variable {0} is not valid UTF-8")]
     NotUnicode(&'static str),
-    /// `.dev.vars` is no file of `NAME=value` lines. The library's message
+    /// The file is there and cannot be read.
+    #[error("{DEV_VARS} cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// A line of `.dev.vars` is none of `NAME=value`. The library's message
     /// would quote the line, which may hold a secret.
-    #[error("{DEV_VARS} cannot be read: it has to hold lines of NAME=value")]
-    DevVars,
+    #[error(
+        "line {0} of {DEV_VARS} cannot be read: each line has to be NAME=value, empty, or a comment that begins with #; a value with spaces, $, # or quotes goes in single quotes"
+    )]
+    Line(usize),
     /// `.dev.vars` asks for production.
     #[error(
         "{DEV_VARS} sets ENVIRONMENT to something else than `development`, which means production; but production ignores {DEV_VARS}: set it in the process environment, with the secrets"
@@ -48,7 +124,7 @@ pub enum EnvError {
 /// What cannot be read.
 pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvError> {
     let mut variables = BTreeMap::new();
-    for name in VARIABLES {
+    for Variable { name, .. } in VARIABLES {
         match env::var(name) {
             Ok(value) if !value.is_empty() => drop(variables.insert(name.to_owned(), value)),
             Ok(_) | Err(env::VarError::NotPresent) => {}
@@ -62,7 +138,7 @@ pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvErro
             if name == "ENVIRONMENT" && value != "development" && in_process.is_none() {
                 return Err(EnvError::ProductionInDevVars);
             }
-            if VARIABLES.contains(&name.as_str()) {
+            if VARIABLES.iter().any(|variable| variable.name == name) {
                 variables.entry(name).or_insert(value);
             }
         }
@@ -73,11 +149,103 @@ pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvErro
     Ok(variables)
 }
 
+/// Tells the guest whether others than this machine can connect.
+pub fn set_reach(variables: &mut BTreeMap<String, String>, loopback_only: bool) {
+    let (name, loopback, network) = HOST_REACH;
+    let reach = if loopback_only { loopback } else { network };
+    variables.insert(name.to_owned(), reach.to_owned());
+}
+
 fn dev_vars(file: &Path) -> Result<Vec<(String, String)>, EnvError> {
-    if !file.exists() {
-        return Ok(Vec::new());
+    match fs::read(file) {
+        Ok(bytes) => parse(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(EnvError::Unreadable(error)),
     }
-    dotenvy::from_path_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|_| EnvError::DevVars)
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, EnvError> {
+    // Editors of Windows put one there; the library's iterator does not mind
+    // it only where it sets the process's environment.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let begun = Rc::new(Cell::new(0));
+    let lines = Lines {
+        rest: bytes,
+        begun: Rc::clone(&begun),
+        is_within: false,
+    };
+    dotenvy::Iter::new(lines)
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            // A value in quotes may span lines: then the first is named.
+            let lines = match error {
+                dotenvy::Error::LineParse(text, _) => text.lines().count(),
+                _ => 1,
+            };
+            EnvError::Line((begun.get() + 1).saturating_sub(lines.max(1)))
+        })
+}
+
+/// Gives its reader one line at a time, and counts those begun: the library
+/// does not say which line it fails at.
+struct Lines<'a> {
+    rest: &'a [u8],
+    begun: Rc<Cell<usize>>,
+    is_within: bool,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line = self.rest.split_inclusive(|byte| *byte == b'\n').next();
+        let mut line = line.unwrap_or_default();
+        if !self.is_within && !line.is_empty() {
+            self.begun.set(self.begun.get() + 1);
+        }
+        let bytes = line.read(buffer)?;
+        self.is_within = !line.is_empty();
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::{EnvError, parse};
+
+    fn fails_at(text: &str) -> Option<usize> {
+        match parse(text.as_bytes()) {
+            Ok(_) => None,
+            Err(EnvError::Line(number)) => Some(number),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_its_number() {
+        let long = format!("A={}\nB=b\nwhat is this\n", "x".repeat(20_000));
+        for (text, number) in [
+            ("what is this", 1),
+            ("\n\n# comment\nA=a\nwhat is this\nB=b\n", 5),
+            ("A=a\r\nwhat is this\r\nB=b\r\n", 2),
+            ("A='one\ntwo'\nwhat is this\n", 3),
+            // Named by where it begins.
+            ("A=a\nB='never\nclosed\n", 2),
+            ("A=a\nB='one\ntwo'x what\nC=c\n", 2),
+            ("A=a\nB=b what # comment\nC=c\n", 2),
+            ("\u{feff}A=a\nwhat is this\n", 2),
+            (&long, 3),
+        ] {
+            assert_eq!(fails_at(text), Some(number), "{text:?}");
+        }
+        assert_eq!(
+            parse(b"A=a\nB=\xff\n")
+                .unwrap_err()
+                .to_string()
+                .find("line 2"),
+            Some(0)
+        );
+        assert_eq!(fails_at("A=a\n\n# b\nB='one\ntwo'\nC=\"c\" # d\n"), None);
+        assert_eq!(fails_at("\u{feff}A=a\n"), None);
+    }
 }

@@ -16,6 +16,7 @@ pub mod http;
 pub mod intake;
 pub mod life;
 pub mod limits;
+pub mod listen;
 pub mod listener;
 pub mod machine;
 pub mod operator;

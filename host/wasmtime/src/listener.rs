@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use crate::asked::Asked;
 use crate::asking::{Answer, Asking, Due, Idle, Times};
 use crate::http;
+use crate::listen::Listeners;
 use crate::peer::Peer;
 use crate::server::App;
 use crate::taken::Taken;
@@ -133,7 +134,7 @@ fn place(permit: OwnedSemaphorePermit, is_reserved: bool) -> Permit {
 ///
 /// # Errors
 /// None: a connection that fails harms itself only.
-pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
+pub async fn serve(app: &Arc<App>, mut listeners: Listeners) -> Result<()> {
     let connections = TaskTracker::new();
     let limits = app.limits();
     let places = Places::new(limits.connections_max + REQUESTS_MAX);
@@ -147,7 +148,7 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
     let mut reserved = http.clone();
     reserved.keep_alive(false);
     loop {
-        let accepted = async { Some((places.next().await?, listener.accept().await)) };
+        let accepted = async { Some((places.next().await?, listeners.accept().await)) };
         // None would be a semaphore that somebody has closed.
         let (permit, accepted) = tokio::select! {
             Some(accepted) = accepted => accepted,
@@ -215,7 +216,7 @@ pub async fn serve(app: &Arc<App>, listener: TcpListener) -> Result<()> {
             }
         });
     }
-    drop(listener);
+    drop(listeners);
     connections.close();
     connections.wait().await;
     Ok(())

@@ -1,17 +1,18 @@
 //! The `syncline` binary: arguments in, library called, errors out.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use syncline::component::{ClaimsFile, Runtime, Summary};
 use syncline::config;
 use syncline::gateway::Gateway;
 use syncline::limits::Limits;
+use syncline::listen::{Listen, Listeners};
 use syncline::listener;
 use syncline::machine;
 use syncline::operator::{self, OperatorError};
@@ -20,7 +21,6 @@ use syncline::shards::Shards;
 use syncline::storage::Location;
 use syncline::storage::sqlite::directory;
 use syncline::token::{self, Workspace};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
 use tracing_subscriber::EnvFilter;
@@ -33,7 +33,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[command(
     version,
     about,
-    after_help = "Configuration comes from the environment; see README.md."
+    after_help = "Configuration comes from the environment: `syncline serve --help` lists the variables."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -43,6 +43,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve LiveStore clients.
+    #[command(after_help = config::help())]
     Serve(Serve),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
@@ -74,9 +75,10 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:8787")]
-    listen: SocketAddr,
+    /// Where to listen, on all addresses that a name has. Port 0 lets the
+    /// system choose.
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "HOST:PORT")]
+    listen: Listen,
     /// Where to keep the logs: `sqlite:DIR` or `memory`.
     #[arg(long, default_value = "sqlite:./data")]
     storage: Location,
@@ -121,7 +123,11 @@ fn main() -> ExitCode {
         .with(filter_fn(|metadata| {
             *metadata.level() <= Level::INFO || !is_library(metadata.target())
         }))
-        .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(io::stderr)
+                .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never),
+        )
         .init();
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve(&arguments),
@@ -173,6 +179,7 @@ fn serve(arguments: &Serve) -> Result<()> {
             env.insert(name.to_owned(), rate.to_string());
         }
     }
+    config::set_reach(&mut env, arguments.listen.is_loopback());
     let claims = ClaimsFile::new(arguments.claims_versions.clone());
     // A file that cannot be read now would refuse every client later.
     claims
@@ -194,29 +201,27 @@ fn serve(arguments: &Serve) -> Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let listener = TcpListener::bind(arguments.listen)
-                .await
-                .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+            let listeners = Listeners::bind(&arguments.listen).await?;
             // Whoever reads that it listens may stop it at once.
             let stop = signalled();
-            announce(listener.local_addr()?, &arguments.storage, &summary)?;
+            announce(arguments, &listeners, &summary)?;
             let app = App::new(gateway, shards, limits);
-            app.serve(listener, stop).await
+            app.serve(listeners, stop).await
         })
 }
 
-fn announce(address: SocketAddr, storage: &Location, summary: &Summary) -> Result<()> {
+fn announce(arguments: &Serve, listeners: &Listeners, summary: &Summary) -> Result<()> {
     for warning in &summary.warnings {
         warn!("{warning}");
     }
-    if !summary.auth_required && !address.ip().is_loopback() {
-        warn!("Listening on {address}, beyond this machine, without authentication.");
+    if !summary.auth_required && !arguments.listen.is_loopback() {
+        warn!("Listening on {listeners}, beyond this machine, without authentication.");
     }
     let mut stdout = io::stdout();
     writeln!(
         stdout,
-        "syncline listens on http://{address} | {} | storage: {storage} | auth: {}",
-        summary.environment, summary.authentication
+        "syncline listens on {listeners} | {} | storage: {} | auth: {}",
+        summary.environment, arguments.storage, summary.authentication
     )?;
     stdout.flush()?;
     Ok(())
@@ -273,6 +278,17 @@ fn mint(arguments: &Token) -> Result<()> {
         arguments.claims_version,
         arguments.ttl,
     )?;
+    // Apart from the token, which a script may read.
+    writeln!(
+        io::stderr(),
+        "a token for user {:?}, valid for {}, claims version {}, for",
+        arguments.user,
+        humantime::format_duration(arguments.ttl),
+        arguments.claims_version,
+    )?;
+    for workspace in &arguments.workspace {
+        writeln!(io::stderr(), "  {workspace}")?;
+    }
     writeln!(io::stdout(), "{token}")?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -12,6 +11,7 @@ use tracing::info;
 use crate::gateway::Gateway;
 use crate::intake::Intake;
 use crate::limits::Limits;
+use crate::listen::Listeners;
 use crate::listener;
 use crate::output::Output;
 use crate::refusals::Refusals;
@@ -141,7 +141,7 @@ impl App {
     /// When the listener fails.
     pub async fn serve(
         self: Arc<Self>,
-        listener: TcpListener,
+        listeners: Listeners,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<()> {
         let stopping = self.stopping.clone();
@@ -150,7 +150,7 @@ impl App {
             stopping.cancel();
         });
         let serving = async {
-            let served = listener::serve(&self, listener).await;
+            let served = listener::serve(&self, listeners).await;
             // However it ended, the rest has to end in good order.
             self.stopping.cancel();
             served

@@ -1,12 +1,13 @@
 //! `syncline token`: a JWT for development, as the auth service would issue.
 
+use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use jwt_simple::prelude::{Claims, Duration, HS256Key, MACLike};
 use serde::Serialize;
 
-/// `--workspace W[:role]`.
+/// `--workspace W[:role]`: the role is what follows the last colon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Workspace {
     id: String,
@@ -28,6 +29,13 @@ impl FromStr for Workspace {
             id: id.to_owned(),
             role: role.to_owned(),
         })
+    }
+}
+
+/// What was understood: a workspace whose id has a colon needs its role said.
+impl fmt::Display for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "workspace {:?} with role {:?}", self.id, self.role)
     }
 }
 
