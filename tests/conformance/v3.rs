@@ -310,7 +310,8 @@ fn v3_i7_a_client_that_never_reads_is_closed_and_sees_no_gap(server: &Server) {
             Received::Closed(code, _) => break code,
         }
     };
-    assert_eq!(code, 1013);
+    // Who takes nothing for as long as a close may take is cut off untold.
+    assert!([1013, 1005, 1006].contains(&code), "{code}");
     assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
     assert!(seen.len() < 80);
 }

@@ -83,7 +83,7 @@ impl Replay<'_> {
             self.socket(&name).send(text);
         } else if let (Some(name), Some(json)) = (step.receive, step.json.clone()) {
             let expected = self.expected(json, step.original);
-            let actual = self.receive(&name, is_pong(&expected));
+            let actual = self.receive(&name, &stream_of(&expected));
             self.compare(&expected, &actual);
         } else if let Some(name) = step.close {
             self.socket(&name).close(step.code.unwrap_or(1000));
@@ -134,18 +134,20 @@ impl Replay<'_> {
         }
     }
 
-    /// The next frame of a connection. Keep-alives are answered beside the
-    /// room, so a Pong and other frames may overtake each other.
-    fn receive(&mut self, name: &str, pong: bool) -> Value {
+    /// The next frame of a connection that is of the same stream. Keep-alives
+    /// are answered beside the room, and when a 0.4 client that edits is told
+    /// of others' events is the server's to say: such frames may overtake each
+    /// other, and those of one request may not.
+    fn receive(&mut self, name: &str, stream: &str) -> Value {
         let unread = self.unread.entry(name.to_owned()).or_default();
-        if let Some(index) = unread.iter().position(|frame| is_pong(frame) == pong)
+        if let Some(index) = unread.iter().position(|frame| stream_of(frame) == stream)
             && let Some(frame) = unread.remove(index)
         {
             return frame;
         }
         loop {
             let frame = self.socket(name).receive_json();
-            if is_pong(&frame) == pong {
+            if stream_of(&frame) == stream {
                 return frame;
             }
             let unread = self.unread.entry(name.to_owned()).or_default();
@@ -225,8 +227,13 @@ impl Replay<'_> {
     }
 }
 
-fn is_pong(frame: &Value) -> bool {
-    frame["_tag"] == "Pong" || frame["_tag"] == "WSMessage.Pong"
+/// Whose order a frame keeps.
+fn stream_of(frame: &Value) -> String {
+    match frame["_tag"].as_str() {
+        Some("Pong" | "WSMessage.Pong") => "pongs".to_owned(),
+        Some("Chunk" | "Exit") => frame["requestId"].to_string(),
+        _ => String::new(),
+    }
 }
 
 fn bind_time(recorded: &Value, here: &mut Value) {

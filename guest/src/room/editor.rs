@@ -161,11 +161,14 @@ impl Editor {
         self.standing = Standing::Refused { at_ms: now_ms };
     }
 
-    /// It is told all that it lacks.
-    pub fn told(&mut self, now_ms: u64) {
-        if matches!(self.standing, Standing::Refused { .. }) {
+    /// It is told all that it lacks. Returns whether it will rebase events of
+    /// its own.
+    pub fn told(&mut self, now_ms: u64) -> bool {
+        let rebases = matches!(self.standing, Standing::Refused { .. });
+        if rebases {
             self.standing = Standing::Told { at_ms: now_ms };
         }
+        rebases
     }
 
     /// Whether what is known of it makes no difference any more.

@@ -29,6 +29,7 @@ use self::stranded::Stranded;
 use self::tally::Tally;
 use self::telling::Telling;
 use crate::admission::Admission;
+use crate::clock;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::protocol::Transport;
@@ -99,6 +100,7 @@ impl Room {
         let mut woken = Vec::new();
         let mut telling = Telling::default();
         let mut stranded = Stranded::default();
+        let now_ms = clock::milliseconds(imports);
         let mut connections = BTreeMap::new();
         for (id, attachment) in imports.attached() {
             match Connection::restore(&attachment) {
@@ -110,7 +112,7 @@ impl Room {
                         telling.held_before(id);
                     }
                     if connection.pulling == Pulling::Doubted {
-                        stranded.doubted_before(id);
+                        stranded.doubted_before(id, now_ms);
                     }
                     connections.insert(id, connection);
                 }
@@ -194,6 +196,7 @@ impl Room {
     /// wakes finds begun, and is not the turn's own.
     fn begin_turn(&mut self, imports: &mut impl Imports) {
         self.wake_subscribers(imports);
+        self.tell_waiting(imports);
     }
 
     /// Writes down what has changed in this turn, and sees to what is left.

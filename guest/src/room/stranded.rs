@@ -32,9 +32,9 @@ const NEVER_PULLED: &str = "NEVER_PULLED";
 pub struct Stranded(BTreeMap<ConnectionId, u64>);
 
 impl Stranded {
-    /// One that was in doubt when the room woke: it has had its time.
-    pub fn doubted_before(&mut self, id: ConnectionId) {
-        self.0.insert(id, 0);
+    /// One that was in doubt when the room woke: nobody knows for how long.
+    pub fn doubted_before(&mut self, id: ConnectionId, now_ms: u64) {
+        self.0.insert(id, now_ms.saturating_add(PULL_WAIT_MS));
     }
 
     /// A connection is gone, or pulls.

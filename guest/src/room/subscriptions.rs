@@ -29,7 +29,7 @@ impl Room {
         };
         let before = first.parent_seq_num;
         let head = batch.last().map_or(before, |event| event.seq_num);
-        self.hold_editors(imports, from, before, head);
+        self.hold_editors(imports, from, before);
         let items = || batch.iter().map(|event| (*event, created_at));
         if self.has_live_v4() {
             if let Some(chunks) = self.log.recent_chunks(before, usize::MAX) {
@@ -156,7 +156,7 @@ impl Room {
                 return;
             }
         };
-        self.hold_editors(imports, None, before, info.head);
+        self.hold_editors(imports, None, before);
         if self.has_live_v4() {
             self.catch_live_v4_up(imports, before, info.head);
         }

@@ -77,14 +77,13 @@ impl Room {
         }
     }
 
-    /// Others' events, from `before` up to `head`, are about to be shown: holds
-    /// back those who edit. `by` has pushed them.
+    /// Others' events, from `before` on, are about to be shown: holds back
+    /// those who edit. `by` has pushed them.
     pub(super) fn hold_editors(
         &mut self,
         imports: &mut impl Imports,
         by: Option<ConnectionId>,
         before: u64,
-        head: u64,
     ) {
         if self.telling.editors.is_empty() {
             return;
@@ -111,9 +110,10 @@ impl Room {
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
                 pull.held = true;
+                // What it is told then is the end, as what is told at once.
                 pull.at = Position::Catching {
                     cursor: before,
-                    until: head,
+                    until: before,
                 };
                 held.insert(id, Others::of(now_ms));
                 dirty.insert(id);
@@ -126,13 +126,12 @@ impl Room {
     fn tell(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         self.telling.held.remove(&id);
         let now_ms = clock::milliseconds(imports);
-        if let Some(editor) = self.telling.editors.get_mut(&id) {
-            editor.told(now_ms);
-        }
+        let editor = self.telling.editors.get_mut(&id);
+        let rebases = editor.is_some_and(|editor| editor.told(now_ms));
         let mut request_ids = Vec::new();
         for pull in self.pulls(id).into_iter().flatten() {
             if std::mem::take(&mut pull.held) {
-                pull.joined = true;
+                pull.joined = rebases;
                 request_ids.push(pull.id.clone());
             }
         }
@@ -185,7 +184,6 @@ impl Room {
     pub fn wake(&mut self, imports: &mut impl Imports) {
         self.telling.wakes_at_ms = None;
         self.begin_turn(imports);
-        self.tell_waiting(imports);
         self.close_stranded(imports);
         self.end_turn(imports);
     }
