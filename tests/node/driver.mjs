@@ -11,7 +11,8 @@ const write = process.stdout.write.bind(process.stdout)
 process.stdout.write = process.stderr.write.bind(process.stderr)
 for (const level of ['log', 'info', 'debug']) console[level] = console.error
 
-const say = (line) => new Promise((resolve) => write(`${JSON.stringify(line)}\n`, resolve))
+/** Writes a line of the protocol. */
+export const say = (line) => new Promise((resolve) => write(`${JSON.stringify(line)}\n`, resolve))
 
 const text = (error) => String(error?.message || error)
 
@@ -60,8 +61,12 @@ export const prepareNode = async (WebSocket) => {
   await (await fetch('data:,')).text()
 }
 
-/** The wire transcripts' events on one table. */
-export const todoSchema = ({ Events, makeSchema, Schema, State }) => {
+/**
+ * The wire transcripts' events on one table. Two clients may create the same
+ * id, and the first in the log wins; unless ids are `unique`: then a client
+ * that meets an event twice fails.
+ */
+export const todoSchema = ({ Events, makeSchema, Schema, State }, { unique = false } = {}) => {
   const text = Schema.String
   const todos = State.SQLite.table({
     name: 'todos',
@@ -77,8 +82,10 @@ export const todoSchema = ({ Events, makeSchema, Schema, State }) => {
     Pinged: Events.synced({ name: 'v1.Pinged', schema: Schema.Void }),
   }
   const materializers = State.SQLite.materializers(events, {
-    // Two clients may create the same id: the first in the log wins.
-    'v1.TodoCreated': ({ id, title }) => todos.insert({ id, title, completed: false }).onConflict('id', 'ignore'),
+    'v1.TodoCreated': ({ id, title }) => {
+      const insert = todos.insert({ id, title, completed: false })
+      return unique ? insert : insert.onConflict('id', 'ignore')
+    },
     'v1.TodoCompleted': ({ id }) => todos.update({ completed: true }).where({ id }),
     'v1.Pinged': () => [],
   })

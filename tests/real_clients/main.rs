@@ -6,6 +6,7 @@
 
 mod authentication;
 mod client;
+mod contention;
 mod fleet;
 mod live;
 mod outages;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     let scenarios = [
         // The slow ones first, so that they do not end alone.
         outages::scenarios(),
+        contention::scenarios(),
         restored::scenarios(),
         pace::scenarios(),
         live::scenarios(),
