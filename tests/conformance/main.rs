@@ -4,6 +4,7 @@
 
 mod admission;
 mod batches;
+mod editing;
 mod endpoints;
 mod events;
 mod http_pulls;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         batches::scenarios(),
         ordering::scenarios(),
         subscriptions::scenarios(),
+        editing::scenarios(),
         protocol_errors::scenarios(),
         http_pulls::scenarios(),
         v3::scenarios(),
@@ -55,6 +57,15 @@ fn main() -> ExitCode {
         (Original040, "i3_a_late_subscriber_turns_live_without_a_gap"),
         // An answer as long as the question, or none.
         (Original040, "i9_long_junk_gets_a_short_answer"),
+        // They wait for ever.
+        (
+            Original040,
+            "who_never_pulls_and_is_refused_has_to_come_again",
+        ),
+        (
+            Original040,
+            "who_acknowledges_a_pull_of_another_socket_has_to_come_again",
+        ),
         // They go on getting Chunks.
         (Original040, "i3_a_finished_pull_gets_nothing_more"),
         // The connection's store is used, whatever the message says.

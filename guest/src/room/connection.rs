@@ -41,7 +41,10 @@ pub enum Pulling {
     /// Not yet.
     Never,
     /// Not yet, though it should have.
-    Doubted,
+    Doubted {
+        /// Until when it may, in milliseconds since 1970.
+        until_ms: u64,
+    },
 }
 
 impl Pulling {

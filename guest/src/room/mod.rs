@@ -29,7 +29,6 @@ use self::stranded::Stranded;
 use self::tally::Tally;
 use self::telling::Telling;
 use crate::admission::Admission;
-use crate::clock;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::protocol::Transport;
@@ -100,7 +99,6 @@ impl Room {
         let mut woken = Vec::new();
         let mut telling = Telling::default();
         let mut stranded = Stranded::default();
-        let now_ms = clock::milliseconds(imports);
         let mut connections = BTreeMap::new();
         for (id, attachment) in imports.attached() {
             match Connection::restore(&attachment) {
@@ -111,8 +109,8 @@ impl Room {
                     if connection.is_held() {
                         telling.held_before(id);
                     }
-                    if connection.pulling == Pulling::Doubted {
-                        stranded.doubted_before(id, now_ms);
+                    if let Pulling::Doubted { until_ms } = connection.pulling {
+                        stranded.doubted(id, until_ms);
                     }
                     connections.insert(id, connection);
                 }

@@ -32,9 +32,9 @@ const NEVER_PULLED: &str = "NEVER_PULLED";
 pub struct Stranded(BTreeMap<ConnectionId, u64>);
 
 impl Stranded {
-    /// One that was in doubt when the room woke: nobody knows for how long.
-    pub fn doubted_before(&mut self, id: ConnectionId, now_ms: u64) {
-        self.0.insert(id, now_ms.saturating_add(PULL_WAIT_MS));
+    /// One that may pull until then.
+    pub fn doubted(&mut self, id: ConnectionId, until_ms: u64) {
+        self.0.insert(id, until_ms);
     }
 
     /// A connection is gone, or pulls.
@@ -68,10 +68,10 @@ impl Room {
         if connection.pulling != Pulling::Never {
             return;
         }
-        connection.pulling = Pulling::Doubted;
-        self.mark_dirty(id);
         let until_ms = clock::milliseconds(imports).saturating_add(PULL_WAIT_MS);
-        self.stranded.0.insert(id, until_ms);
+        connection.pulling = Pulling::Doubted { until_ms };
+        self.mark_dirty(id);
+        self.stranded.doubted(id, until_ms);
     }
 
     /// Closes those that have had their time to pull.
