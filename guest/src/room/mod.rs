@@ -198,6 +198,8 @@ impl Room {
 
     /// Writes down what has changed in this turn, and sees to what is left.
     fn end_turn(&mut self, imports: &mut impl Imports) {
+        self.tell_waiting(imports);
+        self.close_stranded(imports);
         self.write_attachments(imports);
         self.set_timer(imports);
     }
