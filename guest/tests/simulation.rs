@@ -81,6 +81,8 @@ mod client_object;
 mod client_v3;
 #[path = "simulation/client_v4.rs"]
 mod client_v4;
+#[path = "simulation/conduct.rs"]
+mod conduct;
 #[path = "simulation/coverage.rs"]
 mod coverage;
 #[path = "simulation/feed.rs"]

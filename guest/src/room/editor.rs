@@ -171,13 +171,14 @@ impl Editor {
         rebases
     }
 
-    /// Whether what is known of it makes no difference any more.
+    /// Whether what is known of it makes no difference any more. What will
+    /// only have been, since the clock was set back, makes none.
     #[must_use]
     pub fn is_forgotten(&self, now_ms: u64) -> bool {
         match self.standing {
-            Standing::Coming { at_ms } => now_ms.saturating_sub(at_ms) > COMING_MS,
-            Standing::Landed => now_ms.saturating_sub(self.pushed_at_ms) > BURST_GAP_MS,
-            Standing::Refused { .. } | Standing::Told { .. } => false,
+            Standing::Coming { at_ms } => is_over(at_ms, COMING_MS, now_ms),
+            Standing::Landed => is_over(self.pushed_at_ms, BURST_GAP_MS, now_ms),
+            Standing::Refused { at_ms } | Standing::Told { at_ms } => now_ms < at_ms,
         }
     }
 
@@ -185,7 +186,7 @@ impl Editor {
     #[must_use]
     pub fn told_from_ms(&self, others: Others) -> u64 {
         match self.standing {
-            Standing::Coming { at_ms } if others.first_at_ms.saturating_sub(at_ms) > COMING_MS => 0,
+            Standing::Coming { at_ms } if is_over(at_ms, COMING_MS, others.first_at_ms) => 0,
             Standing::Coming { .. } => others.first_at_ms.saturating_add(FIRST_PUSH_MS),
             Standing::Refused { at_ms } => {
                 let edited_ms = at_ms.saturating_sub(self.burst_from_ms);
@@ -200,10 +201,25 @@ impl Editor {
             // One push is no burst: whoever is asked and answers is told of
             // the answer at once.
             Standing::Landed if self.burst_pushes < 2 => 0,
-            Standing::Landed if self.new_events < 2 => self.pushed_at_ms.saturating_add(PAUSE_MS),
-            Standing::Landed => self.pushed_at_ms.saturating_add(PAUSE_AFTER_MANY_MS),
+            Standing::Landed => {
+                let pause_ms = if self.new_events < 2 {
+                    PAUSE_MS
+                } else {
+                    PAUSE_AFTER_MANY_MS
+                };
+                // One whose pushes fail goes on for ever.
+                let waited_ms = others.first_at_ms.saturating_add(WAIT_MS_MAX);
+                self.pushed_at_ms.saturating_add(pause_ms).min(waited_ms)
+            }
         }
     }
+}
+
+/// Whether more than this has passed; so it has if the clock was set back.
+fn is_over(since_ms: u64, ms: u64, now_ms: u64) -> bool {
+    now_ms
+        .checked_sub(since_ms)
+        .is_none_or(|passed_ms| passed_ms > ms)
 }
 
 /// How long until then, in milliseconds; `None` if it is over. A clock that

@@ -194,11 +194,12 @@ impl Room {
     /// wakes finds begun, and is not the turn's own.
     fn begin_turn(&mut self, imports: &mut impl Imports) {
         self.wake_subscribers(imports);
-        self.tell_waiting(imports);
     }
 
     /// Writes down what has changed in this turn, and sees to what is left.
     fn end_turn(&mut self, imports: &mut impl Imports) {
+        self.tell_waiting(imports);
+        self.close_stranded(imports);
         self.write_attachments(imports);
         self.set_timer(imports);
     }

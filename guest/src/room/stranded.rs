@@ -52,9 +52,12 @@ impl Room {
     /// A connection pulls.
     pub(super) fn pulls_now(&mut self, id: ConnectionId) {
         self.stranded.gone(id);
-        if let Some(connection) = self.connections.get_mut(&id) {
-            // Whoever starts a pull writes the attachment.
-            connection.pulling = Pulling::Pulls;
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // Also of a pull that is refused, and starts nothing.
+        if std::mem::replace(&mut connection.pulling, Pulling::Pulls) != Pulling::Pulls {
+            self.mark_dirty(id);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Room;
-use super::connection::{Client, Position};
+use super::connection::{Client, Connection, Position};
 use super::editor::{self, Editor, Others};
 use crate::clock;
 use crate::imports::{ConnectionId, Imports};
@@ -98,11 +98,9 @@ impl Room {
             }
             let told_from_ms = editor.told_from_ms(Others::of(now_ms));
             let waits = editor::wait_ms(told_from_ms, now_ms).is_some();
-            if let Some(others) = held.get_mut(&id) {
-                others.last_at_ms = now_ms;
-                return true;
-            }
-            if !waits {
+            let others = held.get_mut(&id).map(|others| others.last_at_ms = now_ms);
+            // A pull that it has begun since waits with the one before.
+            if !waits && others.is_none() {
                 return !editor.is_forgotten(now_ms);
             }
             let Some(Client::V4(pulls)) = connections.get_mut(&id).map(|it| &mut it.client) else {
@@ -115,7 +113,7 @@ impl Room {
                     cursor: before,
                     until: before,
                 };
-                held.insert(id, Others::of(now_ms));
+                held.entry(id).or_insert_with(|| Others::of(now_ms));
                 dirty.insert(id);
             }
             true
@@ -140,8 +138,13 @@ impl Room {
         }
     }
 
-    /// Tells those who have waited long enough.
+    /// Tells those who have waited long enough, in whatever turn comes: in a
+    /// busy room the timer's own may come late.
     pub(super) fn tell_waiting(&mut self, imports: &mut impl Imports) {
+        let connections = &self.connections;
+        // A pull may have been interrupted, started again or ended meanwhile.
+        let held = &mut self.telling.held;
+        held.retain(|id, _| connections.get(id).is_some_and(Connection::is_held));
         if self.telling.held.is_empty() {
             return;
         }
@@ -184,7 +187,6 @@ impl Room {
     pub fn wake(&mut self, imports: &mut impl Imports) {
         self.telling.wakes_at_ms = None;
         self.begin_turn(imports);
-        self.close_stranded(imports);
         self.end_turn(imports);
     }
 }

@@ -94,7 +94,7 @@ impl Room {
             return self.doubt(imports, id);
         };
         let changed = pull.acknowledged();
-        if pull.at != Position::Live {
+        if pull.at != Position::Live && !pull.held {
             self.pump(imports, id, request_id);
         } else if changed {
             self.mark_dirty(id);
@@ -171,6 +171,14 @@ impl Room {
             return Err(Fault::store_mismatch());
         }
         let after = pull.cursor().map_or(0, v4::Cursor::after);
+        if let Some(before) = self.pull(id, request_id) {
+            // It is here from now on, whatever is found out next.
+            before.held = false;
+            before.at = Position::Catching {
+                cursor: after,
+                until: after,
+            };
+        }
         self.look_again(imports, after)?;
         let info = self.log.info(imports)?;
         if let Some(cursor) = pull.cursor()
@@ -200,7 +208,9 @@ impl Room {
         request_id: &str,
         push: &Push<'_>,
     ) {
-        self.edits(imports, id, push.batch.0.len());
+        if !push.batch.0.is_empty() {
+            self.edits(imports, id, push.batch.0.len());
+        }
         let exit = self.push_and_broadcast(imports, Some(id), request_id, push);
         self.end_request(imports, id, request_id, &exit);
     }
@@ -221,11 +231,12 @@ impl Room {
         let batch = event::events(&push.batch);
         match self.push_batch(imports, &batch, push.backend_id.as_deref()) {
             Ok(created_at) => {
+                // Nothing at all lands anywhere.
                 if let Some(created_at) = created_at {
                     self.broadcast(imports, &batch, &created_at, (request_id, from));
-                }
-                if let Some(id) = from {
-                    self.edits_landed(imports, id);
+                    if let Some(id) = from {
+                        self.edits_landed(imports, id);
+                    }
                 }
                 v4::exit_push_success(request_id)
             }

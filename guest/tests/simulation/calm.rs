@@ -7,8 +7,9 @@ impl Run {
     /// Everybody does all there is to do.
     pub(super) fn calm_round(&mut self) {
         let network = &mut self.world.network;
-        if self.oracle.is_misled() {
-            // Only a push shows a room that another writer was there.
+        if self.oracle.is_misled() || self.world.timer_is_lost {
+            // Only a push shows a room that another writer was there, and
+            // only a turn tells those who waited when their timer was lost.
             self.v4[0].replica.draft(&mut self.rng);
         }
         self.rng.shuffle(&mut self.v4);
@@ -29,7 +30,7 @@ impl Run {
             self.turn(Turn::Drained(id));
             self.commit();
         }
-        while let Some(turn) = self.next_turn() {
+        while let Some(turn) = self.next_turn().or_else(|| self.time_passes()) {
             self.turn(turn);
             self.commit();
         }

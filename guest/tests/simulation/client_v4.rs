@@ -2,6 +2,11 @@
 //! one live pull a socket, an Ack for each Chunk, no push before a `NoMore`,
 //! one push at a time, and after a ServerAheadError none before the pull has
 //! delivered what it lacked. Beside it, now and then, another pull.
+//!
+//! One that reconnects may push before it pulls, or first acknowledge what it
+//! was sent on the socket before. One that slept (`room/stranded.rs`) keeps
+//! that socket's pull, and never makes another until its socket is closed. And
+//! one pushes where a refusal said that the head is, without what lies before.
 
 use std::collections::VecDeque;
 
@@ -29,6 +34,10 @@ pub struct ClientV4 {
     pub replica: Replica,
     pace: Pace,
     next_id: u64,
+    /// An event of its own may be in the log, and it was not told.
+    is_unsure: bool,
+    /// The pull of its last socket.
+    last_pull: Option<String>,
     session: Option<Session>,
 }
 
@@ -36,14 +45,28 @@ pub struct ClientV4 {
 #[derive(Debug)]
 struct Session {
     connection: ConnectionId,
-    pull: String,
+    /// `None` until it pulls.
+    pull: Option<String>,
+    /// It slept, and believes that its last socket's pull goes on.
+    is_asleep: bool,
+    /// It slept, and its socket will be closed for that.
+    is_doubted: bool,
     no_more: bool,
-    push: Option<(String, u64)>,
+    push: Option<Pushed>,
     /// No push before the pull is here.
     wait_for: u64,
     /// Another pull on the socket, besides.
     probe: Option<String>,
     owed: VecDeque<String>,
+}
+
+/// A push under way.
+#[derive(Debug)]
+struct Pushed {
+    id: String,
+    last: u64,
+    /// It was numbered from beyond what its client has.
+    is_beyond: bool,
 }
 
 impl ClientV4 {
@@ -54,6 +77,8 @@ impl ClientV4 {
             // Ids of different clients meet on purpose: the room encodes a
             // frame once for all pulls of one id.
             next_id: 0,
+            is_unsure: false,
+            last_pull: None,
             session: None,
         }
     }
@@ -69,14 +94,19 @@ impl ClientV4 {
 
     /// Does one thing; everything there is to do when it is `calm`.
     pub fn act(&mut self, network: &mut Network, rng: &mut Rng, calm: bool) {
-        if self.session.is_none() {
-            self.connect(network);
+        let Some(session) = &self.session else {
+            self.connect(network, rng, calm);
+            return;
+        };
+        if session.pull.is_none() && !session.is_asleep && (calm || rng.u32(0..6) == 0) {
+            self.pull_live(network);
             return;
         }
         if calm {
             while self.hear(network) {}
             self.acknowledge(network, usize::MAX);
             self.push(network, rng);
+            self.reload(network);
             return;
         }
         match rng.u32(0..100) {
@@ -112,10 +142,18 @@ impl ClientV4 {
         connection: ConnectionId,
         live: bool,
         after: u64,
+        again: Option<String>,
     ) -> String {
         let cursor = self.replica.backend_id.clone().map(|id| (id, after));
         let payload = format!(r#""live":{live},"cursor":{}"#, cursor_json(cursor.as_ref()));
-        let (id, text) = self.request("Pull", &payload);
+        let (new_id, text) = self.request("Pull", &payload);
+        let (id, text) = match again {
+            None => (new_id, text),
+            Some(id) => {
+                let text = text.replace(&format!(r#""id":"{new_id}""#), &format!(r#""id":"{id}""#));
+                (id, text)
+            }
+        };
         let meaning = Meaning::Pull {
             id: id.clone(),
             live,
@@ -125,18 +163,59 @@ impl ClientV4 {
         id
     }
 
-    fn connect(&mut self, network: &mut Network) {
+    fn connect(&mut self, network: &mut Network, rng: &mut Rng, calm: bool) {
         let connection = network.connect(Owner::V4);
-        let pull = self.pull(network, connection, true, self.replica.cursor);
+        let last_pull = self.last_pull.clone();
         self.session = Some(Session {
             connection,
-            pull,
+            pull: None,
+            is_asleep: false,
+            is_doubted: false,
             no_more: false,
             push: None,
             wait_for: 0,
             probe: None,
             owed: VecDeque::new(),
         });
+        let is_new = self.replica.backend_id.is_none();
+        match (rng.u32(0..8), last_pull) {
+            (0, Some(last_pull)) if !calm && !is_new => {
+                if let Some(session) = &mut self.session {
+                    session.is_asleep = true;
+                    // What came while it slept.
+                    session.owed.extend(vec![last_pull; rng.usize(0..3)]);
+                }
+            }
+            // It pushes first, perhaps.
+            (1, _) if !calm && !is_new => {}
+            (2, Some(last_pull)) => {
+                say_ack(network, connection, last_pull);
+                self.pull_live(network);
+            }
+            _ => self.pull_live(network),
+        }
+    }
+
+    fn pull_live(&mut self, network: &mut Network) {
+        let Some(connection) = self.session.as_ref().map(|session| session.connection) else {
+            return;
+        };
+        let pull = self.pull(network, connection, true, self.replica.cursor, None);
+        self.last_pull = Some(pull.clone());
+        if let Some(session) = &mut self.session {
+            session.pull = Some(pull);
+        }
+    }
+
+    /// One that slept, and that the room has no reason to close, is reloaded
+    /// by its user: nobody else can know.
+    fn reload(&mut self, network: &mut Network) {
+        if let Some(session) = self
+            .session
+            .take_if(|session| session.is_asleep && !session.is_doubted && session.push.is_none())
+        {
+            network.lose(session.connection, 0);
+        }
     }
 
     fn ping(&self, network: &mut Network) {
@@ -148,11 +227,16 @@ impl ClientV4 {
 
     /// Another pull on the same socket, from somewhere before; or several.
     fn probe(&mut self, network: &mut Network, rng: &mut Rng) {
-        let Some(connection) = self.session.as_ref().map(|session| session.connection) else {
+        let Some(session) = self.session.as_ref().filter(|it| it.pull.is_some()) else {
             return;
         };
+        let connection = session.connection;
+        let again = session.probe.clone().filter(|_| rng.bool());
         // Now and then more than a room allows.
-        let count = if rng.u32(0..10) == 0 { PULLS_MAX } else { 1 };
+        let count = match (&again, rng.u32(0..10)) {
+            (None, 0) => PULLS_MAX,
+            _ => 1,
+        };
         for _ in 0..count {
             let after = if rng.bool() {
                 // One that was at another server, or before a backup.
@@ -160,7 +244,7 @@ impl ClientV4 {
             } else {
                 rng.u64(0..=self.replica.cursor)
             };
-            let id = self.pull(network, connection, rng.bool(), after);
+            let id = self.pull(network, connection, rng.bool(), after, again.clone());
             if let Some(session) = &mut self.session {
                 session.probe = Some(id);
             }
@@ -182,8 +266,8 @@ impl ClientV4 {
         };
         let count = count.min(session.owed.len());
         for id in session.owed.drain(..count) {
-            let text = format!(r#"{{"_tag":"Ack","requestId":"{id}"}}"#);
-            network.say(session.connection, text, Meaning::Ack(id));
+            session.is_doubted |= session.is_asleep;
+            say_ack(network, session.connection, id);
         }
     }
 
@@ -192,27 +276,38 @@ impl ClientV4 {
         else {
             return;
         };
+        let lacks = session.wait_for.saturating_sub(self.replica.cursor);
+        self.is_unsure &= !self.replica.is_settled();
+        let is_rash = lacks > 0 && !self.is_unsure && rng.u32(0..6) == 0;
         let waits = session.push.is_some()
-            || !session.no_more
-            || self.replica.cursor < session.wait_for
+            || (session.pull.is_some() && !session.no_more)
+            || (lacks > 0 && !is_rash)
             || !self.replica.has_unpushed();
         if waits {
             return;
         }
         let connection = session.connection;
-        let mut batch = self.replica.batch(rng.usize(1..=150));
-        if rng.u32(0..30) == 0 && batch[0].parent_seq_num > 0 {
+        // Few at a time are a burst.
+        let count = if rng.bool() { 150 } else { 2 };
+        let mut batch = self.replica.batch(rng.usize(1..=count));
+        let mut beyond = 0;
+        if is_rash {
+            beyond = session.wait_for.saturating_sub(batch[0].parent_seq_num);
+        } else if rng.u32(0..30) == 0 && batch[0].parent_seq_num > 0 {
             // A client that is behind without knowing it.
             for event in &mut batch {
                 event.seq_num -= 1;
                 event.parent_seq_num -= 1;
             }
-        } else if rng.u32(0..30) == 0 {
+        } else if rng.u32(0..30) == 0 && !self.is_unsure {
             // One that is ahead of the log.
-            let beyond = rng.u64(1..50);
-            for event in &mut batch {
-                event.seq_num += beyond;
-                event.parent_seq_num += beyond;
+            beyond = rng.u64(1..50);
+        }
+        if beyond > 0 {
+            let parents = batch[0].parent_seq_num + beyond..;
+            for (event, parent) in batch.iter_mut().zip(parents) {
+                event.seq_num = parent + 1;
+                event.parent_seq_num = parent;
             }
         }
         let last = batch.last().unwrap().seq_num;
@@ -228,12 +323,17 @@ impl ClientV4 {
         };
         network.say(connection, text, meaning);
         if let Some(session) = &mut self.session {
-            session.push = Some((id, last));
+            session.push = Some(Pushed {
+                id,
+                last,
+                is_beyond: beyond > 0,
+            });
         }
     }
 
     fn lose_socket(&mut self, network: &mut Network, rng: &mut Rng) {
         if let Some(session) = self.session.take() {
+            self.is_unsure |= session.push.is_some();
             network.lose(session.connection, rng.usize(0..3));
             if rng.u32(0..6) == 0 {
                 // Another device, which has nothing yet.
@@ -250,6 +350,7 @@ impl ClientV4 {
         let connection = session.connection;
         match network.hear(connection) {
             Err(()) => {
+                self.is_unsure |= session.push.is_some();
                 self.session = None;
                 false
             }
@@ -276,7 +377,7 @@ impl ClientV4 {
                 backend_id,
             } => {
                 session.owed.push_back(request.clone());
-                if *request == session.pull {
+                if session.pull.as_ref() == Some(request) {
                     session.no_more |= remaining.is_none();
                     self.replica.backend_id = Some(backend_id.clone());
                     for event in events {
@@ -285,7 +386,7 @@ impl ClientV4 {
                 }
             }
             Body::Exit { request, exit } => {
-                let pushed = session.push.take_if(|(id, _)| id == request);
+                let pushed = session.push.take_if(|pushed| pushed.id == *request);
                 match (exit, pushed) {
                     (Exit::BackendIdMismatch { .. }, _) => {
                         // A real client wipes itself and starts again.
@@ -293,8 +394,17 @@ impl ClientV4 {
                         self.session = None;
                         self.replica.wipe();
                     }
-                    (Exit::Success, Some((_, last))) => self.replica.acknowledged(last),
-                    (Exit::ServerAhead { head, .. }, Some(_)) => session.wait_for = *head,
+                    // It landed where its client is not: nothing more before
+                    // it has what lies between.
+                    (Exit::Success, Some(pushed)) if pushed.is_beyond => {
+                        session.wait_for = pushed.last;
+                        self.is_unsure = true;
+                    }
+                    (Exit::Success, Some(pushed)) => self.replica.acknowledged(pushed.last),
+                    (Exit::ServerAhead { head, .. }, Some(_)) => {
+                        session.wait_for = *head;
+                        session.is_doubted |= session.is_asleep;
+                    }
                     // It tries again.
                     (Exit::Unknown { .. }, _) | (_, None) => {}
                     (Exit::Interrupted, Some(_)) => panic!("a push was interrupted"),
@@ -304,6 +414,11 @@ impl ClientV4 {
             other => panic!("a 0.4 client was sent {other:?}"),
         }
     }
+}
+
+fn say_ack(network: &mut Network, connection: ConnectionId, id: String) {
+    let text = format!(r#"{{"_tag":"Ack","requestId":"{id}"}}"#);
+    network.say(connection, text, Meaning::Ack(id));
 }
 
 /// A cursor in Effect's encoding of an Option.

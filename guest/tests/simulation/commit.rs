@@ -17,10 +17,10 @@ impl Run {
         let epochs = self.oracle.epochs.len();
         let mut frames: BTreeMap<ConnectionId, Vec<Rc<Frame>>> = BTreeMap::new();
         let happened = std::mem::take(&mut self.world.happened);
-        let some_turn = happened.iter().any(|it| matches!(it, Happening::Turn(_)));
+        let some_turn = happened.iter().any(|it| matches!(it, Happening::Turn(..)));
         let mut is_first = true;
         for happening in happened {
-            if let Happening::Turn(_) = happening
+            if let Happening::Turn(..) = happening
                 && !std::mem::take(&mut is_first)
             {
                 seen("a commit of several turns");
@@ -33,6 +33,12 @@ impl Run {
             self.oracle.turn_ended();
         }
         self.deliver(frames);
+        assert!(
+            self.world.timer_ms.is_some()
+                || self.world.timer_is_lost
+                || !self.oracle.somebody_has_to_be_told(),
+            "somebody waits, and no timer is set"
+        );
         if self.oracle.epochs.len() > epochs.max(1) {
             for client in &mut self.v3 {
                 client.wipe(&mut self.world.network);
@@ -47,13 +53,13 @@ impl Run {
     ) {
         let (oracle, network) = (&mut self.oracle, &mut self.world.network);
         match happening {
-            Happening::Turn(turn) => {
+            Happening::Turn(turn, at_ms) => {
                 if let Turn::Delivered(id) = turn
                     && let Some(subscriber) = network.subscribers.get_mut(&id)
                 {
                     subscriber.unsettled = subscriber.unsettled.saturating_sub(1);
                 }
-                oracle.turn(&turn);
+                oracle.turn(&turn, at_ms);
             }
             Happening::Woke => oracle.woke(),
             Happening::Faulted => oracle.faulted(),
@@ -86,6 +92,10 @@ impl Run {
                 if let Some(socket) = network.sockets.get_mut(&id) {
                     socket.drain_asked = true;
                 }
+            }
+            Happening::TimerSet(after_ms) => {
+                oracle.timer_set();
+                self.world.set_timer(after_ms);
             }
             Happening::Closed(id, code) => {
                 oracle.closed(id, code);

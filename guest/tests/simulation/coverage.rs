@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// All that has to be seen.
-pub const WANTED: [&str; 38] = [
+pub const WANTED: [&str; 52] = [
     "a push was accepted",
     "a push was refused: ServerAheadError",
     "a push was refused: BackendIdMismatchError",
@@ -48,6 +48,20 @@ pub const WANTED: [&str; 38] = [
     "a room slept",
     "another writer was noticed",
     "a reset",
+    "a client that edits was not told at once",
+    "a client that edits was told when the timer was over",
+    "a client that edits was told when its push landed",
+    "a client that edits was told in another's turn",
+    "a client that edits was told after the room had slept",
+    "a client that edits was told, and its window was full",
+    "a pull that waited was started again",
+    "a pull that waited was interrupted",
+    "a pull that waited was ended by a reset",
+    "a client pulled after it had pushed",
+    "a client in doubt pulled",
+    "a socket that never pulled was closed",
+    "a timer was lost",
+    "the clock was set",
 ];
 
 /// It was seen.

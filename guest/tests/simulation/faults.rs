@@ -15,6 +15,7 @@ pub struct Faults {
     pub sleep: u32,
     pub reset: u32,
     pub writer: u32,
+    pub clock: u32,
     /// One in so many storage calls.
     pub storage: u32,
 }
@@ -33,6 +34,7 @@ impl Faults {
             reset: one_in(40),
             storage: one_in(8),
             writer: one_in(20),
+            clock: one_in(60),
         }
     }
 }
@@ -62,6 +64,14 @@ impl Run {
         }
     }
 
+    /// Somebody sets the machine's clock.
+    pub(super) fn set_clock(&mut self) {
+        self.commit();
+        seen("the clock was set");
+        self.world.set_clock();
+        self.oracle.clock_was_set(self.world.elapsed_ms);
+    }
+
     /// The room has been idle for long. For what another writer did it has to
     /// stay awake: see [`Run::write_elsewhere`].
     pub(super) fn fall_asleep(&mut self) {
@@ -72,12 +82,22 @@ impl Run {
         {
             seen("a room slept");
             self.room = None;
+            // Hosts keep its timer, and need not (`wit/timer.wit`).
+            if self.world.timer_ms.is_some() && self.rng.u32(0..4) == 0 {
+                seen("a timer was lost");
+                self.world.timer_ms = None;
+                self.world.timer_is_lost = true;
+            }
         }
     }
 
     /// The room is thrown away, and its sockets are closed.
     pub(super) fn crash(&mut self) {
         self.room = None;
+        // What was set before may still arrive.
+        if self.rng.bool() {
+            self.world.timer_ms = None;
+        }
         self.world.network.crash();
         self.oracle.crashed(&self.world.network.subscribers);
     }

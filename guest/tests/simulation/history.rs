@@ -36,6 +36,12 @@ impl Epoch {
         self.events.get(index).map(Rc::as_ref)
     }
 
+    /// What follows an event.
+    pub fn next_after(&self, seq_num: u64) -> Option<&StoredEvent> {
+        let first = self.events.first()?;
+        self.event(first.seq_num.max(seq_num + 1))
+    }
+
     /// I4: the log is one chain. And no client's event is in it twice.
     pub fn append(&mut self, batch: &[Rc<StoredEvent>]) {
         for event in batch {

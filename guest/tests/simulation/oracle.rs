@@ -8,6 +8,7 @@ use std::rc::Rc;
 use syncline_guest::imports::{ConnectionId, StoredEvent};
 use syncline_guest::limits::PULLS_MAX;
 
+use super::conduct::{Conduct, Moment};
 use super::coverage::seen;
 use super::feed::Feed;
 use super::history::{Epoch, is_same};
@@ -27,6 +28,9 @@ pub struct Oracle {
     /// writer.
     believed: Option<u64>,
     owners: BTreeMap<ConnectionId, Owner>,
+    /// What 0.4 sockets did.
+    conducts: BTreeMap<ConnectionId, Conduct>,
+    moment: Moment,
     pulls: BTreeMap<(ConnectionId, String), Subscription>,
     feeds: BTreeMap<ConnectionId, Feed>,
     answers: BTreeMap<u32, HttpAnswer>,
@@ -46,6 +50,9 @@ struct Notes {
     faulted: bool,
     /// It tells the room that a connection is gone, and does no more.
     is_farewell: bool,
+    /// The timer was over.
+    is_wake: bool,
+    timer_set: bool,
     /// A refused 0.3 push of this socket has to be followed by what it lacks.
     behind: Option<ConnectionId>,
 }
@@ -76,10 +83,14 @@ impl Oracle {
     }
 
     /// A turn begins.
-    pub fn turn(&mut self, turn: &Turn) {
+    pub fn turn(&mut self, turn: &Turn, at_ms: u64) {
+        self.moment.now_ms = at_ms;
         match turn {
             Turn::Opened(id, owner) => {
                 self.owners.insert(*id, *owner);
+                if *owner == Owner::V4 {
+                    self.conducts.insert(*id, Conduct::default());
+                }
                 if let Owner::V3 { cursor } = *owner {
                     self.feeds.insert(*id, Feed::new(cursor));
                 }
@@ -95,6 +106,7 @@ impl Oracle {
                     feed.drained();
                 }
             }
+            Turn::Wake => self.turn.is_wake = true,
             Turn::Delivered(id) => {
                 let mut pulls = self.pulls.iter_mut();
                 if let Some((_, pull)) = pulls.find(|((of, _), _)| of == id) {
@@ -114,6 +126,7 @@ impl Oracle {
     }
 
     fn message(&mut self, id: ConnectionId, meaning: &Meaning) {
+        let moment = self.moment;
         match meaning {
             Meaning::Pull {
                 id: request,
@@ -121,12 +134,20 @@ impl Oracle {
                 cursor,
             } => {
                 let after = cursor.as_ref().map_or(0, |(_, after)| *after);
-                let pull = Subscription::new(*live, after);
-                self.pulls.insert((id, request.clone()), pull);
+                let key = (id, request.clone());
+                let pull = match self.pulls.remove(&key) {
+                    Some(before) => before.restarted(*live, after),
+                    None => Subscription::new(*live, after),
+                };
+                self.pulls.insert(key, pull);
+                self.conduct(id, |conduct| conduct.pulled(moment));
             }
+            Meaning::Push { .. } => self.conduct(id, |conduct| conduct.pushed(moment)),
             Meaning::Ack(request) => {
                 if let Some(pull) = self.pulls.get_mut(&(id, request.clone())) {
                     pull.acknowledged();
+                } else {
+                    self.conduct(id, |conduct| conduct.doubt(moment));
                 }
             }
             Meaning::PullV3 {
@@ -140,6 +161,29 @@ impl Oracle {
             }
             _ => {}
         }
+    }
+
+    fn conduct(&mut self, id: ConnectionId, change: impl FnOnce(&mut Conduct)) {
+        if let Some(conduct) = self.conducts.get_mut(&id) {
+            change(conduct);
+        }
+    }
+
+    /// The room's clock was set, so long after the run began.
+    pub fn clock_was_set(&mut self, at_ms: u64) {
+        self.moment.clock_set_ms = Some(at_ms);
+    }
+
+    /// The timer was set.
+    pub fn timer_set(&mut self) {
+        self.turn.timer_set = true;
+    }
+
+    /// Whether somebody would wait for ever if no time were over.
+    pub fn somebody_has_to_be_told(&self) -> bool {
+        let log = self.epochs.last();
+        self.conducts.values().any(Conduct::is_doubted)
+            || log.is_some_and(|log| self.pulls.values().any(|it| it.has_to_be_told(log)))
     }
 
     /// A turn has ended.
@@ -170,9 +214,25 @@ impl Oracle {
         }
         let head = self.head();
         let is_excused = notes.faulted || notes.is_farewell;
-        for pull in self.pulls.values_mut() {
-            pull.turn_ended(head, is_excused);
+        for ((id, _), pull) in &mut self.pulls {
+            if pull.is_called {
+                pull.turn_ended_called(head, is_excused);
+            } else if let Some(log) = self.epochs.last() {
+                let conduct = self.conducts.get(id).expect("a pull of nobody");
+                pull.turn_ended(log, head, conduct, (self.moment, notes.is_farewell));
+            }
         }
+        if !notes.is_farewell {
+            let conducts = self.conducts.values();
+            conducts.for_each(|conduct| conduct.turn_ended(self.moment));
+        }
+        // A room with a timer cannot hibernate.
+        let waits = self.pulls.values().any(Subscription::waits)
+            || self.conducts.values().any(Conduct::is_doubted);
+        assert!(
+            waits || !notes.timer_set,
+            "a timer is set, and nobody waits"
+        );
         if let Some(id) = notes.behind
             && let Some(feed) = self.feeds.get_mut(&id)
         {
@@ -185,7 +245,9 @@ impl Oracle {
 
     /// Another room instance goes on from the attachments.
     pub fn woke(&mut self) {
-        self.pulls.values_mut().for_each(Subscription::woke);
+        let log = self.epochs.last();
+        self.pulls.values_mut().for_each(|pull| pull.woke(log));
+        self.conducts.values_mut().for_each(Conduct::woke);
     }
 
     /// The host closed all sockets and broke off all answers. The subscribers
@@ -193,6 +255,7 @@ impl Oracle {
     pub fn crashed(&mut self, left: &BTreeMap<ConnectionId, Subscriber>) {
         let before = std::mem::take(self);
         self.epochs = before.epochs;
+        self.moment = before.moment;
         let is_left = |id: &ConnectionId| left.contains_key(id);
         self.owners = before.owners;
         self.owners.retain(|id, _| is_left(id));
@@ -291,14 +354,17 @@ impl Oracle {
         }
     }
 
-    /// I9: the room closes a socket only when storage fails, or for a live
-    /// pull too many.
+    /// I9: the room closes a socket only when storage fails, for a live pull
+    /// too many, or if it never pulled and should have.
     pub fn closed(&mut self, id: ConnectionId, code: u16) {
         if code == 1013 {
             let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
             assert!(matches!(said, Some(Meaning::Pull { live: true, .. })));
             assert!(self.has_pull_too_many(id), "I9: {code} for few pulls");
             seen("a socket closed for a pull too many");
+        } else if code == 4409 {
+            let conduct = self.conducts.get(&id).expect("I9: no 0.4 socket");
+            conduct.closed(self.moment);
         } else if self.owners.get(&id) == Some(&Owner::Object) {
             let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
             assert!(matches!(said, Some(Meaning::AdminReset)), "I9: {code}");
@@ -322,6 +388,7 @@ impl Oracle {
 
     fn forget(&mut self, id: ConnectionId) {
         self.owners.remove(&id);
+        self.conducts.remove(&id);
         self.feeds.remove(&id);
         self.pulls.retain(|(connection, _), _| *connection != id);
     }

@@ -62,7 +62,10 @@ impl Run {
         let objects = some(rng.usize(0..=2));
         let paces = [Pace::Prompt, Pace::Prompt, Pace::Late, Pace::Withheld];
         let faults = Faults::some(&mut rng);
-        let mut world = World::new(Rng::with_seed(rng.u64(..)));
+        // Time goes as slowly as clients in a burst, or as fast as people.
+        let ticks_ms: [u64; 3] = if heavy { [500, 500, 60] } else { [500, 60, 6] };
+        let tick_ms_max = ticks_ms[rng.usize(0..ticks_ms.len())];
+        let mut world = World::new(Rng::with_seed(rng.u64(..)), tick_ms_max);
         let mut oracle = Oracle::default();
         if rng.u32(0..4) == 0 {
             let first = if rng.bool() { 1 } else { rng.u64(2..20_000) };
@@ -153,9 +156,19 @@ impl Run {
         if self.happens(self.faults.writer) {
             self.write_elsewhere();
         }
-        let Some(turn) = self.next_turn() else {
-            return;
-        };
+        if self.happens(self.faults.clock) {
+            self.set_clock();
+        }
+        let mut turn = self.next_turn();
+        if turn.is_none() && self.rng.u32(0..4) == 0 {
+            turn = self.time_passes();
+        }
+        if let Some(turn) = turn {
+            self.turn_with_faults(turn);
+        }
+    }
+
+    fn turn_with_faults(&mut self, turn: Turn) {
         self.turn(turn);
         if self.happens(self.faults.trap) {
             seen("a turn trapped");
@@ -214,10 +227,23 @@ impl Run {
                 waiting.push(Turn::Resume(id));
             }
         }
+        if self
+            .world
+            .timer_ms
+            .is_some_and(|at_ms| at_ms <= self.world.elapsed_ms)
+        {
+            waiting.push(Turn::Wake);
+        }
         if waiting.is_empty() {
             return None;
         }
         Some(waiting.swap_remove(self.rng.usize(0..waiting.len())))
+    }
+
+    /// Nothing happens until the timer is over.
+    fn time_passes(&mut self) -> Option<Turn> {
+        self.world.elapsed_ms = self.world.elapsed_ms.max(self.world.timer_ms?);
+        Some(Turn::Wake)
     }
 
     /// What does not wait: a reset, so that it comes between the pages of an
@@ -265,6 +291,7 @@ impl Run {
                 }
                 room.drained(world, id);
             }
+            Turn::Wake => room.wake(world),
             Turn::Delivered(id) => {
                 let subscriber = world.network.subscribers.get_mut(&id).unwrap();
                 subscriber.untold -= 1;

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 
 use syncline_guest::imports::StoredEvent;
 use syncline_guest::limits::{
-    CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX,
+    CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX, PULLS_MAX, WINDOW_BYTES_MAX,
+    WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX,
 };
 
+use super::conduct::{Conduct, Moment};
 use super::coverage::seen;
 use super::history::Epoch;
 
@@ -20,8 +22,24 @@ enum At {
     Catching { until: u64 },
     /// A committed push is sent in its own turn.
     Live,
+    /// Its client edits, and is told later.
+    Waiting {
+        until: u64,
+        since_ms: u64,
+        /// It had room for what it was not told. Else it may as well have
+        /// fallen back, and goes on with an Ack.
+        had_room: bool,
+    },
     /// All is sent; the Exit follows the last Ack.
     Ended,
+}
+
+/// How a client waited for what it is told now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    Awake,
+    /// Through the room's sleep.
+    ThroughSleep,
 }
 
 /// One pull.
@@ -44,8 +62,13 @@ pub struct Subscription {
     unacknowledged: usize,
     /// It is another Durable Object's, which is called. What it has taken is
     /// kept, so a room that wakes knows what is in flight: nothing.
-    is_called: bool,
+    pub is_called: bool,
     has_slept: bool,
+    /// It was live here when the room learnt of another writer in this turn.
+    overtaken_at: Option<u64>,
+    has_waited_through_sleep: bool,
+    /// Its client started it again: what was in flight is still.
+    is_restarted: bool,
 }
 
 impl Subscription {
@@ -62,6 +85,26 @@ impl Subscription {
             unacknowledged: 0,
             is_called: false,
             has_slept: false,
+            overtaken_at: None,
+            has_waited_through_sleep: false,
+            is_restarted: false,
+        }
+    }
+
+    /// The pull started again by its client.
+    pub fn restarted(self, live: bool, cursor: u64) -> Self {
+        if self.waits() {
+            seen("a pull that waited was started again");
+        }
+        Self {
+            live,
+            cursor,
+            at: At::Starting,
+            fell_back: false,
+            overtaken_at: None,
+            has_waited_through_sleep: false,
+            is_restarted: true,
+            ..self
         }
     }
 
@@ -89,9 +132,15 @@ impl Subscription {
 
     /// Another instance of the room goes on. All it knows of what is in
     /// flight is whether the one before was acknowledged anything.
-    pub fn woke(&mut self) {
+    pub fn woke(&mut self, log: Option<&Epoch>) {
+        // If it was told, and had no room, it goes on with an Ack.
+        let had_room_now = log.is_some_and(|log| self.has_room(log, WINDOW_CHUNKS_MAX));
+        if let At::Waiting { had_room, .. } = &mut self.at {
+            *had_room &= had_room_now;
+        }
         self.window.clear();
         self.has_slept = true;
+        self.has_waited_through_sleep |= self.waits();
         self.is_deaf = self.is_unheard && !self.is_called;
         self.is_heard = false;
     }
@@ -100,10 +149,38 @@ impl Subscription {
     pub fn overtaken(&mut self, head: u64) {
         if self.at == At::Live {
             self.at = At::Catching { until: head };
+            self.overtaken_at = Some(self.cursor);
         }
     }
 
+    /// Whether its client is told later, as far as can be seen.
+    pub fn waits(&self) -> bool {
+        matches!(self.at, At::Waiting { .. })
+    }
+
+    /// Whether it is told later, and not by its own Ack.
+    pub fn has_to_be_told(&self, log: &Epoch) -> bool {
+        let is_certain = match self.at {
+            At::Waiting { had_room, .. } => had_room || self.unacknowledged == 0,
+            _ => false,
+        };
+        is_certain && self.has_room(log, WINDOW_CHUNKS_MAX)
+    }
+
+    /// Whether its window takes what comes next, whatever that is.
+    fn has_room(&self, log: &Epoch, chunks_max: usize) -> bool {
+        let first = log.next_after(self.cursor).map_or(0, |event| {
+            event.args.as_ref().map_or(0, String::len) + 2 * event.name.len() + 1_000
+        });
+        let next_bytes = CHUNK_BYTES_MAX.max(first + CHUNK_ENVELOPE_BYTES);
+        let in_flight: usize = self.window.iter().sum();
+        !self.is_deaf
+            && (self.window.is_empty()
+                || (self.window.len() < chunks_max && in_flight + next_bytes <= WINDOW_BYTES_MAX))
+    }
+
     /// Checks a Chunk. `head` is the log's as far as the room can know.
+    /// Returns how its client waited for it, if it did.
     pub fn chunk(
         &mut self,
         log: &Epoch,
@@ -111,7 +188,16 @@ impl Subscription {
         bytes: usize,
         events: &[StoredEvent],
         remaining: Option<u64>,
-    ) {
+    ) -> Option<Waited> {
+        let mut waited = None;
+        if let At::Waiting { until, .. } = self.at {
+            waited = Some(if std::mem::take(&mut self.has_waited_through_sleep) {
+                Waited::ThroughSleep
+            } else {
+                Waited::Awake
+            });
+            self.at = At::Catching { until };
+        }
         if self.at == At::Starting {
             if self.cursor > head {
                 // It is served as one at the head.
@@ -124,8 +210,13 @@ impl Subscription {
                     "D4: a pull at the head begins with an empty Chunk that says NoMore"
                 );
                 self.at = self.at_head();
-                self.sent(bytes, WINDOW_CHUNKS_MAX);
-                return;
+                // However often a pull is started again, this one is sent.
+                if self.is_restarted {
+                    self.note_sent(bytes);
+                } else {
+                    self.sent(bytes, WINDOW_CHUNKS_MAX);
+                }
+                return None;
             }
             self.at = At::Catching { until: head };
         }
@@ -162,35 +253,105 @@ impl Subscription {
                 seen("a live Chunk");
                 self.sent(bytes, WINDOW_LIVE_CHUNKS_MAX);
             }
-            At::Starting | At::Ended => panic!("I3: a Chunk after the last one"),
+            At::Starting | At::Waiting { .. } | At::Ended => {
+                panic!("I3: a Chunk after the last one")
+            }
         }
+        waited
     }
 
-    /// Checks a turn's end.
-    /// A subscriber that a fault has left behind goes on in a later turn.
-    pub fn turn_ended(&mut self, head: u64, is_excused: bool) {
-        if self.is_called && is_excused && self.window.is_empty() && self.cursor < head {
+    /// Checks a turn's end. A subscriber is told at once, but one that a fault
+    /// has left behind goes on in a later turn.
+    pub fn turn_ended_called(&mut self, head: u64, is_excused: bool) {
+        if is_excused && self.window.is_empty() && self.cursor < head {
             self.at = At::Catching { until: head };
             return;
         }
+        if self.at == At::Live && self.cursor < head {
+            assert!(
+                !self.window.is_empty(),
+                "I3: a subscriber with nothing in flight was not shown a push"
+            );
+            self.falls_back(head);
+        }
+        self.check_goes_on(head);
+    }
+
+    /// Checks a turn's end.
+    pub fn turn_ended(
+        &mut self,
+        log: &Epoch,
+        head: u64,
+        conduct: &Conduct,
+        (moment, is_farewell): (Moment, bool),
+    ) {
+        let overtaken_at = self.overtaken_at.take();
         match self.at {
-            At::Starting => panic!("D4: a pull was started without a Chunk: its client waits"),
-            At::Live if self.cursor < head => {
-                assert!(
-                    self.is_deaf || !self.window.is_empty(),
-                    "I3: a live pull with nothing in flight was not shown a push"
-                );
-                seen("a live pull fell back");
-                self.fell_back = true;
+            At::Starting if self.is_restarted && !self.has_room(log, WINDOW_CHUNKS_MAX) => {
                 self.at = At::Catching { until: head };
             }
+            At::Starting => panic!("D4: a pull was started without a Chunk: its client waits"),
+            At::Live if self.cursor < head => {
+                // A pull besides others has a narrower window.
+                let has_room = self.has_room(log, WINDOW_LIVE_CHUNKS_MAX / PULLS_MAX);
+                self.was_not_told(head, has_room, conduct, moment);
+            }
+            At::Catching { until } if overtaken_at == Some(self.cursor) => {
+                let has_room = self.has_room(log, WINDOW_CHUNKS_MAX);
+                self.was_not_told(until, has_room, conduct, moment);
+            }
+            At::Waiting {
+                until, since_ms, ..
+            } if !is_farewell && conduct.has_waited(since_ms, moment) => {
+                assert!(
+                    !self.has_to_be_told(log),
+                    "I3: a client was not told of what it has waited for since {since_ms}: {conduct:?} {moment:?}"
+                );
+                seen("a client that edits was told, and its window was full");
+                self.at = At::Catching { until };
+            }
+            _ => {}
+        }
+        self.check_goes_on(head);
+    }
+
+    /// I3: a live pull was not shown a push: its client edits, or it has no
+    /// room for it.
+    fn was_not_told(&mut self, until: u64, has_room: bool, conduct: &Conduct, moment: Moment) {
+        if !conduct.may_wait(moment) {
+            assert!(
+                !has_room,
+                "I3: a quiet client was not told in the turn of a push: {conduct:?} {moment:?}"
+            );
+            return self.falls_back(until);
+        }
+        if has_room {
+            seen("a client that edits was not told at once");
+        }
+        self.fell_back |= !has_room;
+        self.at = At::Waiting {
+            until,
+            since_ms: moment.now_ms,
+            had_room: has_room,
+        };
+    }
+
+    fn falls_back(&mut self, head: u64) {
+        seen("a live pull fell back");
+        self.fell_back = true;
+        self.at = At::Catching { until: head };
+    }
+
+    /// Whoever has more to get gets it with an Ack that is still to come.
+    fn check_goes_on(&self, head: u64) {
+        match self.at {
             At::Catching { .. } => assert!(
                 self.unacknowledged > 0,
                 "D4: a pull at {} of {head} stopped although all is acknowledged",
                 self.cursor
             ),
             At::Ended => assert!(self.unacknowledged > 0, "a pull at its end has no Exit"),
-            At::Live => {}
+            At::Starting | At::Live | At::Waiting { .. } => {}
         }
     }
 
@@ -224,6 +385,10 @@ impl Subscription {
             !self.is_deaf,
             "I7: a Chunk was sent to a pull that has acknowledged none since the room slept"
         );
+        self.note_sent(bytes);
+    }
+
+    fn note_sent(&mut self, bytes: usize) {
         self.window.push_back(bytes);
         self.is_unheard |= !self.is_heard;
         self.unacknowledged += 1;

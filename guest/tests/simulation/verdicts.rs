@@ -9,7 +9,7 @@ use syncline_guest::protocol::v3;
 use super::super::coverage::seen;
 use super::super::feed::Shown;
 use super::super::network::{Meaning, Owner, Said};
-use super::super::subscription::Subscription;
+use super::super::subscription::{Subscription, Waited};
 use super::super::wire::{Body, Exit, Frame};
 use super::{Asker, Oracle};
 
@@ -40,7 +40,9 @@ impl Oracle {
                 assert_eq!(*backend_id, log.backend_id, "I8: the backend id");
                 let pull = self.pulls.get_mut(&(id, request.clone()));
                 let pull = pull.expect("I3: a Chunk for a pull that is not there");
-                pull.chunk(log, head, frame.bytes, events, *remaining);
+                if let Some(since) = pull.chunk(log, head, frame.bytes, events, *remaining) {
+                    self.told(id, since);
+                }
             }
             Body::Exit { request, exit } => {
                 if let Some(pull) = self.pulls.get(&(id, request.clone())) {
@@ -55,12 +57,34 @@ impl Oracle {
         }
     }
 
+    /// A client was told of what it had waited for.
+    fn told(&mut self, id: ConnectionId, waited: Waited) {
+        let moment = self.moment;
+        if let Some(conduct) = self.conducts.get_mut(&id) {
+            conduct.told(moment);
+        }
+        let is_own = matches!(&self.turn.said, Some((asker, _)) if *asker == Asker::Socket(id));
+        seen(if self.turn.is_wake {
+            "a client that edits was told when the timer was over"
+        } else if is_own && self.turn.appended.is_some() {
+            "a client that edits was told when its push landed"
+        } else {
+            "a client that edits was told in another's turn"
+        });
+        if waited == Waited::ThroughSleep {
+            seen("a client that edits was told after the room had slept");
+        }
+    }
+
     fn pull_ended(&self, id: ConnectionId, pull: &Subscription, exit: &Exit) {
         let said = self.turn.said.as_ref().map(|(_, said)| &said.meaning);
         match exit {
             Exit::Success => pull.succeeded(),
             Exit::Interrupted => {
                 seen("a pull was interrupted");
+                if pull.waits() {
+                    seen("a pull that waited was interrupted");
+                }
                 assert!(matches!(said, Some(Meaning::Interrupt(_))));
             }
             Exit::Unknown { code } => {
@@ -74,7 +98,12 @@ impl Oracle {
             Exit::BackendIdMismatch { expected, received } => {
                 assert_eq!(*expected, self.log().backend_id, "I8: the backend id");
                 match said {
-                    Some(Meaning::AdminReset) => seen("a live pull ended by a reset"),
+                    Some(Meaning::AdminReset) => {
+                        seen("a live pull ended by a reset");
+                        if pull.waits() {
+                            seen("a pull that waited was ended by a reset");
+                        }
+                    }
                     Some(Meaning::Pull {
                         cursor: Some((given, _)),
                         ..
@@ -108,6 +137,10 @@ impl Oracle {
             }
             Exit::ServerAhead { head, provided } => {
                 seen("a push was refused: ServerAheadError");
+                if let Asker::Socket(id) = asker {
+                    let moment = self.moment;
+                    self.conduct(id, |conduct| conduct.refused(moment));
+                }
                 assert_eq!(*head, self.head(), "I4: the head");
                 assert_eq!(*provided, batch[0].parent_seq_num, "I4: the parent");
                 if provided > head {

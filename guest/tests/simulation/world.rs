@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System,
+    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 
 use syncline_guest::room::Page;
@@ -22,14 +22,17 @@ const ATTACHMENT_BYTES_MAX: usize = 16_000;
 /// The binding that leads to the simulated objects.
 pub const BINDING: &str = "CLIENT";
 
+/// The longest that a room may ask for (`wit/timer.wit`).
+const WAKE_AFTER_MS_MAX: u32 = 5_000;
+
 /// What the administrator knows.
 pub const ADMIN_SECRET: &str = "simulated-secret";
 
 /// One thing that happened, in order.
 #[derive(Debug)]
 pub enum Happening {
-    /// A turn began with this.
-    Turn(Turn),
+    /// A turn began with this, so many milliseconds after the run did.
+    Turn(Turn, u64),
     /// A room instance was started from the attachments.
     Woke,
     /// A storage call of this turn failed.
@@ -50,6 +53,8 @@ pub enum Happening {
     Attached(ConnectionId, String),
     /// The room asked for a `drained` turn.
     DrainAsked(ConnectionId),
+    /// The room asked for a `wake` turn in so many milliseconds.
+    TimerSet(u32),
     /// The room closed a socket.
     Closed(ConnectionId, u16),
     /// A page of an HTTP answer, and what the next one needs.
@@ -62,6 +67,8 @@ pub enum Turn {
     Opened(ConnectionId, Owner),
     Message(ConnectionId, Rc<Said>),
     Drained(ConnectionId),
+    /// The timer's time is over.
+    Wake,
     /// A subscriber took a frame.
     Delivered(ConnectionId),
     Gone(ConnectionId),
@@ -79,30 +86,71 @@ pub struct World {
     pub storage_fault_one_in: u32,
     /// The room has opened the log since it woke: it goes by what it knows.
     pub log_is_open: bool,
+    /// How long the run has taken.
+    pub elapsed_ms: u64,
+    /// When the room's timer is over.
+    pub timer_ms: Option<u64>,
+    /// The room slept, and its timer was lost.
+    pub timer_is_lost: bool,
     turn_began: usize,
+    /// When the timer was over before the turn.
+    timer_before_ms: Option<u64>,
     rng: Rng,
-    now: SystemTime,
+    /// From one turn to the next at most.
+    tick_ms_max: u64,
+    /// What the room's clock shows beside what has passed.
+    clock_ms: u64,
 }
 
 impl World {
-    pub fn new(rng: Rng) -> Self {
+    pub fn new(rng: Rng, tick_ms_max: u64) -> Self {
         Self {
             network: Network::default(),
             storage: Storage::default(),
             happened: Vec::new(),
             storage_fault_one_in: 0,
             log_is_open: false,
+            elapsed_ms: 0,
+            timer_ms: None,
+            timer_is_lost: false,
             turn_began: 0,
+            timer_before_ms: None,
             rng,
-            now: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            tick_ms_max,
+            clock_ms: 1_700_000_000_000,
         }
     }
 
     pub fn begin_turn(&mut self, turn: Turn) {
         self.turn_began = self.happened.len();
         self.storage.begin_turn();
-        self.happened.push(Happening::Turn(turn));
-        self.now += Duration::from_millis(self.rng.u64(0..500));
+        self.elapsed_ms += self.rng.u64(0..self.tick_ms_max);
+        self.timer_before_ms = self.timer_ms;
+        if let Turn::Wake = turn {
+            self.timer_ms = None;
+        }
+        // A farewell does nothing else.
+        self.timer_is_lost &= matches!(turn, Turn::Gone(_));
+        self.happened.push(Happening::Turn(turn, self.elapsed_ms));
+    }
+
+    /// The timer is set, which is real from now on.
+    pub fn set_timer(&mut self, after_ms: u32) {
+        self.timer_ms = Some(self.elapsed_ms + u64::from(after_ms.min(WAKE_AFTER_MS_MAX)));
+    }
+
+    /// Somebody sets the machine's clock.
+    pub fn set_clock(&mut self) {
+        let by_ms = match self.rng.u32(0..4) {
+            0 => 3_600_000,
+            1 => 60_000,
+            _ => self.rng.u64(1..8_000),
+        };
+        if self.rng.bool() {
+            self.clock_ms += by_ms;
+        } else {
+            self.clock_ms -= by_ms;
+        }
     }
 
     /// Whether an object's subscription begins with the next commit.
@@ -124,6 +172,7 @@ impl World {
     /// The turn trapped: it never happened.
     pub fn undo_turn(&mut self) {
         self.happened.truncate(self.turn_began);
+        self.timer_ms = self.timer_before_ms;
         self.storage.undo_turn();
     }
 
@@ -250,6 +299,12 @@ impl Connections for World {
     }
 }
 
+impl Timer for World {
+    fn wake_after(&mut self, ms: u32) {
+        self.happened.push(Happening::TimerSet(ms));
+    }
+}
+
 impl Claims for World {
     fn current_version(&mut self, _user_id: &str) -> Result<Option<u64>, String> {
         panic!("a room asks for no claims")
@@ -262,7 +317,7 @@ impl Diagnostics for World {
 
 impl System for World {
     fn now(&mut self) -> SystemTime {
-        self.now
+        UNIX_EPOCH + Duration::from_millis(self.clock_ms + self.elapsed_ms)
     }
 
     fn random(&mut self, bytes: &mut [u8]) {
