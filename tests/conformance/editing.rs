@@ -103,6 +103,7 @@ fn who_acknowledges_before_it_pulls_is_served(server: &Server) {
     socket.send(ack("3"));
     socket.send(pull("4", &store, true, None));
     assert_eq!(socket.receive_json()["_tag"], "Chunk");
+    socket.send(ack("4"));
     thread::sleep(PULL_WAIT);
     socket.send(push("7", &store, &events(1, 1)));
     assert_eq!(numbers(&socket.receive_json()), [1]);

@@ -143,16 +143,24 @@ impl Shard {
                 tokio::task::yield_now().await;
             }
             is_stopping |= self.gather(&mut queue);
+            let mut over = Vec::new();
             while let Some(store) = self.timers.over().now_or_never() {
-                self.wake(store);
+                over.push(store);
             }
             if self.turns.is_empty() && self.deliveries.is_empty() && !is_stopping {
                 tokio::select! {
                     biased;
                     command = queue.recv() => is_stopping |= self.queue(command),
-                    store = self.timers.over() => self.wake(store),
+                    store = self.timers.over() => over.push(store),
                     _ = sweep.tick() => {}
                 }
+            }
+            if !over.is_empty() {
+                // What has come while a commit waited for the disk is first:
+                // a timer is there to wait for it.
+                tokio::task::yield_now().await;
+                is_stopping |= self.gather(&mut queue);
+                self.wake(over);
             }
             if self.turns.is_empty() {
                 if is_stopping {
@@ -209,10 +217,12 @@ impl Shard {
         false
     }
 
-    /// Lets a room know that its timer is over.
-    fn wake(&mut self, store: Arc<str>) {
-        if self.rooms.contains_key(&store) {
-            self.turns.push(store, Event::Wake);
+    /// Lets rooms know that their timers are over.
+    fn wake(&mut self, stores: Vec<Arc<str>>) {
+        for store in stores {
+            if self.rooms.contains_key(&store) {
+                self.turns.push(store, Event::Wake);
+            }
         }
     }
 
