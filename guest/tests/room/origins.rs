@@ -23,7 +23,7 @@ fn refused(env: &[(&'static str, &str)], origin: &str, host: &str) -> String {
             .to_vec(),
         upgrade: true,
     };
-    match admit(&mut imports, &config, &request) {
+    match admit(&mut imports, &config, &request).verdict {
         Verdict::Close { reason, .. } => reason,
         Verdict::Enter(_) => "admitted".to_owned(),
         verdict => panic!("{origin} at {host}: {verdict:?}"),
