@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "room/editing.rs"]
+mod editing;
 #[path = "room/host.rs"]
 mod host;
 #[path = "room/log.rs"]
@@ -17,7 +19,11 @@ mod log;
 mod origins;
 #[path = "room/pace.rs"]
 mod pace;
+#[path = "room/stranded.rs"]
+mod stranded;
 #[path = "room/time.rs"]
 mod time;
+#[path = "room/trouble.rs"]
+mod trouble;
 #[path = "room/versions.rs"]
 mod versions;

@@ -14,6 +14,14 @@
 //!   events, now and then up to 950,000 bytes each, with absent, null and
 //!   oddly spaced arguments; they push from where they believe the head is,
 //!   sometimes from behind it; they rebase on what they pull and push again.
+//! - A 0.4 client that reconnects may push before it pulls, or acknowledge
+//!   first what it was sent before; one that slept never pulls at all. One that
+//!   was refused pushes now and then where it was told that the head is. Pulls
+//!   are started again with the same id.
+//! - Time: up to 500, 60 or 6 ms from turn to turn, so that some runs have
+//!   bursts of pushes. The timer's turn comes when its time is over, or late,
+//!   also to a room that slept; a sleep or a crash may lose it. The machine's
+//!   clock is set forward and back.
 //! - Some ask from beyond the head, and push from there: they were at another
 //!   server. An empty log may be begun with any number.
 //! - A call to an object fails, some times until it is let go; an object that
@@ -48,7 +56,11 @@
 //! - I2: what one append stores is what one push held, as a whole.
 //! - I3: each 0.4 pull, each 0.3 client and each HTTP answer sees a run of
 //!   the log without gap or duplicate; who is live is at the head when a turn
-//!   ends, or has Chunks in flight; no client's event is in the log twice.
+//!   ends, or its window is full, or it is a 0.4 socket that edits
+//!   (`conduct.rs`): then it is told within 5 s of the first event that it was
+//!   not told of, or of its last push. No client's event is in the log twice.
+//! - A timer is set if somebody waits for it, and only then: a room with one
+//!   cannot hibernate.
 //! - I4: the log is one chain; a refusal names the true head and is never
 //!   given to a parent that is the head; a refused 0.3 client whose place was
 //!   unknown gets what it lacks, or its socket is closed.
@@ -57,8 +69,9 @@
 //!   acknowledged nothing to the instance before gets nothing until it does;
 //!   Chunks and HTTP pages stay within their limits, and pulls in number.
 //! - I8: the backend id changes by a reset only.
-//! - I9: a socket is closed by the room only for a storage fault or a live
-//!   pull too many.
+//! - I9: a socket is closed by the room only for a storage fault, for a live
+//!   pull too many, or if it should have pulled and never did: not within the
+//!   first second, and not later than the next turn.
 //! - D4: `remaining` and `NoMore`; a pull that has more to send always waits
 //!   for an Ack that is still to come.
 //! - D10: a live pull ends with a BackendIdMismatchError or not at all;

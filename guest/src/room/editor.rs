@@ -339,6 +339,24 @@ mod tests {
     }
 
     #[test]
+    fn who_fails_to_push_does_not_wait_for_ever() {
+        let editor = pushing(&[(0, 1), (100, 1), (WAIT_MS_MAX - 1, 1), (WAIT_MS_MAX, 1)]);
+        let told_from_ms = editor.told_from_ms(Others::of(NOW));
+        assert_eq!(wait_ms(told_from_ms, NOW + WAIT_MS_MAX), None);
+    }
+
+    #[test]
+    fn what_will_only_have_been_is_forgotten() {
+        let mut refused = pushing(&[(0, 1)]);
+        refused.refused(1, NOW);
+        for editor in [Editor::coming(NOW), pushing(&[(0, 1), (1, 1)]), refused] {
+            assert!(!editor.is_forgotten(NOW + 1));
+            assert!(editor.is_forgotten(NOW - 1));
+        }
+        assert_eq!(waits_ms(&Editor::coming(NOW), NOW - 1), None);
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_makes_nobody_wait_for_long() {
         let mut editor = listening();
         editor.pushed(1, NOW);

@@ -115,6 +115,37 @@ pub fn say(room: &mut Room, host: &mut Host, id: ConnectionId, text: impl Into<S
     room.message(host, id, &Frame::Text(text.into()));
 }
 
+/// Time passes, in which nothing happens.
+pub fn pass(host: &mut Host, ms: u64) {
+    host.now += Duration::from_millis(ms);
+}
+
+/// The clock is set: forward, or back.
+pub fn set_clock(host: &mut Host, back: bool, ms: u64) {
+    let by = Duration::from_millis(ms);
+    if back {
+        host.now -= by;
+    } else {
+        host.now += by;
+    }
+}
+
+/// Time passes, and the room's timer is over when it is.
+pub fn wait(room: &mut Room, host: &mut Host, ms: u64) {
+    let until = host.now + Duration::from_millis(ms);
+    while let Some(at) = host.wakes_at.take_if(|at| *at <= until) {
+        host.now = at.max(host.now);
+        room.wake(host);
+    }
+    host.now = until;
+}
+
+/// What the timer is set to, in milliseconds from now.
+pub fn wakes_in_ms(host: &Host) -> Option<u128> {
+    let wait = host.wakes_at?.duration_since(host.now).unwrap();
+    Some(wait.as_millis())
+}
+
 /// A 0.4 pull.
 pub fn pull(group: &str, id: &str, live: bool, cursor: Option<(&str, u64)>) -> String {
     let cursor = cursor.map_or_else(

@@ -2,7 +2,7 @@
 
 use syncline_guest::protocol::Transport;
 
-use super::host::{Host, ack, anybody, batch, numbers, pull, push, say, start};
+use super::host::{Host, ack, anybody, batch, numbers, pass, pull, push, say, start};
 
 /// A room with a live 0.4 pull (connection 1) that is at the head, 2.
 fn live_at_two(host: &mut Host) -> syncline_guest::room::Room {
@@ -13,6 +13,8 @@ fn live_at_two(host: &mut Host) -> syncline_guest::room::Room {
     say(&mut room, host, 1, ack("1"));
     assert_eq!(numbers(&host.take_sent(1)), [1, 2]);
     room.open(host, 2, &anybody(Transport::WsV4));
+    // It does not look any more as if it would push.
+    pass(host, 2_001);
     room
 }
 

@@ -6,7 +6,7 @@ use syncline_guest::limits::{PULLS_MAX, WINDOW_LIVE_CHUNKS_MAX};
 use syncline_guest::protocol::Transport;
 use syncline_guest::room::Room;
 
-use super::host::{Host, ack, anybody, pull, push, say, start};
+use super::host::{Host, ack, anybody, pass, pull, push, say, start};
 
 /// A host that lets a connection make ten requests a second, and twenty at
 /// once.
@@ -65,6 +65,7 @@ fn acks_that_are_due_are_free() {
     let mut host = slow();
     let mut room = live(&mut host);
     room.open(&mut host, 2, &anybody(Transport::WsV4));
+    pass(&mut host, 2_001);
     for n in 0..1_000 {
         host.now += Duration::from_millis(200);
         let batch = push("SyncWsRpc", "5", n, 1);
@@ -87,6 +88,7 @@ fn acks_from_before_the_room_slept_are_free() {
     let mut room = live(&mut host);
     room.open(&mut host, 2, &anybody(Transport::WsV4));
     let count = WINDOW_LIVE_CHUNKS_MAX as u64;
+    pass(&mut host, 2_001);
     for n in 0..count {
         host.now += Duration::from_millis(200);
         say(&mut room, &mut host, 2, push("SyncWsRpc", "5", n, 1));
@@ -176,6 +178,7 @@ fn i7_only_the_first_live_pull_of_a_connection_has_a_large_window() {
     }
     host.take_sent(1);
     room.open(&mut host, 2, &anybody(Transport::WsV4));
+    pass(&mut host, 2_001);
     for n in 0..1_100 {
         say(&mut room, &mut host, 2, push("SyncWsRpc", "5", n, 1));
     }

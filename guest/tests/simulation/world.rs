@@ -93,8 +93,8 @@ pub struct World {
     /// The room slept, and its timer was lost.
     pub timer_is_lost: bool,
     turn_began: usize,
-    /// When the timer was over before the turn.
-    timer_before_ms: Option<u64>,
+    /// The timer, and whether it was lost, before the turn.
+    timer_before: (Option<u64>, bool),
     rng: Rng,
     /// From one turn to the next at most.
     tick_ms_max: u64,
@@ -114,7 +114,7 @@ impl World {
             timer_ms: None,
             timer_is_lost: false,
             turn_began: 0,
-            timer_before_ms: None,
+            timer_before: (None, false),
             rng,
             tick_ms_max,
             clock_ms: 1_700_000_000_000,
@@ -125,7 +125,7 @@ impl World {
         self.turn_began = self.happened.len();
         self.storage.begin_turn();
         self.elapsed_ms += self.rng.u64(0..self.tick_ms_max);
-        self.timer_before_ms = self.timer_ms;
+        self.timer_before = (self.timer_ms, self.timer_is_lost);
         if let Turn::Wake = turn {
             self.timer_ms = None;
         }
@@ -172,7 +172,7 @@ impl World {
     /// The turn trapped: it never happened.
     pub fn undo_turn(&mut self) {
         self.happened.truncate(self.turn_began);
-        self.timer_ms = self.timer_before_ms;
+        (self.timer_ms, self.timer_is_lost) = self.timer_before;
         self.storage.undo_turn();
     }
 
