@@ -20,6 +20,10 @@ const TOLD_MS: u64 = 1_000;
 /// The longest wait that the contract allows (`wit/timer.wit`).
 const WAIT_MS_MAX: u64 = 5_000;
 
+/// The same of who waits while the clock is set back: until a timer from
+/// before is over, and then as long again.
+const WAIT_AFTER_CLOCK_SET_MS_MAX: u64 = 2 * WAIT_MS_MAX;
+
 /// How long a client may take to pull when it should have.
 const PULL_WAIT_MS: u64 = 1_000;
 
@@ -105,7 +109,7 @@ impl Conduct {
     /// I3: whether others' events may wait. Those of a quiet client may not.
     pub fn may_wait(&self, moment: Moment) -> bool {
         // The room may think that it is then, for as long as anybody waits.
-        let clock_was_set = moment.is_within(2 * WAIT_MS_MAX, moment.clock_set_ms);
+        let clock_was_set = moment.is_within(WAIT_AFTER_CLOCK_SET_MS_MAX, moment.clock_set_ms);
         clock_was_set
             || moment.is_within(PULLED_MS, self.pulled_at_ms)
             || moment.is_within(WAIT_MS_MAX, self.refused_at_ms)
@@ -117,7 +121,7 @@ impl Conduct {
     pub fn has_waited(&self, since_ms: u64, moment: Moment) -> bool {
         if moment.clock_was_set_after(since_ms) {
             let begin_ms = moment.clock_set_ms.max(self.pushed_at_ms);
-            return !moment.is_within(WAIT_MS_MAX, begin_ms);
+            return !moment.is_within(WAIT_AFTER_CLOCK_SET_MS_MAX, begin_ms);
         }
         let until_ms = match self.pushed_at_ms {
             None => since_ms + FIRST_PUSH_MS,
@@ -144,7 +148,7 @@ impl Conduct {
             return;
         };
         let has_waited = match moment.clock_set_ms.filter(|&at_ms| at_ms >= since_ms) {
-            Some(at_ms) => !moment.is_within(WAIT_MS_MAX, Some(at_ms)),
+            Some(at_ms) => !moment.is_within(WAIT_AFTER_CLOCK_SET_MS_MAX, Some(at_ms)),
             None => moment.now_ms - since_ms >= PULL_WAIT_MS,
         };
         assert!(!has_waited, "a socket that never pulled is left open");
