@@ -171,6 +171,7 @@ impl Pull {
             live,
             at,
             held: false,
+            joined: false,
             ..self
         }
     }

@@ -90,6 +90,8 @@ fn a_doubt_outlives_the_rooms_memory() {
     drop(room);
     let mut room = start(&mut host);
     room.wake(&mut host);
+    assert!(host.closed.is_empty(), "it may still pull");
+    wait(&mut room, &mut host, 1_000);
     assert_eq!(host.closed, never_pulled());
 
     // So does that it never pulled, and that it does.

@@ -2,7 +2,7 @@
 //! whether the room knows that too, and so has to keep it at the head.
 
 use syncline_guest::imports::StoredEvent;
-use syncline_guest::limits::CHUNK_BYTES_MAX;
+use syncline_guest::limits::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX};
 
 use super::coverage::seen;
 use super::history::Epoch;
@@ -136,7 +136,7 @@ impl Feed {
             check_events(log, &mut self.cursor, events);
         }
         if is_pull {
-            check_limits(bytes, events.len());
+            check_limits(bytes, events.len(), CHUNK_EVENTS_MAX);
         } else {
             assert!(bytes <= CHUNK_BYTES_MAX || events.len() == 1, "its size");
         }

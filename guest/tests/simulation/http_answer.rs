@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
-use syncline_guest::limits::{CHUNK_BYTES_MAX, WINDOW_BYTES_MAX};
+use syncline_guest::limits::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, WINDOW_BYTES_MAX};
 
 use super::coverage::seen;
 use super::history::Epoch;
@@ -90,7 +90,7 @@ impl HttpAnswer {
             if !events.is_empty() {
                 check_events(log.unwrap(), &mut at, events);
             }
-            check_limits(frame.bytes, events.len());
+            check_limits(frame.bytes, events.len(), CHUNK_EVENTS_MAX);
             let more = until.checked_sub(at).filter(|&more| more > 0);
             assert_eq!(*remaining, more, "D4: `remaining` at {at} of {until}");
         }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use syncline_guest::imports::StoredEvent;
 use syncline_guest::limits::{
-    CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX, PULLS_MAX, WINDOW_BYTES_MAX,
-    WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX,
+    CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX, JOINED_EVENTS_MAX, PULLS_MAX,
+    WINDOW_BYTES_MAX, WINDOW_CHUNKS_MAX, WINDOW_LIVE_CHUNKS_MAX,
 };
 
 use super::conduct::{Conduct, Moment};
@@ -67,6 +67,8 @@ pub struct Subscription {
     /// It was live here when the room learnt of another writer in this turn.
     overtaken_at: Option<u64>,
     has_waited_through_sleep: bool,
+    /// It is given what it was not told for a while.
+    is_told_late: bool,
     /// Its client started it again: what was in flight is still.
     is_restarted: bool,
 }
@@ -87,6 +89,7 @@ impl Subscription {
             has_slept: false,
             overtaken_at: None,
             has_waited_through_sleep: false,
+            is_told_late: false,
             is_restarted: false,
         }
     }
@@ -103,6 +106,7 @@ impl Subscription {
             fell_back: false,
             overtaken_at: None,
             has_waited_through_sleep: false,
+            is_told_late: false,
             is_restarted: true,
             ..self
         }
@@ -197,6 +201,7 @@ impl Subscription {
                 Waited::Awake
             });
             self.at = At::Catching { until };
+            self.is_told_late = true;
         }
         if self.at == At::Starting {
             if self.cursor > head {
@@ -221,13 +226,19 @@ impl Subscription {
             self.at = At::Catching { until: head };
         }
         check_events(log, &mut self.cursor, events);
-        check_limits(bytes, events.len());
+        let events_max = if self.is_told_late {
+            JOINED_EVENTS_MAX
+        } else {
+            CHUNK_EVENTS_MAX
+        };
+        check_limits(bytes, events.len(), events_max);
         match self.at {
             At::Catching { until } => {
                 let due = until.checked_sub(self.cursor).filter(|&more| more > 0);
-                // One that is called does not ask for it.
+                // One that is called does not ask for it. One that was not
+                // told for a while is told as if it were at once.
                 assert!(
-                    remaining == due || self.is_called,
+                    remaining == due || self.is_called || self.is_told_late && remaining.is_none(),
                     "D4: `remaining` {remaining:?} at {} when catching up began at a head of {until}",
                     self.cursor
                 );
@@ -286,6 +297,7 @@ impl Subscription {
         (moment, is_farewell): (Moment, bool),
     ) {
         let overtaken_at = self.overtaken_at.take();
+        self.is_told_late &= self.cursor < head;
         match self.at {
             At::Starting if self.is_restarted && !self.has_room(log, WINDOW_CHUNKS_MAX) => {
                 self.at = At::Catching { until: head };
@@ -329,6 +341,7 @@ impl Subscription {
             seen("a client that edits was not told at once");
         }
         self.fell_back |= !has_room;
+        self.is_told_late = true;
         self.at = At::Waiting {
             until,
             since_ms: moment.now_ms,
@@ -417,11 +430,11 @@ pub fn check_events(log: &Epoch, cursor: &mut u64, events: &[StoredEvent]) {
 }
 
 /// A Chunk's limits.
-pub fn check_limits(bytes: usize, events: usize) {
+pub fn check_limits(bytes: usize, events: usize, events_max: usize) {
     if bytes > CHUNK_BYTES_MAX {
         seen("a Chunk larger than the limit, alone");
     }
-    assert!(events <= CHUNK_EVENTS_MAX, "a Chunk with {events} events");
+    assert!(events <= events_max, "a Chunk with {events} events");
     assert!(
         bytes <= CHUNK_BYTES_MAX || events == 1,
         "a Chunk of {bytes} bytes with {events} events"
