@@ -54,9 +54,10 @@ const TOLD_MS: u64 = 1_000;
 /// committed meanwhile.
 const COMING_MS: u64 = 2_000;
 
-/// How long it is given to push before it is told, in milliseconds. Two that
-/// began to commit at once were 1 to 5 ms apart.
-const FIRST_PUSH_MS: u64 = 20;
+/// How long it is given to push before it is told for the first time, in
+/// milliseconds: once in its life. Two that began to commit at once were 1 to
+/// 5 ms apart.
+const FIRST_PUSH_MS: u64 = 10;
 
 /// The longest that anybody waits, in milliseconds: a room with a timer cannot
 /// hibernate (`wit/timer.wit`).
@@ -102,12 +103,13 @@ pub struct Editor {
 /// How it stands to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// It has pulled, and not pushed yet.
+    /// It has pulled, and was neither told of anything nor has pushed yet.
     Coming {
         /// When.
         at_ms: u64,
     },
-    /// Its last push landed: nothing of it is known to be under way.
+    /// Its last push landed, if it has pushed: nothing of it is known to be
+    /// under way.
     Landed,
     /// Its last push was refused, because others were first.
     Refused {
@@ -164,11 +166,17 @@ impl Editor {
     /// It is told all that it lacks. Returns whether it will rebase events of
     /// its own.
     pub fn told(&mut self, now_ms: u64) -> bool {
-        let rebases = matches!(self.standing, Standing::Refused { .. });
-        if rebases {
-            self.standing = Standing::Told { at_ms: now_ms };
+        match self.standing {
+            Standing::Refused { .. } => {
+                self.standing = Standing::Told { at_ms: now_ms };
+                true
+            }
+            Standing::Coming { .. } => {
+                self.standing = Standing::Landed;
+                false
+            }
+            Standing::Landed | Standing::Told { .. } => false,
         }
-        rebases
     }
 
     /// Whether what is known of it makes no difference any more. What will
@@ -280,6 +288,10 @@ mod tests {
         assert!(!editor.is_forgotten(NOW + COMING_MS));
         assert!(editor.is_forgotten(NOW + COMING_MS + 1));
         assert_eq!(waits_ms(&editor, NOW + COMING_MS + 1), None);
+        // Once: who was told and did not push only listens.
+        let mut told = editor.clone();
+        assert!(!told.told(NOW + 1_000 + FIRST_PUSH_MS));
+        assert_eq!(waits_ms(&told, NOW + 1_000 + FIRST_PUSH_MS), None);
     }
 
     #[test]

@@ -76,8 +76,8 @@ fn who_comes_may_push_first() {
     another(&mut room, &mut host);
     assert_eq!(told(&mut host), [1]);
     assert!(host.take_sent(3).is_empty());
-    assert_eq!(wakes_in_ms(&host), Some(20));
-    wait(&mut room, &mut host, 20);
+    assert_eq!(wakes_in_ms(&host), Some(10));
+    wait(&mut room, &mut host, 10);
     assert_eq!(numbers(&host.take_sent(3)), [1]);
     assert_eq!(wakes_in_ms(&host), None);
 }
