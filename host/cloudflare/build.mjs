@@ -29,11 +29,17 @@ const WAITING_IMPORTS = {
 
 /** The exports that call them. */
 const WAITING_EXPORTS = {
-  room: ['start', 'open', 'message', 'drained', 'delivered', 'closed', 'request', 'resume'],
+  room: functionsOf('room'),
   gateway: ['admit'],
 }
 
 const TARGET = 'wasm32-wasip2'
+
+/** All of an interface of the contract: any turn may have to read. */
+function functionsOf(name) {
+  const wit = readFileSync(join(root, 'wit', `${name}.wit`), 'utf8')
+  return [...wit.matchAll(/^ {4}([a-z-]+): func\(/gm)].map(([, name]) => name)
+}
 
 function fail(message) {
   console.error(`syncline build: ${message}`)

@@ -29,6 +29,7 @@ pub fn scenarios() -> Vec<Scenario> {
         i3_a_pull_that_never_acknowledged_goes_on_after_an_eviction,
         i3_a_pull_in_the_middle_of_the_log_goes_on_after_an_eviction,
         i3_an_acknowledged_live_pull_survives_two_evictions,
+        i3_a_room_whose_clients_had_to_wait_is_evicted_all_the_same,
         i9_sockets_that_a_fault_closed_do_not_come_back_with_an_eviction,
         i6_a_principal_outlives_its_room_and_its_token,
         keep_alives_are_answered_while_the_room_sleeps_and_do_not_wake_it,
@@ -92,6 +93,24 @@ fn i3_a_0_3_push_wakes_an_evicted_room_for_its_subscribers(rooms: &Rooms) {
         peers[4].push_ok(8, 8);
         peers.iter_mut().for_each(|peer| peer.has_all_to(8));
         pusher.has_all_to(8);
+    });
+}
+
+fn i3_a_room_whose_clients_had_to_wait_is_evicted_all_the_same(rooms: &Rooms) {
+    rooms.through_eviction("waited", "SyncWsRpc.Push", |nap| {
+        let mut first = Peer::live_v4(rooms, &nap.store, 0);
+        let mut second = Peer::live_v4(rooms, &nap.store, 0);
+        first.push_ok(1, 1);
+        // The timer that tells it when the other pauses keeps the room awake,
+        // and ends.
+        let exit = second.push(1, 1);
+        assert!(exit.to_string().contains("ServerAheadError"), "{exit}");
+        first.push_ok(2, 5);
+        second.until(5);
+        nap.sleep();
+        first.push_ok(6, 6);
+        second.has_all_to(6);
+        first.has_all_to(6);
     });
 }
 
