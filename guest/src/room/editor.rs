@@ -59,6 +59,14 @@ const COMING_MS: u64 = 2_000;
 /// 5 ms apart.
 const FIRST_PUSH_MS: u64 = 10;
 
+/// What it waits for is small, in events and in bytes of their arguments: each
+/// that waits is told by itself, and what is large is encoded once for all.
+/// A client that begins to commit pushes a few events first.
+pub const FIRST_PUSH_EVENTS_MAX: usize = 10;
+
+/// The same, in bytes.
+pub const FIRST_PUSH_BYTES_MAX: usize = 16 * 1024;
+
 /// The longest that anybody waits, in milliseconds: a room with a timer cannot
 /// hibernate (`wit/timer.wit`).
 pub const WAIT_MS_MAX: u64 = 5_000;
@@ -177,6 +185,12 @@ impl Editor {
             }
             Standing::Landed | Standing::Told { .. } => false,
         }
+    }
+
+    /// Whether it has pulled, and neither was told of anything nor has pushed.
+    #[must_use]
+    pub fn is_coming(&self) -> bool {
+        matches!(self.standing, Standing::Coming { .. })
     }
 
     /// Whether what is known of it makes no difference any more. What will

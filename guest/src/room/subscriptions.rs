@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::connection::{Client, Feed, Paging, Position, Pull};
+use super::editor::{FIRST_PUSH_BYTES_MAX, FIRST_PUSH_EVENTS_MAX};
 use super::fault::Fault;
 use super::window::Window;
 use super::{Room, close_code};
@@ -29,7 +30,7 @@ impl Room {
         };
         let before = first.parent_seq_num;
         let head = batch.last().map_or(before, |event| event.seq_num);
-        self.hold_editors(imports, from, before);
+        self.hold_editors(imports, from, (before, is_small(batch)));
         let items = || batch.iter().map(|event| (*event, created_at));
         if self.has_live_v4() {
             if let Some(chunks) = self.log.recent_chunks(before, usize::MAX) {
@@ -156,7 +157,7 @@ impl Room {
                 return;
             }
         };
-        self.hold_editors(imports, None, before);
+        self.hold_editors(imports, None, (before, false));
         if self.has_live_v4() {
             self.catch_live_v4_up(imports, before, info.head);
         }
@@ -479,6 +480,12 @@ impl Room {
     pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
         self.dirty.insert(id);
     }
+}
+
+/// Whether a push is what a client begins with (`editor.rs`).
+fn is_small(batch: &[Event<'_>]) -> bool {
+    let bytes = batch.iter().map(|event| event.args.map_or(0, str::len));
+    batch.len() <= FIRST_PUSH_EVENTS_MAX && bytes.sum::<usize>() <= FIRST_PUSH_BYTES_MAX
 }
 
 /// Where a pull stands that has sent everything.

@@ -78,12 +78,13 @@ impl Room {
     }
 
     /// Others' events, from `before` on, are about to be shown: holds back
-    /// those who edit. `by` has pushed them.
+    /// those who edit; if they are few and small, those too who come. `by` has
+    /// pushed them.
     pub(super) fn hold_editors(
         &mut self,
         imports: &mut impl Imports,
         by: Option<ConnectionId>,
-        before: u64,
+        (before, is_small): (u64, bool),
     ) {
         if self.telling.editors.is_empty() {
             return;
@@ -97,7 +98,8 @@ impl Room {
                 return true;
             }
             let told_from_ms = editor.told_from_ms(Others::of(now_ms));
-            let waits = editor::wait_ms(told_from_ms, now_ms).is_some();
+            let waits = editor::wait_ms(told_from_ms, now_ms).is_some()
+                && (is_small || !editor.is_coming());
             let others = held.get_mut(&id).map(|others| others.last_at_ms = now_ms);
             // A pull that it has begun since waits with the one before.
             if !waits && others.is_none() {
