@@ -44,6 +44,10 @@ pub enum Pulling {
     Doubted {
         /// Until when it may, in milliseconds since 1970.
         until_ms: u64,
+        /// It was refused, and did nothing else that only one does that has
+        /// pulled.
+        #[serde(default)]
+        refused: bool,
     },
 }
 

@@ -109,7 +109,7 @@ impl Room {
                     if connection.is_held() {
                         telling.held_before(id);
                     }
-                    if let Pulling::Doubted { until_ms } = connection.pulling {
+                    if let Pulling::Doubted { until_ms, .. } = connection.pulling {
                         stranded.doubted(id, until_ms);
                     }
                     connections.insert(id, connection);

@@ -64,7 +64,7 @@ impl Room {
     /// A connection did what only one does that has pulled: others were first
     /// where it pushed, or it acknowledged a pull. After an ordinary reconnect
     /// an Ack that waited may come before the Pull.
-    pub(super) fn doubt(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+    pub(super) fn doubt(&mut self, imports: &mut impl Imports, id: ConnectionId, refused: bool) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
@@ -72,9 +72,22 @@ impl Room {
             return;
         }
         let until_ms = clock::milliseconds(imports).saturating_add(PULL_WAIT_MS);
-        connection.pulling = Pulling::Doubted { until_ms };
+        connection.pulling = Pulling::Doubted { until_ms, refused };
         self.mark_dirty(id);
         self.stranded.doubted(id, until_ms);
+    }
+
+    /// A connection pushes: whoever is refused and tries again by itself does
+    /// not wait for a pull.
+    pub(super) fn pushes_again(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if let Pulling::Doubted { refused: true, .. } = connection.pulling {
+            connection.pulling = Pulling::Never;
+            self.stranded.gone(id);
+            self.mark_dirty(id);
+        }
     }
 
     /// Closes those that have had their time to pull.

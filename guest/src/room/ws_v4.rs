@@ -91,7 +91,7 @@ impl Room {
 
     pub(super) fn ack(&mut self, imports: &mut impl Imports, id: ConnectionId, request_id: &str) {
         let Some(pull) = self.pull(id, request_id) else {
-            return self.doubt(imports, id);
+            return self.doubt(imports, id, false);
         };
         let changed = pull.acknowledged();
         if pull.at != Position::Live && !pull.held {
@@ -209,6 +209,7 @@ impl Room {
         push: &Push<'_>,
     ) {
         if !push.batch.0.is_empty() {
+            self.pushes_again(id);
             self.edits(imports, id, push.batch.0.len());
         }
         let exit = self.push_and_broadcast(imports, Some(id), request_id, push);
@@ -249,7 +250,7 @@ impl Room {
             }) => {
                 if let Some(id) = from {
                     self.edits_refused(imports, id, batch.len());
-                    self.doubt(imports, id);
+                    self.doubt(imports, id, true);
                 }
                 v4::exit_server_ahead(request_id, minimum_expected, provided)
             }
