@@ -2,6 +2,7 @@
 //! other request is told. Exported as `wit/gateway.wit`.
 
 pub mod about;
+mod decision;
 pub mod origin;
 mod params;
 pub mod refusal;
@@ -11,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
+pub use self::decision::{Cause, Decision, Denial};
 use self::params::Params;
 use self::refusal::{Code, Refused, json_body};
 use crate::clock::Time;
@@ -71,43 +73,6 @@ pub struct Admission {
     pub response_headers: Vec<(String, String)>,
     /// The keep-alive frame and its answer.
     pub auto_response: Option<(String, String)>,
-}
-
-/// Why a request is refused, for the host's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
-    /// The refusal, with its text.
-    pub refused: Refused,
-    /// The store that was asked for, if any was. Up to the client: nobody has
-    /// looked at it yet.
-    pub store_id: Option<String>,
-}
-
-/// What is decided on a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// What becomes of it.
-    pub verdict: Verdict,
-    /// Why it is refused, if it is.
-    pub cause: Option<Cause>,
-}
-
-impl From<Verdict> for Decision {
-    fn from(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            cause: None,
-        }
-    }
-}
-
-/// A call that is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denial {
-    /// What to answer.
-    pub answer: String,
-    /// Why.
-    pub cause: Cause,
 }
 
 /// What becomes of a request.
