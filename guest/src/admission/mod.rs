@@ -116,7 +116,7 @@ pub fn admit(
             Some(Ok(response)) => return Verdict::Respond(response).into(),
             Some(Err(refused)) => {
                 let response = refusal_response(&refused, Vec::new());
-                return refusal(request, refused, Verdict::Respond(response));
+                return refusal(&params, refused, Verdict::Respond(response));
             }
         }
     }
@@ -128,11 +128,11 @@ pub fn admit(
                 &format!("Syncline is not configured correctly: {error}"),
             );
             let refused = Refused::new(Code::AuthServiceError, MISCONFIGURED);
-            return refusal_verdict(request, refused, Vec::new());
+            return refusal_verdict(request, &params, refused, Vec::new());
         }
     };
     if let Err(refused) = origin::check(config, origin, request.header("host")) {
-        return refusal_verdict(request, refused, Vec::new());
+        return refusal_verdict(request, &params, refused, Vec::new());
     }
     let cors = origin::cors_headers(origin);
     if request.method == "OPTIONS" {
@@ -155,7 +155,7 @@ pub fn admit(
         Ok(Entry::About) => {
             Verdict::Respond(about::response(config, request.header("accept"), cors)).into()
         }
-        Err(refused) => refusal_verdict(request, refused, cors),
+        Err(refused) => refusal_verdict(request, &params, refused, cors),
     }
 }
 
@@ -439,6 +439,7 @@ fn reserved(request: &Request, is_configured: bool) -> Option<Result<Response, R
 /// A refusal in the form that this request's client can read.
 fn refusal_verdict(
     request: &Request,
+    params: &Params,
     refused: Refused,
     headers: Vec<(String, String)>,
 ) -> Decision {
@@ -446,7 +447,7 @@ fn refusal_verdict(
         && let Some(code) = refused.code.close_code()
     {
         let reason = refused.close_reason();
-        return refusal(request, refused, Verdict::Close { code, reason });
+        return refusal(params, refused, Verdict::Close { code, reason });
     }
     let verdict = if request.method == "POST" {
         Verdict::Refuse {
@@ -456,12 +457,12 @@ fn refusal_verdict(
     } else {
         Verdict::Respond(refusal_response(&refused, headers))
     };
-    refusal(request, refused, verdict)
+    refusal(params, refused, verdict)
 }
 
 /// A verdict that refuses, with why.
-fn refusal(request: &Request, refused: Refused, verdict: Verdict) -> Decision {
-    let store_id = Params::read(request.query.as_deref()).store_id;
+fn refusal(params: &Params, refused: Refused, verdict: Verdict) -> Decision {
+    let store_id = params.store_id.clone();
     Decision {
         verdict,
         cause: Some(Cause { refused, store_id }),
