@@ -49,7 +49,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     this.sockets = new Sockets(ctx, ({ peer, livedMs }, code, reason) =>
       refusals.closed(peer, this.storeId, code, reason, livedMs),
     )
-    this.subscribers = new Subscribers(ctx.storage, env, () => ctx.storage.kv.get<string>(STORE_ID), {
+    this.subscribers = new Subscribers(ctx.storage, env, () => this.storeId, {
       delivered: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.delivered(connection) : undefined)),
       closed: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.closed(connection) : undefined)),
     })
@@ -243,7 +243,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
 
   /** The turns of the room that a request was admitted to. */
   private enter(storeId: string): Turns {
-    const known = this.ctx.storage.kv.get<string>(STORE_ID)
+    const known = this.storeId
     if (known === undefined) this.ctx.storage.kv.put(STORE_ID, storeId)
     else if (known !== storeId) throw new Error('this object is another store\'s')
     return this.known() ?? this.start(storeId)
@@ -252,7 +252,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   /** The turns of a room that was entered before; perhaps it woke. */
   private known(): Turns | undefined {
     if (this.turns) return this.turns
-    const storeId = this.ctx.storage.kv.get<string>(STORE_ID)
+    const { storeId } = this
     return storeId === undefined ? undefined : this.start(storeId)
   }
 
