@@ -5,32 +5,15 @@ use std::io::Read;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::time::Duration;
 
 use syncline::config::{PROCESS_VARIABLES, VARIABLES};
 use syncline_tests::http::get;
 use syncline_tests::process::Process;
-use syncline_tests::profile::Profile;
 use syncline_tests::server::{Server, Syncline};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn syncline(variables: &[(&'static str, &str)]) -> Syncline {
-    let mut syncline = Syncline::new("memory", Profile::Open);
-    syncline.variables = variables
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
-    syncline
-}
-
-/// A command that ends by itself.
-fn run(syncline: &Syncline, dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = syncline.command(dir).unwrap();
-    command.args(arguments).output().unwrap()
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -39,7 +22,9 @@ fn text(bytes: Vec<u8>) -> String {
 
 /// Sees `serve --listen ADDRESS` refuse to serve; its words.
 fn refuses_to_listen(dir: &Path, address: &str) -> String {
-    let output = run(&syncline(&[]), dir, &["serve", "--listen", address]);
+    let output = Syncline::with_variables(&[])
+        .run(dir, &["serve", "--listen", address])
+        .unwrap();
     assert!(!output.status.success(), "{address}");
     text(output.stderr)
 }
@@ -47,7 +32,9 @@ fn refuses_to_listen(dir: &Path, address: &str) -> String {
 #[test]
 fn a_name_is_listened_on_at_every_address_that_it_has() {
     let dir = tempfile::tempdir().unwrap();
-    let (_process, url) = syncline(&[]).serve(dir.path(), "localhost:0").unwrap();
+    let (_process, url) = Syncline::with_variables(&[])
+        .serve(dir.path(), "localhost:0")
+        .unwrap();
     let port = url.strip_prefix("http://localhost:").expect("the name");
     let port: u16 = port.parse().expect("the port that was chosen");
     let mut asked = 0;
@@ -104,7 +91,7 @@ fn the_examples_secrets_are_for_this_machine_alone() {
         "{said}"
     );
     assert!(!said.contains("change-me"), "{said}");
-    let mut here = syncline(&[]);
+    let mut here = Syncline::with_variables(&[]);
     here.log = Some(dir.path().join("log"));
     let (_process, _) = here.serve(dir.path(), "127.0.0.1:0").unwrap();
     let log = fs::read_to_string(dir.path().join("log")).unwrap();
@@ -122,7 +109,9 @@ fn a_public_bypass_token_opens_the_door_too() {
             (name, "dev-server-bypass-token"),
         ];
         let listen = ["serve", "--listen", "192.0.2.1:0"];
-        let output = run(&syncline(&variables), dir.path(), &listen);
+        let output = Syncline::with_variables(&variables)
+            .run(dir.path(), &listen)
+            .unwrap();
         assert!(!output.status.success());
         let said = text(output.stderr);
         assert!(
@@ -144,7 +133,7 @@ const LOGGED_LAST: &str = "write every store";
 #[test]
 fn no_colours_go_into_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let mut syncline = syncline(&[("TERM", "xterm")]);
+    let mut syncline = Syncline::with_variables(&[("TERM", "xterm")]);
     syncline.log = Some(dir.path().join("log"));
     let (_process, _) = syncline.serve(dir.path(), "127.0.0.1:0").unwrap();
     let log = fs::read_to_string(dir.path().join("log")).unwrap();
@@ -193,7 +182,8 @@ fn logged_to_a_terminal(syncline: &Syncline, dir: &Path) -> String {
 fn colours_are_for_terminals_unless_no_color_is_set() {
     let dir = tempfile::tempdir().unwrap();
     for (no_color, has_colours) in [("", true), ("1", false)] {
-        let syncline = syncline(&[("TERM", "xterm-256color"), ("NO_COLOR", no_color)]);
+        let syncline =
+            Syncline::with_variables(&[("TERM", "xterm-256color"), ("NO_COLOR", no_color)]);
         let log = logged_to_a_terminal(&syncline, dir.path());
         assert!(log.contains(LOGGED) && log.contains(LOGGED_LAST), "{log}");
         assert_eq!(log.contains(ESCAPE), has_colours, "{log:?}");
@@ -203,7 +193,9 @@ fn colours_are_for_terminals_unless_no_color_is_set() {
 #[test]
 fn help_and_readme_list_every_variable() {
     let dir = tempfile::tempdir().unwrap();
-    let output = run(&syncline(&[]), dir.path(), &["serve", "--help"]);
+    let output = Syncline::with_variables(&[])
+        .run(dir.path(), &["serve", "--help"])
+        .unwrap();
     assert!(output.status.success());
     let help = text(output.stdout);
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
@@ -220,10 +212,11 @@ fn help_and_readme_list_every_variable() {
 #[test]
 fn token_says_what_it_understood_apart_from_the_token() {
     let dir = tempfile::tempdir().unwrap();
-    let syncline = syncline(&[("JWT_SECRET", "an-operators-secret-of-more-than-32-bytes")]);
+    let syncline =
+        Syncline::with_variables(&[("JWT_SECRET", "an-operators-secret-of-more-than-32-bytes")]);
     let arguments = "token --user ada --workspace a:b:c --workspace plain --ttl 90s";
     let arguments: Vec<_> = arguments.split(' ').collect();
-    let output = run(&syncline, dir.path(), &arguments);
+    let output = syncline.run(dir.path(), &arguments).unwrap();
     assert!(output.status.success());
     let said = text(output.stderr);
     for words in [

@@ -2,35 +2,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::json;
-use syncline_tests::profile::Profile;
 use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::Socket;
 
 const SECRET: &str = "an-operators-secret-of-more-than-32-bytes";
 
-fn syncline(variables: &[(&'static str, &str)]) -> Syncline {
-    let mut syncline = Syncline::new("memory", Profile::Open);
-    syncline.variables = variables
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
-    syncline
-}
-
-/// Runs it to its end.
-fn run(syncline: &Syncline, dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = syncline.command(dir).unwrap();
-    command.args(arguments).output().unwrap()
-}
-
 /// Sees it refuse to serve; its words.
 fn refuses(variables: &[(&'static str, &str)], dir: &Path, arguments: &[&str]) -> String {
     let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
     all.extend(arguments);
-    let output = run(&syncline(variables), dir, &all);
+    let output = Syncline::with_variables(variables).run(dir, &all).unwrap();
     assert!(!output.status.success(), "{variables:?} {arguments:?}");
     let words = String::from_utf8(output.stderr).unwrap();
     for (name, value) in variables {
@@ -115,8 +98,11 @@ fn dev_vars_are_for_development_and_the_environment_wins() {
         format!("REQUIRE_AUTH=true\nJWT_SECRET={SECRET}\n"),
     )
     .unwrap();
-    assert!(requires_auth(&start(&syncline(&[]), dir.path())));
-    let wins = syncline(&[("REQUIRE_AUTH", "false")]);
+    assert!(requires_auth(&start(
+        &Syncline::with_variables(&[]),
+        dir.path()
+    )));
+    let wins = Syncline::with_variables(&[("REQUIRE_AUTH", "false")]);
     assert!(!requires_auth(&start(&wins, dir.path())));
     // Production has no secret here: the file's does not count.
     let said = refuses(&[("ENVIRONMENT", "production")], dir.path(), &[]);
@@ -146,7 +132,9 @@ fn a_bad_line_of_dev_vars_is_named_with_its_number_and_not_shown() {
             &["serve", "--listen", "127.0.0.1:0"][..],
             &["token", "--user", "ada", "--workspace", "w"][..],
         ] {
-            let output = run(&syncline(&[]), dir.path(), command);
+            let output = Syncline::with_variables(&[])
+                .run(dir.path(), command)
+                .unwrap();
             assert!(!output.status.success(), "{text:?}");
             let said = String::from_utf8(output.stderr).unwrap();
             let named = format!("line {number} of .dev.vars");
@@ -164,7 +152,7 @@ fn payload(token: &str, instance: &str) -> String {
 #[test]
 fn a_minted_token_admits_to_its_workspace() {
     let dir = tempfile::tempdir().unwrap();
-    let syncline = syncline(&[("JWT_SECRET", SECRET), ("REQUIRE_AUTH", "true")]);
+    let syncline = Syncline::with_variables(&[("JWT_SECRET", SECRET), ("REQUIRE_AUTH", "true")]);
     let mint = [
         "token",
         "--user",
@@ -176,7 +164,7 @@ fn a_minted_token_admits_to_its_workspace() {
         "--ttl",
         "5m",
     ];
-    let output = run(&syncline, dir.path(), &mint);
+    let output = syncline.run(dir.path(), &mint).unwrap();
     assert!(output.status.success());
     let token = String::from_utf8(output.stdout).unwrap();
     let server = start(&syncline, dir.path());
@@ -203,7 +191,9 @@ fn a_token_cannot_be_minted_without_a_usable_secret() {
     let dir = tempfile::tempdir().unwrap();
     for variables in [&[][..], &[("JWT_SECRET", "short")][..]] {
         let arguments = ["token", "--user", "ada", "--workspace", "w"];
-        let output = run(&syncline(variables), dir.path(), &arguments);
+        let output = Syncline::with_variables(variables)
+            .run(dir.path(), &arguments)
+            .unwrap();
         assert!(!output.status.success());
         assert!(
             String::from_utf8(output.stderr)
@@ -211,13 +201,19 @@ fn a_token_cannot_be_minted_without_a_usable_secret() {
                 .contains("JWT_SECRET")
         );
     }
-    let with_secret = syncline(&[("JWT_SECRET", SECRET)]);
+    let with_secret = Syncline::with_variables(&[("JWT_SECRET", SECRET)]);
     for bad in [
         ["--user", "", "--workspace", "w"],
         ["--user", "u", "--workspace", ":r"],
     ] {
         let arguments: Vec<_> = std::iter::once("token").chain(bad).collect();
-        assert!(!run(&with_secret, dir.path(), &arguments).status.success());
+        assert!(
+            !with_secret
+                .run(dir.path(), &arguments)
+                .unwrap()
+                .status
+                .success()
+        );
     }
     let long = [
         "token",
@@ -228,7 +224,10 @@ fn a_token_cannot_be_minted_without_a_usable_secret() {
         "--ttl",
         "135years",
     ];
-    assert_eq!(run(&with_secret, dir.path(), &long).status.code(), Some(2));
+    assert_eq!(
+        with_secret.run(dir.path(), &long).unwrap().status.code(),
+        Some(2)
+    );
 }
 
 #[test]
@@ -236,7 +235,8 @@ fn i6_revocations_take_effect_and_unreadable_ones_refuse() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("claims.json");
     fs::write(&file, "{}").unwrap();
-    let mut syncline = syncline(&[("JWT_SECRET", SECRET), ("REQUIRE_AUTH", "true")]);
+    let mut syncline =
+        Syncline::with_variables(&[("JWT_SECRET", SECRET), ("REQUIRE_AUTH", "true")]);
     syncline.arguments = vec!["--claims-versions".to_owned(), "claims.json".to_owned()];
     let server = start(&syncline, dir.path());
     let mint = [
@@ -248,7 +248,7 @@ fn i6_revocations_take_effect_and_unreadable_ones_refuse() {
         "--claims-version",
         "3",
     ];
-    let token = String::from_utf8(run(&syncline, dir.path(), &mint).stdout).unwrap();
+    let token = String::from_utf8(syncline.run(dir.path(), &mint).unwrap().stdout).unwrap();
     let answer = || {
         let url = format!(
             "/?storeId=w&transport=ws&payload={}",
@@ -284,7 +284,8 @@ fn i6_revocations_take_effect_and_unreadable_ones_refuse() {
 #[test]
 fn i6_a_refused_client_leaves_nothing_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let mut syncline = syncline(&[("JWT_SECRET", SECRET), ("REQUIRE_AUTH", "true")]);
+    let mut syncline =
+        Syncline::with_variables(&[("JWT_SECRET", SECRET), ("REQUIRE_AUTH", "true")]);
     syncline.storage = "sqlite:data".to_owned();
     let server = start(&syncline, dir.path());
     assert!(requires_auth(&server));
@@ -305,7 +306,7 @@ fn i6_a_refused_client_leaves_nothing_on_disk() {
 #[test]
 fn the_start_up_line_says_where_what_and_how() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = syncline(&[]).command(dir.path()).unwrap();
+    let mut command = Syncline::with_variables(&[]).command(dir.path()).unwrap();
     command.args(["serve", "--listen", "127.0.0.1:0", "--storage", "memory"]);
     command.stderr(std::process::Stdio::null());
     let mut process = syncline_tests::process::Process::start(command).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -52,6 +52,26 @@ impl Syncline {
             variables: profile.variables(),
             log: None,
         }
+    }
+
+    /// With its logs in memory, and these variables.
+    #[must_use]
+    pub fn with_variables(variables: &[(&'static str, &str)]) -> Self {
+        let variables = variables.iter();
+        Self {
+            variables: variables
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
+            ..Self::new("memory", Profile::Open)
+        }
+    }
+
+    /// Runs a command that ends by itself, in `dir`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run(&self, dir: &Path, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command(dir)?.args(arguments).output()?)
     }
 
     /// A command for the binary, with a clean environment.
