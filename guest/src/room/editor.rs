@@ -16,7 +16,8 @@
 //!
 //! A client that only listens, or whose events are all acknowledged, is safe:
 //! it advances, and never rebases. So nobody who is quiet waits for anything
-//! here. Who edits is told of others' events in a pause of its own as far as
+//! here; only who has just pulled does once, for 10 ms: it may be about to
+//! push. Who edits is told of others' events in a pause of its own as far as
 //! can be seen, all at once, and as seldom as can be: each rebase among its
 //! app's commits is a risk.
 //!

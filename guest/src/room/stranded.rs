@@ -2,14 +2,15 @@
 //!
 //! A 0.4.0 client that slept for longer than its own time-outs keeps its pull
 //! of the socket before, which nobody answers (seen with SIGSTOP; PROTOCOL.md,
-//! "Clients that slept"). It goes on pushing; once others were first, its push
+//! "What real clients do"). It goes on pushing; once others were first, its push
 //! is refused, and it waits for ever for a Chunk that no pull of its would
 //! bring: its app says that it is in sync. A closed socket brings it back: it
 //! reconnects and pulls.
 //!
 //! So a connection that has never pulled, and whose push was refused because
 //! others were first, is closed, once it had its answer and the time to pull:
-//! a client may push before it pulls. Each close that was not needed doubles a
+//! a client may push before it pulls; and one that pushes again by itself does
+//! not wait for a pull. Each close that was not needed doubles a
 //! client's reconnect delay.
 
 use std::collections::BTreeMap;

@@ -32,6 +32,21 @@ fn a_refused_push_without_a_pull_is_answered_then_closed() {
 }
 
 #[test]
+fn who_is_refused_and_pushes_again_by_itself_is_not_closed() {
+    let mut host = Host::default();
+    let mut room = connected(&mut host);
+    for id in ["5", "6"] {
+        say(&mut room, &mut host, 1, push("SyncWsRpc", id, 1, 1));
+        wait(&mut room, &mut host, 999);
+        assert!(host.closed.is_empty());
+    }
+    // Then it knows where the head is.
+    say(&mut room, &mut host, 1, push("SyncWsRpc", "7", 2, 1));
+    wait(&mut room, &mut host, 10_000);
+    assert!(host.closed.is_empty());
+}
+
+#[test]
 fn an_ack_of_nothing_without_a_pull_is_closed() {
     let mut host = Host::default();
     let mut room = connected(&mut host);
