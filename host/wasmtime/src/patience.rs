@@ -4,8 +4,7 @@
 //! sent meanwhile; nobody is silent or late who was not heard.
 
 use std::pin::Pin;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,44 +20,50 @@ const GRACE_MS: u64 = 5_000;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The time between two ticks that was not ours.
-static LOST: Lost = Lost {
-    ticked_ms: AtomicU64::new(u64::MAX),
-    lost_ms: AtomicU64::new(0),
-};
+/// The time between two ticks that was not ours. Behind one lock: whoever
+/// looked while a tick is half told would hold the whole gap against somebody.
+static LOST: Mutex<Lost> = Mutex::new(Lost {
+    ticked_ms: None,
+    lost_ms: 0,
+});
 
 struct Lost {
-    /// When it ticked last; the largest number while it has not.
-    ticked_ms: AtomicU64,
-    lost_ms: AtomicU64,
+    /// When it ticked last.
+    ticked_ms: Option<u64>,
+    lost_ms: u64,
 }
 
 impl Lost {
-    fn tick(&self, now_ms: u64) {
-        let before = self.ticked_ms.swap(now_ms, Ordering::Relaxed);
-        let gap = now_ms.saturating_sub(before);
-        if gap > GAP_MS {
-            self.lost_ms.fetch_add(gap + GRACE_MS, Ordering::Relaxed);
-        }
+    fn tick(&mut self, now_ms: u64) {
+        self.lost_ms += self.untold_ms(now_ms);
+        self.ticked_ms = Some(now_ms);
+    }
+
+    /// What the next tick will tell to be lost, in milliseconds.
+    fn untold_ms(&self, now_ms: u64) -> u64 {
+        let gap = now_ms.saturating_sub(self.ticked_ms.unwrap_or(now_ms));
+        if gap > GAP_MS { gap + GRACE_MS } else { 0 }
     }
 
     /// Of the time up to now, what counts, in milliseconds.
     fn running_ms(&self, now_ms: u64) -> u64 {
-        let gap = now_ms.saturating_sub(self.ticked_ms.load(Ordering::Relaxed));
-        // The tick that tells of it may be yet to come.
-        let untold = if gap > GAP_MS { gap + GRACE_MS } else { 0 };
-        now_ms.saturating_sub(self.lost_ms.load(Ordering::Relaxed) + untold)
+        now_ms.saturating_sub(self.lost_ms + self.untold_ms(now_ms))
     }
 }
 
-fn now_ms() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+/// What is lost, and the time: in this order, since a process that is stopped
+/// between the two would know of a gap only half.
+fn lost_and_now_ms() -> (MutexGuard<'static, Lost>, u64) {
+    let lost = LOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let now_ms = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX);
+    (lost, now_ms)
 }
 
 /// Says that the process is running: to be called 20 times a second. Until
 /// the first call all time counts.
 pub fn tick() {
-    LOST.tick(now_ms());
+    let (mut lost, now_ms) = lost_and_now_ms();
+    lost.tick(now_ms);
 }
 
 /// A point in the time that counts.
@@ -69,7 +74,8 @@ impl Moment {
     /// Now.
     #[must_use]
     pub fn now() -> Self {
-        Self(LOST.running_ms(now_ms()))
+        let (lost, now_ms) = lost_and_now_ms();
+        Self(lost.running_ms(now_ms))
     }
 
     /// What counts of the time since.
@@ -161,9 +167,9 @@ mod tests {
 
     #[test]
     fn time_in_which_the_process_was_stopped_does_not_count() {
-        let lost = Lost {
-            ticked_ms: AtomicU64::new(u64::MAX),
-            lost_ms: AtomicU64::new(0),
+        let mut lost = Lost {
+            ticked_ms: None,
+            lost_ms: 0,
         };
         // Where nobody ticks, all of it does.
         assert_eq!(lost.running_ms(100_000), 100_000);
