@@ -7,6 +7,7 @@ mod connections;
 mod diagnostics;
 mod engine;
 mod event_log;
+mod stderr;
 mod timer;
 mod wasi;
 
@@ -29,6 +30,7 @@ pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageEr
 use self::bindings::{SyncBackend, SyncBackendPre};
 pub use self::claims::ClaimsFile;
 use self::code::Code;
+use self::stderr::Stderr;
 use crate::heap::{self, Trimmer};
 use crate::patience;
 use crate::turn::Turn;
@@ -67,6 +69,7 @@ pub struct Runtime {
 }
 
 /// What an instance is for.
+#[derive(Clone)]
 pub enum Role {
     /// Admission.
     Gateway,
@@ -86,12 +89,12 @@ pub struct State {
     pub(crate) turn: Option<Turn>,
 }
 
-impl State {
+impl Role {
     /// For the log: which instance speaks.
     fn name(&self) -> &str {
-        match &self.role {
-            Role::Gateway => "gateway",
-            Role::Room(store) => store,
+        match self {
+            Self::Gateway => "gateway",
+            Self::Room(store) => store,
         }
     }
 }
@@ -199,7 +202,7 @@ impl Runtime {
     }
 
     /// A fresh instance. No files, no sockets: WASI gives it the clock, random
-    /// bytes and the variables it may read.
+    /// bytes, the variables it may read and a way to say why it panicked.
     ///
     /// # Errors
     /// When it cannot be instantiated.
@@ -207,6 +210,7 @@ impl Runtime {
         let state = State {
             wasi: WasiCtxBuilder::new()
                 .wall_clock(wasi::WallClock)
+                .stderr(Stderr::new(role.clone()))
                 .envs(&self.env)
                 .build(),
             table: ResourceTable::new(),
