@@ -1,5 +1,6 @@
 //! What no compiler checks of this repository.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -142,4 +143,26 @@ fn links_between_documents_lead_somewhere() {
         }
     }
     assert!(seen > 10, "only {seen} links were found");
+}
+
+/// The local host's build script has wasmtime in it, as the program does. What
+/// both need of it and of its dependencies is built once only if it is the
+/// same (`resolver` in Cargo.toml): otherwise a build takes minutes more.
+#[test]
+fn what_the_build_and_the_program_need_is_built_once() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "syncline", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--format", "{p}|{f}|", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let mut features = BTreeMap::new();
+    for line in tree.lines() {
+        let mut parts = line.split('|');
+        let (package, of_it) = (parts.next().unwrap(), parts.next().unwrap());
+        let before = features.insert(package, of_it).unwrap_or(of_it);
+        assert_eq!(before, of_it, "{package} is built twice");
+    }
+    assert!(features.keys().any(|it| it.starts_with("wasmtime v")));
 }

@@ -1,7 +1,12 @@
-//! Builds the guest component, so that `cargo run` is all it takes. The
-//! component is embedded in the binary (`src/component/mod.rs`).
+//! Builds the guest component, so that `cargo run` is all it takes, and
+//! compiles it, so that a server need not when it starts. Both are embedded in
+//! the binary (`src/component/code.rs`).
+
+#[path = "src/component/engine.rs"]
+mod engine;
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
@@ -49,6 +54,42 @@ fn main() {
         .join("guest")
         .join("syncline_guest.wasm");
     println!("cargo:rustc-env=SYNCLINE_COMPONENT={}", component.display());
+
+    let target = env::var("TARGET").unwrap_or_default();
+    println!("cargo:rustc-env=SYNCLINE_TARGET={target}");
+    let ready = out_dir.join("component.ready");
+    if let Err(error) = fs::write(&ready, compile(&component, &target)) {
+        fail(&format!("cannot write {}: {error}", ready.display()));
+    }
+    println!(
+        "cargo:rustc-env=SYNCLINE_COMPONENT_READY={}",
+        ready.display()
+    );
+}
+
+/// The component's machine code, for any CPU of the target: a binary may run
+/// on an older one than this machine's. Nothing where the compiler that is in
+/// here knows no such target, as when the build is for another architecture.
+fn compile(component: &Path, target: &str) -> Vec<u8> {
+    let mut config = engine::config();
+    // Named, even if it is this machine: extensions of this CPU are not used.
+    let engine = config
+        .target(target)
+        .and_then(|config| wasmtime::Engine::new(config));
+    let engine = match engine {
+        Ok(engine) => engine,
+        Err(error) => {
+            println!("cargo::warning=the component is compiled at each start: {error:#}");
+            return Vec::new();
+        }
+    };
+    let compiled = fs::read(component)
+        .map_err(wasmtime::Error::from)
+        .and_then(|component| engine.precompile_component(&component));
+    match compiled {
+        Ok(compiled) => compiled,
+        Err(error) => fail(&format!("the component does not compile: {error:#}")),
+    }
 }
 
 /// Adds the wasm target where rustup can, and says what to run where not.

@@ -166,6 +166,28 @@ fn i9_a_turn_that_traps_harms_its_room_alone() {
 }
 
 #[test]
+fn i9_a_turn_that_panics_harms_its_room_alone_and_the_log_says_why() {
+    let scene = Scene::new();
+    is_contained(&scene, "hostile:panic");
+    let log = scene.log();
+    let room = format!("\"{}\"", scene.victim);
+    for words in ["panicked at", "this is why", "a line  [31mof red "] {
+        let said = |line: &str| ["ERROR", &room, words].iter().all(|it| line.contains(it));
+        assert!(log.lines().any(said), "{words}: {log}");
+    }
+}
+
+#[test]
+fn a_gateway_that_panics_says_why_in_the_log() {
+    let scene = Scene::new();
+    let answer = http::request(&scene.server, "GET", "/hostile:panic", &[], "");
+    assert_eq!(answer.status, 500);
+    let log = scene.log();
+    let said = |line: &str| line.contains("\"gateway\"") && line.contains("this is why");
+    assert!(log.lines().any(said), "{log}");
+}
+
+#[test]
 fn i9_a_turn_that_ends_the_program_harms_its_room_alone() {
     is_contained(&Scene::new(), "hostile:exit");
 }
@@ -217,14 +239,16 @@ fn i7_i9_a_turn_that_asks_too_much_of_the_host_never_happened() {
 
 #[test]
 fn i9_a_turn_that_logs_for_ever_does_not_fill_the_disk() {
-    let scene = Scene::new();
-    is_contained(&scene, "hostile:log");
-    let log = scene.log();
-    // 20 lines of 2,000 characters, and who knows what else was worth a line.
-    assert!(log.contains("some are left out"), "{}", &log[..1_000]);
-    assert!(log.len() < 200_000, "the log has {} bytes", log.len());
-    let forged = log.lines().filter(|line| *line == "a line").count();
-    assert_eq!(forged, 0, "a guest's line is one line");
+    for misdeed in ["hostile:log", "hostile:complain"] {
+        let scene = Scene::new();
+        is_contained_within(&scene, misdeed, 1_000);
+        let log = scene.log();
+        // 20 lines of 2,000 characters, and who knows what else was worth a line.
+        assert!(log.contains("some are left out"), "{misdeed}: {log:.1000}");
+        assert!(log.len() < 200_000, "{misdeed}: {} bytes", log.len());
+        let forged = log.lines().filter(|line| *line == "a line").count();
+        assert_eq!(forged, 0, "a guest's line is one line");
+    }
 }
 
 #[test]

@@ -64,6 +64,7 @@ impl Default for Trimmer {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn trim() {
     // SAFETY: malloc_trim(3) may be called at any time, by any thread.
+    #[allow(unsafe_code)]
     unsafe {
         libc::malloc_trim(0);
     }

@@ -1,7 +1,7 @@
 //! Syncline's local host: a small Durable Objects runtime around the sync
 //! component, on wasmtime. It knows I/O and no protocol: the guest decides,
 //! and this gives it storage, sockets and time (`wit/`).
-#![deny(missing_docs)]
+#![deny(missing_docs, unsafe_code)]
 
 pub mod arrival;
 pub mod asked;

@@ -13,6 +13,8 @@ const MARK: &str = "hostile:";
 pub enum Misdeed {
     /// Traps.
     Trap,
+    /// Panics, with a message that would be a line of the log's.
+    Panic,
     /// Ends the program, as WASI has it.
     Exit,
     /// Calls itself until the stack is full.
@@ -25,6 +27,9 @@ pub enum Misdeed {
     Sleep,
     /// Fills the log, in lines of a megabyte.
     Log,
+    /// Fills the log by way of its standard error, with lines and with one
+    /// that does not end.
+    Complain,
     /// Fills the host's memory with large frames.
     Send,
     /// Returns after 200 MB of large frames.
@@ -39,12 +44,14 @@ impl Misdeed {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "trap" => Self::Trap,
+            "panic" => Self::Panic,
             "exit" => Self::Exit,
             "recurse" => Self::Recurse,
             "grow" => Self::Grow,
             "loop" => Self::Loop,
             "sleep" => Self::Sleep,
             "log" => Self::Log,
+            "complain" => Self::Complain,
             "send" => Self::Send,
             "send-much" => Self::SendMuch,
             "send-wide" => Self::SendWide,
@@ -74,6 +81,7 @@ impl Misdeed {
     pub fn commit(self, to: &[u32]) {
         match self {
             Self::Trap => core::arch::wasm32::unreachable(),
+            Self::Panic => panic!("this is why\na line \u{1b}[31mof red\u{9b}"),
             Self::Exit => std::process::exit(0),
             Self::Recurse => {
                 black_box(recurse(1));
@@ -95,6 +103,13 @@ impl Misdeed {
                 let line = "a line\n".repeat(150_000);
                 loop {
                     diagnostics::log(diagnostics::Level::Error, &line);
+                }
+            }
+            Self::Complain => {
+                let lines = "a line\n".repeat(150_000);
+                let endless = "x".repeat(1024 * 1024);
+                loop {
+                    eprint!("{lines}{endless}");
                 }
             }
             Self::Send => {

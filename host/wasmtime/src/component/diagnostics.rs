@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::State;
-use super::bindings::syncline::backend::diagnostics::{Host, Level};
+use super::bindings::syncline::backend::diagnostics::Host;
+pub use super::bindings::syncline::backend::diagnostics::Level;
 
 /// A guest's line is cut here: a hostile one must not fill the disk at once.
-const MESSAGE_CHARS_MAX: usize = 2_000;
+pub const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// What an instance may log in [`PERIOD`]: enough to see what is wrong. A
 /// storage that fails is a line for each push.
@@ -71,33 +72,37 @@ impl Lines {
     }
 }
 
+/// Writes a line to the log, if it is not one too many.
+pub fn log(lines: &mut Lines, room: &str, level: Level, message: &str) {
+    match lines.next() {
+        // Whoever wants these wants all of them.
+        _ if matches!(level, Level::Debug) => {}
+        Permit::Yes => {}
+        Permit::After(left_out) => {
+            warn!(target: "syncline::guest", room, "{left_out} lines were left out");
+        }
+        Permit::LastWord => {
+            warn!(target: "syncline::guest", room, "too many lines: some are left out now");
+            return;
+        }
+        Permit::No => return,
+    }
+    // One line, whatever it holds: nobody writes others' into the log.
+    let message: String = message
+        .chars()
+        .take(MESSAGE_CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    match level {
+        Level::Debug => debug!(target: "syncline::guest", room, "{message}"),
+        Level::Info => info!(target: "syncline::guest", room, "{message}"),
+        Level::Warn => warn!(target: "syncline::guest", room, "{message}"),
+        Level::Error => error!(target: "syncline::guest", room, "{message}"),
+    }
+}
+
 impl Host for State {
     fn log(&mut self, level: Level, message: String) {
-        match self.lines.next() {
-            // Whoever wants these wants all of them.
-            _ if matches!(level, Level::Debug) => {}
-            Permit::Yes => {}
-            Permit::After(left_out) => {
-                warn!(target: "syncline::guest", room = self.name(), "{left_out} lines were left out");
-            }
-            Permit::LastWord => {
-                warn!(target: "syncline::guest", room = self.name(), "too many lines: some are left out now");
-                return;
-            }
-            Permit::No => return,
-        }
-        // One line, whatever it holds: nobody writes others' into the log.
-        let message: String = message
-            .chars()
-            .take(MESSAGE_CHARS_MAX)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let room = self.name();
-        match level {
-            Level::Debug => debug!(target: "syncline::guest", room, "{message}"),
-            Level::Info => info!(target: "syncline::guest", room, "{message}"),
-            Level::Warn => warn!(target: "syncline::guest", room, "{message}"),
-            Level::Error => error!(target: "syncline::guest", room, "{message}"),
-        }
+        log(&mut self.lines, self.role.name(), level, &message);
     }
 }

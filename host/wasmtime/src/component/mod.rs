@@ -2,9 +2,12 @@
 //! module for each WIT import.
 
 mod claims;
+mod code;
 mod connections;
 mod diagnostics;
+mod engine;
 mod event_log;
+mod stderr;
 mod timer;
 mod wasi;
 
@@ -14,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::error::Context;
-use wasmtime::{Config, Engine, ResourceLimiter, Store};
+use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 pub use self::bindings::exports::syncline::backend::gateway::{
@@ -26,6 +29,8 @@ pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
 pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
 use self::bindings::{SyncBackend, SyncBackendPre};
 pub use self::claims::ClaimsFile;
+use self::code::Code;
+use self::stderr::Stderr;
 use crate::heap::{self, Trimmer};
 use crate::patience;
 use crate::turn::Turn;
@@ -38,9 +43,6 @@ mod bindings {
         world: "sync-backend",
     });
 }
-
-/// The component that the build made.
-static EMBEDDED: &[u8] = include_bytes!(env!("SYNCLINE_COMPONENT"));
 
 /// How often running guests are checked against their deadline.
 const EPOCH_TICK: Duration = Duration::from_millis(50);
@@ -61,11 +63,13 @@ pub const MEMORY_BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
 pub struct Runtime {
     engine: Engine,
     pre: SyncBackendPre<State>,
+    compiled: bool,
     env: Vec<(String, String)>,
     claims: Arc<ClaimsFile>,
 }
 
 /// What an instance is for.
+#[derive(Clone)]
 pub enum Role {
     /// Admission.
     Gateway,
@@ -85,12 +89,12 @@ pub struct State {
     pub(crate) turn: Option<Turn>,
 }
 
-impl State {
+impl Role {
     /// For the log: which instance speaks.
     fn name(&self) -> &str {
-        match &self.role {
-            Role::Gateway => "gateway",
-            Role::Room(store) => store,
+        match self {
+            Self::Gateway => "gateway",
+            Self::Room(store) => store,
         }
     }
 }
@@ -147,8 +151,8 @@ impl Drop for Instance {
 }
 
 impl Runtime {
-    /// Compiles the embedded component, or the one in `file`. `env` is what
-    /// the guest may read of the environment.
+    /// Loads the built-in component, which the build compiled, or compiles the
+    /// one in `file`. `env` is what the guest may read of the environment.
     ///
     /// # Errors
     /// When it is no component, or not one of this world.
@@ -157,18 +161,15 @@ impl Runtime {
         env: &BTreeMap<String, String>,
         claims: ClaimsFile,
     ) -> Result<Arc<Self>> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config)?;
-        let component = match file {
-            None => Component::new(&engine, EMBEDDED).context("the embedded component")?,
-            Some(file) => Component::from_file(&engine, file)
-                .with_context(|| format!("--component {}", file.display()))?,
+        let engine = Engine::new(&engine::config())?;
+        let code = match file {
+            None => Code::embedded(&engine)?,
+            Some(file) => Code::of_file(&engine, file)?,
         };
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)?;
         SyncBackend::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
-        let pre = SyncBackendPre::new(linker.instantiate_pre(&component)?)
+        let pre = SyncBackendPre::new(linker.instantiate_pre(&code.component)?)
             .context("the component does not implement wit/world.wit")?;
 
         let ticker = engine.weak();
@@ -187,13 +188,21 @@ impl Runtime {
         Ok(Arc::new(Self {
             engine,
             pre,
+            compiled: code.compiled,
             env: env.clone().into_iter().collect(),
             claims: Arc::new(claims),
         }))
     }
 
+    /// Whether the component was compiled at the start: the built-in one is
+    /// ready to run, unless this machine has no use for what was built.
+    #[must_use]
+    pub fn was_compiled(&self) -> bool {
+        self.compiled
+    }
+
     /// A fresh instance. No files, no sockets: WASI gives it the clock, random
-    /// bytes and the variables it may read.
+    /// bytes, the variables it may read and a way to say why it panicked.
     ///
     /// # Errors
     /// When it cannot be instantiated.
@@ -201,6 +210,7 @@ impl Runtime {
         let state = State {
             wasi: WasiCtxBuilder::new()
                 .wall_clock(wasi::WallClock)
+                .stderr(Stderr::new(role.clone()))
                 .envs(&self.env)
                 .build(),
             table: ResourceTable::new(),

@@ -70,8 +70,9 @@ impl HostPollable for NoWaiting<'_> {
     }
 }
 
-/// The streams that a guest has are its standard ones: an empty input, and
-/// outputs that lead nowhere. Nothing waits at either.
+/// The streams that a guest has are its standard ones: an empty input, an
+/// output that leads nowhere, and one that leads into the log (`stderr.rs`).
+/// Nothing waits at any of them.
 impl streams::Host for NoWaiting<'_> {
     fn convert_stream_error(&mut self, error: StreamError) -> Result<streams::StreamError> {
         streams::Host::convert_stream_error(self.0, error)
