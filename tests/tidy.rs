@@ -145,6 +145,52 @@ fn links_between_documents_lead_somewhere() {
     assert!(seen > 10, "only {seen} links were found");
 }
 
+/// The local host's rooms, from the ground up: what is in one knows what is in
+/// those before it, and nothing of those after it (ARCHITECTURE.md has the
+/// drawing).
+const FLOORS: [&str; 12] = [
+    "process",
+    "limits",
+    "contract",
+    "flow",
+    "telemetry",
+    "storage",
+    "component",
+    "rooms",
+    "app",
+    "net",
+    "server",
+    "command",
+];
+
+#[test]
+fn the_local_hosts_rooms_know_only_those_below_them() {
+    let source = root().join("host/wasmtime/src");
+    let mut seen = 0;
+    for file in files() {
+        let Ok(inside) = file.strip_prefix(&source) else {
+            continue;
+        };
+        let room = inside.iter().next().unwrap().to_str().unwrap();
+        let room = room.trim_end_matches(".rs");
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let floor = |room: &str| FLOORS.iter().position(|it| *it == room);
+        let own = floor(room).unwrap_or_else(|| panic!("{room} has no floor"));
+        let text = fs::read_to_string(&file).unwrap();
+        for known in text.split("crate::").skip(1) {
+            let end = known.find(|it: char| !it.is_ascii_lowercase());
+            let known = &known[..end.unwrap_or(known.len())];
+            if let Some(floor) = floor(known) {
+                assert!(floor <= own, "{}: crate::{known}", file.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} were looked at");
+}
+
 /// The local host's build script has wasmtime in it, as the program does. What
 /// both need of it and of its dependencies is built once only if it is the
 /// same (`resolver` in Cargo.toml): otherwise a build takes minutes more.

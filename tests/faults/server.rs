@@ -6,13 +6,7 @@ use std::io::{self, BufRead};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use syncline::component::{ClaimsFile, Runtime};
-use syncline::gateway::Gateway;
-use syncline::limits::Limits;
-use syncline::listen::Listeners;
-use syncline::server::App;
-use syncline::shards::Shards;
-use syncline::storage::Location;
+use syncline::{App, ClaimsFile, Gateway, Limits, Listeners, Location, Runtime, Shards};
 
 use crate::shim;
 
@@ -44,6 +38,7 @@ pub fn run() -> Result<()> {
             println!("listens on {listeners}");
             App::new(gateway, shards, Limits::default())
                 .serve(listeners, std::future::pending())
-                .await
+                .await;
+            Ok(())
         })
 }

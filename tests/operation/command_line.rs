@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use syncline::config::{PROCESS_VARIABLES, VARIABLES};
+use syncline::command::config::{PROCESS_VARIABLES, VARIABLES};
 use syncline_tests::http::get;
 use syncline_tests::process::Process;
 use syncline_tests::server::{Server, Syncline};

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use syncline::config::{PROCESS_VARIABLES, VARIABLES};
+use syncline::command::config::{PROCESS_VARIABLES, VARIABLES};
 use tempfile::TempDir;
 
 use crate::npm;

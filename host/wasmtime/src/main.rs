@@ -8,19 +8,13 @@ use std::time::Duration;
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use syncline::component::{ClaimsFile, Runtime, Summary};
-use syncline::config;
-use syncline::gateway::Gateway;
-use syncline::limits::Limits;
-use syncline::listen::{Listen, Listeners};
-use syncline::listener;
-use syncline::machine;
-use syncline::operator::{self, OperatorError};
-use syncline::server::App;
-use syncline::shards::Shards;
-use syncline::storage::Location;
-use syncline::storage::sqlite::directory;
-use syncline::token::{self, Workspace};
+use syncline::command::config;
+use syncline::command::operator::{self, OperatorError};
+use syncline::command::token::{self, Workspace};
+use syncline::{
+    App, ClaimsFile, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX, Runtime, Shards,
+    Summary, directory, machine,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
 use tracing_subscriber::EnvFilter;
@@ -193,7 +187,7 @@ fn serve(arguments: &Serve) -> Result<()> {
         Location::Memory => None,
     };
     let mut limits = arguments.limits.clone();
-    machine::raise_file_limit(limits.connections_max + listener::OTHERS_MAX)
+    machine::raise_file_limit(limits.connections_max + OTHERS_MAX)
         .context("cannot raise the limit on open files")?;
     limits.rooms_awake_max = machine::rooms_awake_max(limits.rooms_awake_max);
     let shards = Shards::start(&runtime, &arguments.storage, &limits)?;
@@ -206,7 +200,8 @@ fn serve(arguments: &Serve) -> Result<()> {
             let stop = signalled();
             announce(arguments, &listeners, &summary)?;
             let app = App::new(gateway, shards, limits);
-            app.serve(listeners, stop).await
+            app.serve(listeners, stop).await;
+            Ok(())
         })
 }
 

@@ -1,180 +1,54 @@
-//! The server: what all its connections share, and its beginning and end.
+//! The server's beginning and end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::gateway::Gateway;
-use crate::intake::Intake;
-use crate::limits::Limits;
-use crate::listen::Listeners;
-use crate::listener;
-use crate::output::Output;
-use crate::refusals::Refusals;
-use crate::shards::Shards;
-use crate::watch::Watch;
+use crate::app::App;
+use crate::net::listen::Listeners;
+use crate::net::listener;
 
 /// How long answers under way may take once the server stops, beside what
 /// sockets may.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What refused requests' bodies may take in the whole server, in bytes.
-/// Anybody can send those.
-const REFUSED_BYTES_MAX: usize = 24 * 1024 * 1024;
-
-/// The server.
-pub struct App {
-    gateway: Gateway,
-    shards: Shards,
-    limits: Limits,
-    frames: Arc<Intake>,
-    bodies: Arc<Intake>,
-    refused_bodies: Arc<Intake>,
-    watch: Watch,
-    refusals: Arc<Refusals>,
-    connections: Arc<Semaphore>,
-    stopping: CancellationToken,
-}
-
 impl App {
-    /// A server on this gateway and these shards.
-    #[must_use]
-    pub fn new(gateway: Gateway, shards: Shards, limits: Limits) -> Arc<Self> {
-        let frames = Intake::new(limits.input_bytes_max);
-        let bodies = Intake::new(limits.input_bytes_max);
-        let watched = vec![
-            ("WebSocket messages", Arc::clone(&frames)),
-            ("requests' bodies", Arc::clone(&bodies)),
-        ];
-        Arc::new(Self {
-            gateway,
-            watch: Watch::new(shards.pulses(), watched),
-            refusals: Arc::default(),
-            shards,
-            frames,
-            bodies,
-            refused_bodies: Intake::new(REFUSED_BYTES_MAX),
-            connections: Arc::new(Semaphore::new(limits.connections_max)),
-            limits,
-            stopping: CancellationToken::new(),
-        })
-    }
-
-    /// Admission.
-    #[must_use]
-    pub fn gateway(&self) -> &Gateway {
-        &self.gateway
-    }
-
-    /// The rooms.
-    #[must_use]
-    pub fn shards(&self) -> &Shards {
-        &self.shards
-    }
-
-    /// What clients may take.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// What WebSocket messages may take.
-    #[must_use]
-    pub fn frames(&self) -> &Arc<Intake> {
-        &self.frames
-    }
-
-    /// What admitted requests' bodies may take. Apart from the sockets', so
-    /// that slow bodies do not hold frames up.
-    #[must_use]
-    pub fn bodies(&self) -> &Arc<Intake> {
-        &self.bodies
-    }
-
-    /// What refused requests' bodies may take.
-    #[must_use]
-    pub fn refused_bodies(&self) -> &Arc<Intake> {
-        &self.refused_bodies
-    }
-
-    /// What waits to be taken.
-    #[must_use]
-    pub fn output(&self) -> &Arc<Output> {
-        self.shards.output()
-    }
-
-    /// What the log says of those who are turned away.
-    #[must_use]
-    pub fn refusals(&self) -> &Arc<Refusals> {
-        &self.refusals
-    }
-
-    /// Why the server is not ready, if it is not.
-    #[must_use]
-    pub fn complaint(&self) -> Option<String> {
-        if self.stopping.is_cancelled() {
-            return Some("stopping".to_owned());
-        }
-        self.watch.complaint()
-    }
-
-    /// A permit for each WebSocket there may be.
-    #[must_use]
-    pub fn connections(&self) -> &Arc<Semaphore> {
-        &self.connections
-    }
-
-    /// Cancelled when the server stops.
-    #[must_use]
-    pub fn stopping(&self) -> &CancellationToken {
-        &self.stopping
-    }
-
     /// Serves until `stop` returns; then finishes the turns that wait, closes
     /// the sockets with 1012 and the storage.
-    ///
-    /// # Errors
-    /// When the listener fails.
     pub async fn serve(
         self: Arc<Self>,
         listeners: Listeners,
         stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<()> {
-        let stopping = self.stopping.clone();
+    ) {
+        let stopping = self.stopping().clone();
         tokio::spawn(async move {
             stop.await;
             stopping.cancel();
         });
         let serving = async {
-            let served = listener::serve(&self, listeners).await;
+            listener::serve(&self, listeners).await;
             // However it ended, the rest has to end in good order.
-            self.stopping.cancel();
-            served
+            self.stopping().cancel();
         };
         let stopped = async {
-            self.stopping.cancelled().await;
+            self.stopping().cancelled().await;
             info!("stopping: turns are finished, then sockets closed");
-            self.shards.stop().await;
+            self.shards().stop().await;
         };
         let deadline = async {
-            self.stopping.cancelled().await;
+            self.stopping().cancelled().await;
             tokio::time::sleep(STOP_TIMEOUT).await;
         };
-        let ended = tokio::select! {
-            () = self.watch.keep() => Ok(()),
-            () = self.refusals.keep() => Ok(()),
+        tokio::select! {
+            () = self.watch().keep() => {}
+            () = self.refusals().keep() => {}
             // Answers under way end with the listener, beside the rooms.
-            (served, ()) = async { tokio::join!(serving, stopped) } => served,
+            ((), ()) = async { tokio::join!(serving, stopped) } => {}
             () = deadline => {
                 info!("some answers were not taken in time");
-                Ok(())
             }
-        };
-        self.refusals.write_rest();
-        ended
+        }
+        self.refusals().write_rest();
     }
 }

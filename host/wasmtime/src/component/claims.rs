@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::State;
-use super::bindings::syncline::backend::claims::Host;
+use crate::contract::bindings::syncline::backend::claims::Host;
 
 /// The prefix of the keys, as Workers KV has them.
 const KEY_PREFIX: &str = "workspace-claims-version:";

@@ -2,8 +2,10 @@
 //! noted here and happens when the turn is durable (design D2).
 
 use super::State;
-use super::bindings::syncline::backend::connections::{AttachError, Host, Opening, SubscribeError};
-use crate::turn::Effect;
+use crate::component::turn::Effect;
+use crate::contract::bindings::syncline::backend::connections::{
+    AttachError, Host, Opening, SubscribeError,
+};
 
 /// What Cloudflare keeps of a hibernating socket, less its own framing, in
 /// bytes.

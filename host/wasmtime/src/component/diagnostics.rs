@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 
 use super::State;
-use super::bindings::syncline::backend::diagnostics::Host;
-pub use super::bindings::syncline::backend::diagnostics::Level;
+use crate::contract::bindings::syncline::backend::diagnostics::Host;
+pub use crate::contract::bindings::syncline::backend::diagnostics::Level;
 
 /// A guest's line is cut here: a hostile one must not fill the disk at once.
 pub const MESSAGE_CHARS_MAX: usize = 2_000;

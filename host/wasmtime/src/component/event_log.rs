@@ -1,10 +1,10 @@
 //! The `event-log` import: the store's log, through the shard's storage.
 
 use super::State;
-use super::bindings::syncline::backend::event_log::{
+use crate::component::turn::Turn;
+use crate::contract::bindings::syncline::backend::event_log::{
     Event, Host, LogInfo, StorageError, StoredEvent,
 };
-use crate::turn::Turn;
 
 /// The most one `read` returns, whatever the guest asks for.
 const READ_EVENTS_MAX: u32 = 1_000;

@@ -7,8 +7,10 @@ mod connections;
 mod diagnostics;
 mod engine;
 mod event_log;
+pub mod gateway;
 mod stderr;
 mod timer;
+pub mod turn;
 mod wasi;
 
 use std::collections::BTreeMap;
@@ -22,27 +24,16 @@ use wasmtime::error::Context;
 use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-pub use self::bindings::exports::syncline::backend::gateway::{
-    Admission, Cause, Decision, Refusal, Request, Response, Summary, Transport, Verdict,
-};
-pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
-pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
-use self::bindings::{SyncBackend, SyncBackendPre};
 pub use self::claims::ClaimsFile;
 use self::code::Code;
 use self::stderr::Stderr;
-use crate::heap::{self, Trimmer};
-use crate::patience;
-use crate::turn::Turn;
-
-// The macro writes what it writes.
-#[allow(missing_docs, clippy::all, clippy::pedantic)]
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        world: "sync-backend",
-    });
-}
+use crate::component::turn::Turn;
+use crate::contract::bindings::{SyncBackend, SyncBackendPre};
+use crate::contract::{
+    Admission, Answer, Decision, Frame, Page, Refusal, Request, Response, Summary,
+};
+use crate::process::heap::{self, Trimmer};
+use crate::process::patience;
 
 /// How often running guests are checked against their deadline.
 const EPOCH_TICK: Duration = Duration::from_millis(50);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::State;
-use super::bindings::syncline::backend::timer::Host;
-use crate::turn::Effect;
+use crate::component::turn::Effect;
+use crate::contract::bindings::syncline::backend::timer::Host;
 
 /// The longest a room may ask for.
 const WAKE_AFTER_MAX: Duration = Duration::from_secs(5);

@@ -22,3 +22,7 @@ pub fn shard_of(store: &str) -> usize {
     // The remainder is smaller than SHARDS.
     usize::try_from(hash % SHARDS as u64).unwrap_or(0)
 }
+
+/// The layout of a shard's files, `user_version` in SQLite. A server refuses
+/// what a later one has written: it might not see half of it.
+pub const LAYOUT: i64 = 1;

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::io;
 
+use super::event_log::{Result, Storage, take_within};
 use super::identity::Secret;
-use super::{Result, Storage, take_within};
-use crate::component::{Event, LogInfo, StorageError, StoredEvent};
+use crate::contract::{Event, LogInfo, StorageError, StoredEvent};
 
 /// The logs of a shard's stores: of those that were pushed to, or reset.
 pub struct Memory {

@@ -12,6 +12,7 @@ mod file_tests;
 #[cfg(test)]
 mod full_tests;
 pub(crate) mod logs;
+pub mod open_error;
 pub(crate) mod record;
 #[cfg(test)]
 mod seeded_tests;
@@ -28,10 +29,10 @@ use self::connection::take_checkpoint;
 use self::logs::Logs;
 use self::unreadable::Unreadable;
 use self::witness::Witness;
+use super::event_log::{Result, Storage};
 use super::identity::Secret;
 use super::trouble::{CHECKPOINTS, Failure, Trouble, WRITES, is_of_disk, storage_error};
-use super::{Result, Storage};
-use crate::component::{Event, LogInfo, StorageError, StoredEvent};
+use crate::contract::{Event, LogInfo, StorageError, StoredEvent};
 
 /// The logs of a shard's stores.
 pub struct Sqlite {

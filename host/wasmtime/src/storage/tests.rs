@@ -1,9 +1,11 @@
 //! One set of tests for every storage.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use super::event_log::*;
+use super::layout;
 use super::memory::Memory;
 use super::sqlite::{Sqlite, directory};
-use super::*;
+use crate::contract::{Event, StorageError};
 
 fn event(seq_num: u64, args: Option<&str>) -> Event {
     Event {

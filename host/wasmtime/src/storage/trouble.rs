@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use thiserror::Error;
 use tracing::{error, info};
 
-use crate::component::StorageError;
+use crate::contract::StorageError;
 
 /// How long a trouble that comes and goes is not mentioned again: each push
 /// meets it anew.

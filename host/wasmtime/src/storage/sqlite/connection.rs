@@ -8,11 +8,8 @@ use std::time::Duration;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
-use super::directory::OpenError;
-
-/// The layout of a shard's files, `user_version` in SQLite. A server refuses
-/// what a later one has written: it might not see half of it.
-pub const LAYOUT: i64 = 1;
+use super::open_error::OpenError;
+use crate::storage::layout::LAYOUT;
 
 /// Statements kept prepared: a few for each store that has a table of its own
 /// and is in use.

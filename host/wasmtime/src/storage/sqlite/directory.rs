@@ -7,101 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use thiserror::Error;
 use tracing::warn;
 
 use super::Sqlite;
-use super::connection::{self, LAYOUT};
+use super::connection;
+use super::open_error::OpenError;
 use super::record::{self, Record};
 use super::witness::Witness;
 use super::{logs, tables};
 use crate::storage::identity::Secret;
-use crate::storage::layout::{self, SHARDS};
-use crate::storage::trouble::{READ_ONLY, sqlite_meaning};
-
-/// Why a data directory cannot be worked with.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// SQLite cannot work with a file.
-    #[error("cannot use {}: {} ({source}). {}", .file.display(), sqlite_meaning(.source).what, sqlite_meaning(.source).to_do)]
-    Sqlite {
-        /// The file.
-        file: PathBuf,
-        /// SQLite's words.
-        source: rusqlite::Error,
-    },
-    /// A file cannot be looked at.
-    #[error("cannot use {}", .file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// It can be read, but nothing could be pushed.
-    #[error("cannot use {}: it may only be read. {}", .0.display(), READ_ONLY.to_do)]
-    ReadOnly(PathBuf),
-    /// Without its write-ahead log SQLite would be slow, and its files would
-    /// not be what the documents say.
-    #[error(
-        "cannot use {}: SQLite keeps no write-ahead log there. Name a directory on a local disk with --storage sqlite:DIR",
-        .0.display()
-    )]
-    NoWal(PathBuf),
-    /// A later version has written it.
-    #[error(
-        "cannot use {}: a later Syncline has written it (layout {layout}, this one knows up to {LAYOUT}). Use that version, or a backup from before",
-        .file.display()
-    )]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// Its layout.
-        layout: i64,
-    },
-    /// A file is missing, or has no content, beside others that were served.
-    #[error(
-        "cannot use {}: it is missing or empty, and the files beside it have been served with it. Start nothing on it: SQLite would delete a -wal that is left of it. Put the file back; or a backup of the whole directory, or, if its stores may be lost, nothing, and run `syncline restored {}`",
-        .0.display(), parent(.0).display()
-    )]
-    Missing(PathBuf),
-    /// A file is of another directory, or `syncline restored` did not finish.
-    #[error(
-        "cannot use {} with {}: they are of different directories, or `syncline restored` was interrupted. Put files together that belong together, or run `syncline restored {}`, again if need be",
-        .0.display(), .1.display(), parent(.0).display()
-    )]
-    Mixed(PathBuf, PathBuf),
-    /// A file is from before the others were last served.
-    #[error(
-        "cannot use {}: it is older than the files beside it, so clients have seen events that it does not have. Put the file back as it was, or run `syncline restored {}` to serve it as it is",
-        .0.display(), parent(.0).display()
-    )]
-    Older(PathBuf),
-    /// Another process has the directory.
-    #[error(
-        "another syncline is running on {}: stop it, or name another directory",
-        .0.display()
-    )]
-    InUse(PathBuf),
-    /// The directory, or the file that it is locked by, cannot be made.
-    #[error(
-        "cannot write {}: let this user write the directory and see that the disk is not full, or name another with --storage sqlite:DIR",
-        .what.display()
-    )]
-    NotWritable {
-        /// What.
-        what: PathBuf,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// No secret can be made.
-    #[error("the system has no randomness")]
-    Randomness(#[source] io::Error),
-}
-
-fn parent(file: &Path) -> &Path {
-    file.parent().unwrap_or(file)
-}
+use crate::storage::layout::{self, LAYOUT, SHARDS};
 
 /// Takes a directory, until the file is dropped: two servers on one would each
 /// believe that their heads are the logs'.
@@ -135,7 +50,7 @@ pub fn create(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// A shard's file that is open.
-pub(crate) struct Shard {
+pub(crate) struct ShardFile {
     /// Where it is.
     pub file: PathBuf,
     /// A connection to it.
@@ -144,7 +59,7 @@ pub(crate) struct Shard {
     pub record: Option<Record>,
 }
 
-impl Shard {
+impl ShardFile {
     /// Opens it, making what it lacks.
     pub fn open(file: PathBuf) -> Result<Self, OpenError> {
         let connection = connection::open(&file)?;
@@ -253,7 +168,7 @@ pub fn open(dir: &Path) -> Result<Vec<Sqlite>, OpenError> {
         .into_iter()
         .map(|shard| {
             let witness = Witness::new(&shard.file).map_err(|source| shard.io(source))?;
-            let Shard {
+            let ShardFile {
                 file, connection, ..
             } = shard;
             Ok(Sqlite::new(&file, connection, witness, secret.clone()))
@@ -263,13 +178,13 @@ pub fn open(dir: &Path) -> Result<Vec<Sqlite>, OpenError> {
 
 /// Opens the files; those that are absent only if none of the others was ever
 /// served with them.
-fn open_files(dir: &Path) -> Result<Vec<Shard>, OpenError> {
+fn open_files(dir: &Path) -> Result<Vec<ShardFile>, OpenError> {
     let files = (0..SHARDS).map(|shard| layout::file(dir, shard));
     let mut shards = Vec::new();
     let mut absent = Vec::new();
     for file in files {
         if has_content(&file)? {
-            shards.push(Shard::open(file)?);
+            shards.push(ShardFile::open(file)?);
         } else {
             absent.push(file);
         }
@@ -281,7 +196,7 @@ fn open_files(dir: &Path) -> Result<Vec<Shard>, OpenError> {
                 return Err(OpenError::Missing(file));
             }
         }
-        shards.push(Shard::open(file)?);
+        shards.push(ShardFile::open(file)?);
     }
     shards.sort_by(|one, other| one.file.cmp(&other.file));
     Ok(shards)
@@ -289,7 +204,7 @@ fn open_files(dir: &Path) -> Result<Vec<Shard>, OpenError> {
 
 /// Sees that files are of one directory and of one time; the last start that
 /// one of them knows of.
-fn check_together(shards: &[Shard]) -> Result<i64, OpenError> {
+fn check_together(shards: &[ShardFile]) -> Result<i64, OpenError> {
     let recorded = shards
         .iter()
         .filter_map(|shard| Some((shard, shard.record.as_ref()?)));
@@ -316,7 +231,11 @@ fn check_together(shards: &[Shard]) -> Result<i64, OpenError> {
 }
 
 /// Notes a start in all files.
-pub(crate) fn note_start(shards: &[Shard], secret: &Secret, start: i64) -> Result<(), OpenError> {
+pub(crate) fn note_start(
+    shards: &[ShardFile],
+    secret: &Secret,
+    start: i64,
+) -> Result<(), OpenError> {
     for shard in shards {
         shard.with(|connection| record::begin_start(connection, secret, start))?;
     }

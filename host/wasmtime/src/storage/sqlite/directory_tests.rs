@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::directory::{self, OpenError};
+use super::directory;
+use super::open_error::OpenError;
 use super::*;
 use crate::storage::layout::{self, SHARDS};
 
@@ -118,7 +119,7 @@ fn a_start_that_was_cut_short_anywhere_is_no_fault() {
             };
             let files = (0..SHARDS).map(|shard| layout::file(dir.path(), shard));
             let shards: Vec<_> = files
-                .map(|file| directory::Shard::open(file).unwrap())
+                .map(|file| directory::ShardFile::open(file).unwrap())
                 .collect();
             let known = shards.iter().find_map(|shard| shard.record.clone());
             let start = known.as_ref().map_or(1, |record| record.starts + 1);
@@ -138,7 +139,7 @@ fn a_start_that_was_cut_short_anywhere_is_no_fault() {
     }
     // Before all of the files were made.
     let dir = tempfile::tempdir().unwrap();
-    directory::Shard::open(layout::file(dir.path(), 0)).unwrap();
+    directory::ShardFile::open(layout::file(dir.path(), 0)).unwrap();
     directory::open(dir.path()).unwrap();
 }
 

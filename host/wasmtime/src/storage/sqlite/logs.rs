@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::tables::Table;
-use crate::component::{Event, StoredEvent};
-use crate::storage::take_within;
+use super::tables::{Table, signed, unsigned};
+use crate::contract::{Event, StoredEvent};
+use crate::storage::event_log::take_within;
 use crate::storage::trouble::Failure;
 
 /// The tables that logs share. An event's id is its log's number and its
@@ -354,14 +354,4 @@ fn stored_event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
         },
         created_at: row.get(6)?,
     })
-}
-
-/// SQLite's integers are signed; sequence numbers end at 2^53 − 1.
-pub fn signed(number: u64) -> rusqlite::Result<i64> {
-    i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-/// Numbers below zero, which upstream can have stored, count as zero.
-pub fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -150,7 +150,7 @@ fn a_start_costs_the_same_among_a_million() {
         let Scene { storage, dir, .. } = Scene::new(stores);
         drop(storage);
         // What a start asks of a file that has stores.
-        let shard = directory::Shard::open(dir.path().join("shard-0.db")).unwrap();
+        let shard = directory::ShardFile::open(dir.path().join("shard-0.db")).unwrap();
         let steps = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&steps);
         let count = move || {
@@ -158,7 +158,7 @@ fn a_start_costs_the_same_among_a_million() {
             false
         };
         shard.connection.progress_handler(1, Some(count)).unwrap();
-        directory::Shard::prepare(&shard).unwrap();
+        directory::ShardFile::prepare(&shard).unwrap();
         assert!(shard.holds_stores().unwrap());
         directory::note_start(&[shard], &Secret::random().unwrap(), 2).unwrap();
         steps.load(Ordering::Relaxed)

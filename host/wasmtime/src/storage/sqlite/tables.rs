@@ -5,8 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::logs::{signed, unsigned};
-use crate::component::Event;
+use crate::contract::Event;
 use crate::storage::trouble::Failure;
 
 /// Upstream's table of heads and backend ids.
@@ -204,4 +203,14 @@ impl Table {
         connection.execute(r#"DELETE FROM "context_7" WHERE "storeId" = ?1"#, [store])?;
         Ok(())
     }
+}
+
+/// SQLite's integers are signed; sequence numbers end at 2^53 − 1.
+pub fn signed(number: u64) -> rusqlite::Result<i64> {
+    i64::try_from(number).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// Numbers below zero, which upstream can have stored, count as zero.
+pub fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }

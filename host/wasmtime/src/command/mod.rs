@@ -1,0 +1,6 @@
+//! What the command line does, beside to serve: the environment, tokens, and
+//! an operator's work on a data directory.
+
+pub mod config;
+pub mod operator;
+pub mod token;

@@ -1,0 +1,82 @@
+//! The gateway on this host: a small pool of instances that admit requests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+
+use super::{Instance, Role, Runtime};
+use crate::contract::{Decision, Refusal, Request, Response, Summary};
+
+/// Instances kept for the next request: as many as are busy at once on a
+/// small machine. More are made when they are needed.
+const POOLED_MAX: usize = 8;
+
+/// Admission.
+pub struct Gateway {
+    runtime: Arc<Runtime>,
+    pool: Mutex<Vec<Instance>>,
+    headers_read: Vec<String>,
+}
+
+impl Gateway {
+    /// The gateway, and what its configuration amounts to.
+    ///
+    /// # Errors
+    /// When the configuration cannot be worked with: what to do about it.
+    pub fn new(runtime: &Arc<Runtime>) -> Result<(Self, Summary)> {
+        let mut instance = runtime.instantiate(Role::Gateway)?;
+        let summary = instance
+            .check()?
+            .map_err(anyhow::Error::msg)
+            .context("the configuration cannot be used")?;
+        let headers_read = instance.headers_read()?;
+        let gateway = Self {
+            runtime: Arc::clone(runtime),
+            pool: Mutex::new(vec![instance]),
+            headers_read,
+        };
+        Ok((gateway, summary))
+    }
+
+    /// The headers that admission looks at, lower case.
+    #[must_use]
+    pub fn headers_read(&self) -> &[String] {
+        &self.headers_read
+    }
+
+    /// Decides on a request.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub fn admit(&self, request: &Request) -> Result<Decision> {
+        self.with(|instance| instance.admit(request))
+    }
+
+    /// The answer to a refused HTTP request.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Result<Response> {
+        self.with(|instance| instance.refuse(refusal, body))
+    }
+
+    /// Borrows an instance. One that traps is not put back.
+    fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T>) -> Result<T> {
+        let pooled = self.lock().pop();
+        let mut instance = match pooled {
+            Some(instance) => instance,
+            None => self.runtime.instantiate(Role::Gateway)?,
+        };
+        // The guest may take its time; other requests go on meanwhile.
+        let result = tokio::task::block_in_place(|| call(&mut instance))?;
+        let mut pool = self.lock();
+        if pool.len() < POOLED_MAX && !instance.is_bloated() {
+            pool.push(instance);
+        }
+        Ok(result)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

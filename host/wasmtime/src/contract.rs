@@ -1,0 +1,16 @@
+//! The contract (`wit/`) as types.
+
+pub use self::bindings::exports::syncline::backend::gateway::{
+    Admission, Decision, Refusal, Request, Response, Summary, Transport, Verdict,
+};
+pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
+pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
+
+// The macro writes what it writes.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "sync-backend",
+    });
+}

@@ -1,0 +1,279 @@
+//! HTTP requests: each is put to the gateway; what it admits goes to its
+//! store's room. Nothing here knows the protocol.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, StatusCode};
+use tokio::sync::oneshot;
+use tracing::error;
+use tungstenite::handshake::server::create_response_with_body;
+
+use crate::app::App;
+use crate::component::turn::Overloaded;
+use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
+use crate::flow::intake::Permits;
+use crate::net::answer::{Response, body_of, http_response, stream, with_head};
+use crate::net::body::{RETRY_AFTER_MS, overloaded, read_body};
+use crate::net::places::Place;
+use crate::net::socket;
+use crate::process::patience;
+use crate::rooms::event::Event;
+use crate::telemetry::peer::Peer;
+
+/// Cloudflare's limits on a request, in bytes.
+const URL_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_BYTES_MAX: usize = 128 * 1024;
+
+/// What is read of a refused request's body, in bytes: enough for any real
+/// client's, to name its request id in the answer.
+const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a refused client may take with its body, which anybody can be.
+const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request.
+pub type Request = hyper::Request<Incoming>;
+
+/// Answers a request, which came from this address.
+pub async fn handle(
+    app: Arc<App>,
+    mut request: Request,
+    place: Place,
+    address: SocketAddr,
+) -> Response {
+    let peer = Peer::new(address, request.headers());
+    let refused = |code: &str, status: StatusCode, why: &str| {
+        app.refusals()
+            .refused(&peer, None, code, Some(status.as_u16()), why);
+    };
+    if let Some((status, code, why)) = oversized(&request.uri().to_string(), request.headers()) {
+        refused(code, status, why);
+        return with_head(status, vec![], "");
+    }
+    let asks_how_it_is = ["/healthz", "/readyz"].contains(&request.uri().path());
+    if place.is_reserved() && !asks_how_it_is {
+        return app.turn_away(&peer, None, &overloaded(vec![]), &[]);
+    }
+    let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
+    if upgrade {
+        // Of several protocols offered, this is the one that is spoken.
+        let websocket = HeaderValue::from_static("websocket");
+        request.headers_mut().insert(header::UPGRADE, websocket);
+    }
+    let asked = contract::Request {
+        method: request.method().as_str().to_owned(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        headers: app.headers_for_admission(request.headers()),
+        upgrade,
+    };
+    let Decision { verdict, cause } = match app.gateway().admit(&asked) {
+        Ok(decision) => decision,
+        Err(error) => {
+            error!("the gateway failed: {error:#}");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            refused("INTERNAL", status, "The gateway failed: see the errors.");
+            return with_head(status, vec![], "");
+        }
+    };
+    if let (Some(cause), answer @ Some(_)) = (cause, answer_of(&verdict)) {
+        let store = cause.store_id.as_deref();
+        app.refusals()
+            .refused(&peer, store, &cause.code, answer, &cause.message);
+    }
+    match verdict {
+        Verdict::Respond(response) => {
+            // The gateway knows what is asked, and nothing of the machine.
+            let says_ready = asked.path == "/readyz" && response.status == StatusCode::OK;
+            match says_ready.then(|| app.complaint()).flatten() {
+                Some(complaint) => {
+                    let complaint = format!("{complaint}\n");
+                    with_head(StatusCode::SERVICE_UNAVAILABLE, vec![], complaint)
+                }
+                None => http_response(response),
+            }
+        }
+        // Whoever syncs by such a path has no place either.
+        _ if place.is_reserved() => app.turn_away(&peer, None, &overloaded(vec![]), &[]),
+        Verdict::Refuse(refusal) => {
+            // Whoever cannot be told within that time is told without.
+            let share = app.refused_bodies().of_store("");
+            let limits = (REFUSED_BODY_BYTES_MAX, REFUSED_BODY_TIMEOUT);
+            let body = read_body(request.into_body(), limits, share);
+            let body = patience::timeout(REFUSED_BODY_TIMEOUT, body).await;
+            match body {
+                Some(Ok((body, _reservation))) => app.refuse(&refusal, &body),
+                _ => app.refuse(&refusal, &[]),
+            }
+        }
+        Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
+            app.request(admission, request.into_body(), &peer).await
+        }
+        Verdict::Enter(admission) => accept(&app, &mut request, peer, |upgrade, peer| {
+            socket::admit(Arc::clone(&app), upgrade, admission, place, peer);
+        }),
+        Verdict::Close(close) => accept(&app, &mut request, peer, |upgrade, _| {
+            tokio::spawn(socket::refuse(upgrade, close.code, close.reason, place));
+        }),
+    }
+}
+
+/// What a client is told that may not enter: an HTTP status, or a close code.
+fn answer_of(verdict: &Verdict) -> Option<u16> {
+    match verdict {
+        Verdict::Respond(response) => Some(response.status),
+        Verdict::Refuse(refusal) => Some(refusal.status),
+        Verdict::Close(close) => Some(close.code),
+        Verdict::Enter(_) => None,
+    }
+}
+
+/// Upgrades to a WebSocket, unless the handshake is not one.
+fn accept(
+    app: &App,
+    request: &mut Request,
+    peer: Peer,
+    then: impl FnOnce(OnUpgrade, Peer),
+) -> Response {
+    match create_response_with_body(request, || ()) {
+        Ok(response) => {
+            then(hyper::upgrade::on(request), peer);
+            response.map(|()| body_of(""))
+        }
+        Err(error) => {
+            let (status, why) = (StatusCode::BAD_REQUEST, error.to_string());
+            app.refusals()
+                .refused(&peer, None, "BAD_HANDSHAKE", Some(status.as_u16()), &why);
+            with_head(status, vec![], format!("{why}\n"))
+        }
+    }
+}
+
+impl App {
+    fn headers_for_admission(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+        self.gateway()
+            .headers_read()
+            .iter()
+            .filter_map(|name| {
+                let value = String::from_utf8_lossy(headers.get(name)?.as_bytes());
+                Some((name.clone(), value.into_owned()))
+            })
+            .collect()
+    }
+
+    fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Response {
+        match self.gateway().refuse(refusal, body) {
+            Ok(response) => http_response(response),
+            Err(error) => {
+                error!("the gateway failed: {error:#}");
+                with_head(StatusCode::INTERNAL_SERVER_ERROR, vec![], "")
+            }
+        }
+    }
+
+    /// Refuses a request, and has it in the log.
+    fn turn_away(
+        &self,
+        peer: &Peer,
+        store: Option<&str>,
+        refusal: &Refusal,
+        body: &[u8],
+    ) -> Response {
+        let (code, why) = (&refusal.code, &refusal.message);
+        self.refusals()
+            .refused(peer, store, code, Some(refusal.status), why);
+        self.refuse(refusal, body)
+    }
+
+    async fn request(&self, admission: Admission, body: Incoming, peer: &Peer) -> Response {
+        let room = self.shards().room(&admission.store_id);
+        let store = admission.store_id.clone();
+        let turn_away =
+            |refusal: &Refusal, body: &[u8]| self.turn_away(peer, Some(&store), refusal, body);
+        let response_headers = admission.response_headers.clone();
+        let share = self.bodies().of_store(&admission.store_id);
+        let Some(_under_way) = share.begin_request() else {
+            return turn_away(&overloaded(response_headers), &[]);
+        };
+        let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
+        let (body, reservation) = match read_body(body, limits, share).await {
+            Ok(read) => read,
+            Err(error) => {
+                let refusal = error.refusal(self.limits().frame_bytes_max, response_headers);
+                return turn_away(&refusal, &[]);
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        let event = Event::Request {
+            admission: Box::new(admission),
+            body: body.clone(),
+            permits: Permits::new(None, reservation),
+            reply,
+        };
+        // What is not taken is dropped, `reply` too, which ends the wait.
+        room.as_ref().map(|room| room.deliver(event));
+        match (answer.await, room) {
+            (Ok(Ok(answer)), Some(room)) => {
+                if answer.status >= StatusCode::BAD_REQUEST.as_u16() {
+                    let why = "The store's room refuses it: its answer says why.";
+                    self.refusals().refused(
+                        peer,
+                        Some(&store),
+                        "BY_ROOM",
+                        Some(answer.status),
+                        why,
+                    );
+                }
+                stream(room, answer)
+            }
+            (Ok(Err(Overloaded)), _) => turn_away(&overloaded(response_headers), refused(&body)),
+            _ => {
+                let refusal = Refusal {
+                    status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+                    code: "UNAVAILABLE".to_owned(),
+                    message: "The server failed at this request; nothing was stored. Try again."
+                        .to_owned(),
+                    retry_after_ms: Some(RETRY_AFTER_MS),
+                    headers: response_headers,
+                };
+                turn_away(&refusal, refused(&body))
+            }
+        }
+    }
+}
+
+/// As much of a body as a refusal looks at.
+fn refused(body: &Bytes) -> &[u8] {
+    body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(body)
+}
+
+/// What is too large of a request: the answer's status, its code and why.
+fn oversized(url: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str, &'static str)> {
+    if url.len() > URL_BYTES_MAX {
+        let why = "The URL has more than 16 KiB.";
+        return Some((StatusCode::URI_TOO_LONG, "URL_TOO_LONG", why));
+    }
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let why = "The headers have more than 128 KiB.";
+    (bytes > HEADERS_BYTES_MAX).then_some((status, "HEADERS_TOO_LARGE", why))
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let mut protocols = value.split(',').map(str::trim);
+            protocols.any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        })
+}

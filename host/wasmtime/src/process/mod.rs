@@ -1,0 +1,5 @@
+//! The process itself: its time, its memory, its machine.
+
+pub mod heap;
+pub mod machine;
+pub mod patience;
