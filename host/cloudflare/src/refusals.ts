@@ -2,7 +2,7 @@
 // and sockets that the server closes. The first of a kind is a line at once;
 // those that follow are summed up, so that nobody fills the log, or memory,
 // by being refused. The same lines as on wasmtime
-// (host/wasmtime/src/refusals.rs), but without a timer, which would keep
+// (host/wasmtime/src/telemetry/refusals.rs), but without a timer, which would keep
 // objects awake: a sum is written by the next request or close of this
 // isolate after its time, and one that no other follows is lost with it.
 
