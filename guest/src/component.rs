@@ -1,34 +1,27 @@
 //! The component: the guest's logic bound to the imports and exports of
 //! `wit/`. Nothing is decided here.
 
-/// What wit-bindgen makes of `wit/`.
-// The macro writes what it writes.
-#[allow(missing_docs, clippy::all, clippy::pedantic)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "sync-backend",
-        ownership: Borrowing { duplicate_if_necessary: true },
-        pub_export_macro: true,
-    });
-}
-
 use std::cell::RefCell;
 use std::time::SystemTime;
 
-use self::bindings::exports::syncline::backend::{gateway as wit_gateway, room as wit_room};
+pub use crate::contract as bindings;
+
+use self::bindings::exports::syncline::backend::{
+    gateway as wit_gateway, images as wit_images, relay as wit_relay, room as wit_room,
+};
 use self::bindings::syncline::backend::{
     claims as wit_claims, connections as wit_connections, diagnostics as wit_diagnostics,
-    event_log as wit_event_log, timer as wit_timer,
+    event_log as wit_event_log, quotas as wit_quotas, services as wit_services, timer as wit_timer,
 };
 use crate::admission::{self, Admission, Cause, Request, Verdict};
 use crate::config::{Config, ConfigError};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 use crate::protocol::Transport;
 use crate::room::{Frame, Page, Room};
+use crate::services::{images, relay};
 
 /// The real imports.
 struct Host;
@@ -159,6 +152,52 @@ impl Claims for Host {
     }
 }
 
+impl From<wit_quotas::Denied> for QuotaDenied {
+    fn from(denied: wit_quotas::Denied) -> Self {
+        match denied {
+            wit_quotas::Denied::Exhausted(retry_after_ms) => Self::Exhausted { retry_after_ms },
+            wit_quotas::Denied::Unavailable(words) => Self::Unavailable(words),
+        }
+    }
+}
+
+impl Quotas for Host {
+    fn take(
+        &mut self,
+        user: &str,
+        counter: &str,
+        amount: u64,
+        max: u64,
+        window_ms: u64,
+    ) -> Result<(), QuotaDenied> {
+        Ok(wit_quotas::take(user, counter, amount, max, window_ms)?)
+    }
+
+    fn add(
+        &mut self,
+        user: &str,
+        counter: &str,
+        amount: u64,
+        window_ms: u64,
+    ) -> Result<(), QuotaDenied> {
+        Ok(wit_quotas::add(user, counter, amount, window_ms)?)
+    }
+
+    fn hold(
+        &mut self,
+        user: &str,
+        counter: &str,
+        max: u32,
+        lease_ms: u64,
+    ) -> Result<u64, QuotaDenied> {
+        Ok(wit_quotas::hold(user, counter, max, lease_ms)?)
+    }
+
+    fn let_go(&mut self, user: &str, counter: &str, place: u64) -> Result<(), QuotaDenied> {
+        Ok(wit_quotas::let_go(user, counter, place)?)
+    }
+}
+
 impl Diagnostics for Host {
     fn log(&mut self, level: Level, message: &str) {
         let level = match level {
@@ -221,6 +260,7 @@ impl wit_gateway::Guest for Component {
                 authentication: config.authentication(),
                 warnings: config.warnings(),
                 auth_required: config.auth_required,
+                services: config.services.announcement(),
             }),
             Err(error) => Err(error.to_string()),
         })
@@ -242,6 +282,7 @@ impl wit_gateway::Guest for Component {
         let verdict = match decision.verdict {
             Verdict::Respond(response) => wit_gateway::Verdict::Respond(response.into()),
             Verdict::Enter(admission) => wit_gateway::Verdict::Enter(admission.into()),
+            Verdict::Serve(service) => wit_gateway::Verdict::Serve(service),
             Verdict::Close { code, reason } => {
                 wit_gateway::Verdict::Close(wit_gateway::Close { code, reason })
             }
@@ -293,7 +334,7 @@ impl From<Cause> for wit_gateway::Cause {
     }
 }
 
-impl From<admission::Response> for wit_gateway::Response {
+impl From<admission::Response> for wit_services::Response {
     fn from(response: admission::Response) -> Self {
         Self {
             status: response.status,
@@ -411,5 +452,80 @@ impl wit_room::Guest for Component {
             },
             |room| room.resume(&mut Host, &continuation).into(),
         )
+    }
+}
+
+/// What every service says where the configuration cannot be used: nobody is
+/// admitted then, so that nobody comes here.
+fn with_usable_config<T>(unusable: impl FnOnce() -> T, use_it: impl FnOnce(&Config) -> T) -> T {
+    with_config(|config| match config {
+        Ok(config) => use_it(config),
+        Err(_) => unusable(),
+    })
+}
+
+impl wit_images::Guest for Component {
+    fn accept(
+        context: String,
+        body: Result<wit_images::Parts, wit_images::UploadError>,
+    ) -> wit_images::Accepted {
+        with_usable_config(
+            || wit_images::Accepted::Respond(images::unusable()),
+            |config| images::accept(&mut Host, config, &context, body),
+        )
+    }
+
+    fn deliver(
+        context: String,
+        object: Result<wit_images::Info, wit_images::NoObject>,
+    ) -> wit_images::Delivered {
+        images::deliver(&context, object)
+    }
+
+    fn remove(
+        context: String,
+        object: Result<wit_images::Info, wit_images::NoObject>,
+    ) -> wit_images::Removed {
+        images::remove(&context, object)
+    }
+}
+
+impl wit_relay::Guest for Component {
+    fn begin(context: String, body: Option<Vec<u8>>) -> wit_relay::Step {
+        with_usable_config(
+            || wit_relay::Step::Respond(images::unusable()),
+            |config| relay::begin(&mut Host, config, &context, body.as_deref()),
+        )
+    }
+
+    fn again(context: Vec<u8>) -> wit_relay::Step {
+        with_usable_config(
+            || wit_relay::Step::Respond(images::unusable()),
+            |config| relay::again(&mut Host, config, &context),
+        )
+    }
+
+    fn failed(context: Vec<u8>, failure: wit_relay::Failure) -> wit_relay::Step {
+        relay::failed(&mut Host, &context, failure)
+    }
+
+    fn head_arrived(
+        context: Vec<u8>,
+        status: u16,
+        headers: Vec<(String, String)>,
+    ) -> wit_relay::Reading {
+        relay::head_arrived(&mut Host, &context, status, &headers)
+    }
+
+    fn answer(context: Vec<u8>, body: Option<Vec<u8>>) -> wit_services::Response {
+        relay::answer(&mut Host, &context, body.as_deref())
+    }
+
+    fn piece(context: Vec<u8>, bytes: Vec<u8>) -> wit_relay::Passed {
+        relay::piece(&mut Host, &context, &bytes)
+    }
+
+    fn end(context: Vec<u8>, ending: wit_relay::Ending) -> Vec<u8> {
+        relay::end(&mut Host, &context, ending)
     }
 }

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND};
 use crate::room::pace::Rates;
+use crate::services::settings::{Settings, SettingsError};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
 /// than its hash can be searched for.
@@ -64,6 +65,9 @@ pub enum ConfigError {
         /// What it holds.
         value: String,
     },
+    /// A service's variable.
+    #[error(transparent)]
+    Service(#[from] SettingsError),
     /// A secret that is needed is absent.
     #[error(
         "JWT_SECRET is not set, but tokens are required (REQUIRE_AUTH is true, or ENVIRONMENT is not `development`): set it to the secret of the service that issues them"
@@ -134,6 +138,8 @@ pub struct Config {
     pub rates: Rates,
     /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
     pub allowed_origins: Vec<String>,
+    /// The services beside sync.
+    pub services: Settings,
 }
 
 impl Config {
@@ -216,6 +222,7 @@ impl Config {
                 .iter()
                 .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
                 .collect(),
+            services: Settings::read(system, !production)?,
         })
     }
 

@@ -14,7 +14,7 @@ pub struct Cause {
 }
 
 /// What is decided on a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Decision {
     /// What becomes of it.
     pub verdict: Verdict,
