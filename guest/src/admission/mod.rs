@@ -14,8 +14,9 @@ use subtle::ConstantTimeEq;
 
 pub use self::decision::{Cause, Decision, Denial};
 use self::params::Params;
-use self::refusal::{Code, Refused, json_body};
+use self::refusal::{Refused, json_body};
 use crate::clock::Time;
+use crate::code::Code;
 use crate::config::{Config, ConfigError};
 use crate::imports::{Imports, Level};
 use crate::limits::PRINCIPAL_BYTES_MAX;

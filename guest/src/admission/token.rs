@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::refusal::{Code, Refused};
+use super::refusal::Refused;
+use crate::code::Code;
 use crate::imports::{Imports, Level};
 use crate::limits::{ROLE_BYTES_MAX, USER_ID_BYTES_MAX, WORKSPACE_CLAIMS_WARN_BYTES};
 use crate::protocol::strict::Object;

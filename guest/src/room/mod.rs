@@ -22,13 +22,14 @@ mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::connection::{Client, Connection, Pulling, VERSION_UNKNOWN};
+use self::connection::{Client, Connection, Pulling};
 use self::log::Log;
 use self::pace::{Principals, Rates};
 use self::stranded::Stranded;
 use self::tally::Tally;
 use self::telling::Telling;
 use crate::admission::Admission;
+use crate::code::Code;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::protocol::Transport;
@@ -53,17 +54,8 @@ impl Frame {
     }
 }
 
-/// A close code of RFC 6455 and its private range, as used here.
-mod close_code {
-    /// The server failed at something.
-    pub const FAULT: u16 = 1011;
-    /// The client asks for more than it may.
-    pub const OVERLOAD: u16 = 1013;
-    /// The client asks for what it was not admitted to.
-    pub const FORBIDDEN: u16 = 4403;
-    /// The client has to connect again, and pull.
-    pub const NEVER_PULLED: u16 = 4409;
-}
+/// The close code of a server that failed at something (RFC 6455).
+const CLOSE_FAULT: u16 = 1011;
 
 /// The room of one store.
 #[derive(Debug)]
@@ -116,7 +108,7 @@ impl Room {
                 }
                 Err(error) => {
                     imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
-                    imports.close(id, close_code::FAULT, error.reason());
+                    close(imports, id, error.code());
                 }
             }
         }
@@ -143,7 +135,7 @@ impl Room {
             Ok(connection) => connection,
             Err(error) => {
                 imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
-                imports.close(id, close_code::FAULT, VERSION_UNKNOWN);
+                close(imports, id, Code::VersionUnknown);
                 return self.end_turn(imports);
             }
         };
@@ -185,9 +177,9 @@ impl Room {
         self.stranded.gone(id);
     }
 
-    fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: u16, reason: &str) {
+    fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: Code) {
         self.closed(id);
-        imports.close(id, code, reason);
+        close(imports, id, code);
     }
 
     /// Goes on with what nobody would go on with otherwise: what a room that
@@ -221,7 +213,13 @@ impl Room {
             }
         }
         for id in unkept {
-            self.close(imports, id, close_code::OVERLOAD, "TOO_MANY_PULLS");
+            self.close(imports, id, Code::TooManyPulls);
         }
     }
+}
+
+/// Closes a connection. What closes nothing elsewhere is a fault here: the
+/// client has to come again.
+fn close(imports: &mut impl Imports, id: ConnectionId, code: Code) {
+    imports.close(id, code.close_code().unwrap_or(CLOSE_FAULT), code.as_str());
 }

@@ -63,9 +63,6 @@ pub struct Bucket {
     at: SystemTime,
 }
 
-/// The reason of the close of who is disconnected.
-pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
-
 /// One request, in billionths: so one a second is one billionth a nanosecond.
 const REQUEST: i64 = 1_000_000_000;
 

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::Room;
 use super::fault::Fault;
 use super::subscriptions::page_info;
-use super::ws_v4::exit_fault;
 use crate::imports::Imports;
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
@@ -112,7 +111,7 @@ impl Room {
     ) -> Page {
         let failed = |exit: String| Page::last(format!("[{exit}]"));
         if pull.store_id != self.store_id.as_str() {
-            return failed(exit_fault(id, &Fault::store_mismatch()));
+            return failed(Fault::store_mismatch().exit(id));
         }
         let cursor = pull.cursor().map_or(0, v4::Cursor::after);
         let info = self
@@ -120,7 +119,7 @@ impl Room {
             .and_then(|()| self.log.info(imports));
         let info = match info {
             Ok(info) => info,
-            Err(fault) => return failed(exit_fault(id, &fault)),
+            Err(fault) => return failed(fault.exit(id)),
         };
         if let Some(cursor) = pull.cursor()
             && cursor.backend_id != info.backend_id
@@ -166,7 +165,7 @@ impl Room {
         let info = match self.log.info(imports) {
             Ok(info) => info,
             Err(fault) => {
-                let exit = exit_fault(&at.id, &fault);
+                let exit = fault.exit(&at.id);
                 return at.page(&[exit], true);
             }
         };
@@ -180,7 +179,7 @@ impl Room {
         {
             Ok(chunks) => chunks,
             Err(fault) => {
-                let exit = exit_fault(&at.id, &fault);
+                let exit = fault.exit(&at.id);
                 return at.page(&[exit], true);
             }
         };
@@ -213,7 +212,7 @@ impl Room {
         };
         messages.push(match exit {
             Ok(()) => v4::exit_stream_success(&at.id),
-            Err(fault) => exit_fault(&at.id, &fault),
+            Err(fault) => fault.exit(&at.id),
         });
         at.page(&messages, true)
     }

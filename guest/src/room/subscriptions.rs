@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use super::Room;
 use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::editor::{FIRST_PUSH_BYTES_MAX, FIRST_PUSH_EVENTS_MAX};
 use super::fault::Fault;
 use super::window::Window;
-use super::{Room, close_code};
+use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports, LogInfo, Opening};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
@@ -93,7 +94,7 @@ impl Room {
             Ok(chunks) => chunks,
             Err(fault) => {
                 for &id in to {
-                    self.close(imports, id, close_code::FAULT, fault.code);
+                    self.close(imports, id, fault.code);
                 }
                 return;
             }
@@ -151,7 +152,7 @@ impl Room {
                 // Nobody would tell them later what they have missed.
                 for id in self.live() {
                     if !self.wait_at(id, before) {
-                        self.close(imports, id, close_code::FAULT, fault.code);
+                        self.close(imports, id, fault.code);
                     }
                 }
                 return;
@@ -207,7 +208,7 @@ impl Room {
         let v3 = self.live_v3();
         for id in self.live() {
             if !v3.contains(&id) && !self.wait_at(id, before) {
-                self.close(imports, id, close_code::FAULT, fault.code);
+                self.close(imports, id, fault.code);
             }
         }
     }
@@ -323,17 +324,11 @@ impl Room {
             Err(fault) if pull.live => {
                 // An Exit would silence the client for ever; a close makes it
                 // reconnect and pull again (design D10).
-                self.close(imports, id, close_code::FAULT, fault.code);
+                self.close(imports, id, fault.code);
             }
             Err(fault) => {
                 self.mark_dirty(id);
-                let exit = v4::exit_unknown_error(
-                    &pull.id,
-                    fault.code,
-                    &fault.message,
-                    fault.retry_after_ms,
-                );
-                imports.send(&[id], &exit);
+                imports.send(&[id], &fault.exit(&pull.id));
             }
         }
     }
@@ -438,7 +433,7 @@ impl Room {
             .map(|(&id, _)| id)
             .collect();
         for id in subscribers {
-            self.close(imports, id, close_code::FAULT, "RESET");
+            self.close(imports, id, Code::Reset);
         }
         for (&id, connection) in &mut self.connections {
             self.dirty.insert(id);

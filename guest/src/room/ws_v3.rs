@@ -2,11 +2,12 @@
 
 use subtle::ConstantTimeEq;
 
+use super::Room;
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{self, Pace, TOO_MANY_REQUESTS};
-use super::{Room, close_code};
+use super::pace::{self, Pace};
+use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
@@ -26,7 +27,7 @@ impl Room {
         // connect again pushes again.
         let requests = pace::requests_of_bytes(frame.len()).saturating_add(1);
         if self.pace(imports, id, requests) != Pace::Served {
-            return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+            return self.close(imports, id, Code::TooManyRequests);
         }
         match (request_id, message) {
             (Some(request), Ok(Message::Ping)) => imports.send(&[id], &v3::pong(request)),
@@ -122,7 +123,7 @@ impl Room {
             Err(fault) => {
                 // Its push has been answered. It will show where it is with
                 // its next one, on another socket.
-                self.close(imports, id, close_code::FAULT, fault.code);
+                self.close(imports, id, fault.code);
                 return;
             }
         };

@@ -1,14 +1,15 @@
 //! Turns of 0.4 clients over WebSocket.
 
+use super::Room;
 use super::connection::{self, Position};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{self, Pace, TOO_MANY_REQUESTS};
-use super::{Room, close_code};
+use super::pace::{self, Pace};
+use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::PULLS_MAX;
 use crate::protocol::event;
-use crate::protocol::v4::{self, Call, CallError, Group, Message, Pull, Push};
+use crate::protocol::v4::{self, Call, Group, Message, Pull, Push};
 
 impl Room {
     pub(super) fn message_v4(
@@ -26,7 +27,7 @@ impl Room {
                 return self.refuse_v4(imports, id, &message, &fault);
             }
             Pace::Flooding => {
-                return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+                return self.close(imports, id, Code::TooManyRequests);
             }
         }
         match message {
@@ -43,7 +44,7 @@ impl Room {
             // Offered over HTTP only; decode has refused it.
             Ok(Message::Request(_, Ok(Call::Ping(_)))) => {}
             Ok(Message::Request(request_id, Err(error))) => {
-                let exit = exit_fault(&request_id, &call_fault(error));
+                let exit = Fault::from(error).exit(&request_id);
                 self.end_request(imports, id, &request_id, &exit);
             }
             Err(words) => imports.send(&[id], &v4::defect(&words)),
@@ -82,10 +83,10 @@ impl Room {
             matches!(message, Ok(Message::Request(_, Ok(Call::Pull(pull)))) if pull.is_live());
         match message {
             Ok(Message::Request(request_id, _)) if !is_live => {
-                let exit = exit_fault(request_id, fault);
+                let exit = fault.exit(request_id);
                 self.end_request(imports, id, request_id, &exit);
             }
-            _ => self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS),
+            _ => self.close(imports, id, Code::TooManyRequests),
         }
     }
 
@@ -132,14 +133,9 @@ impl Room {
         let live = pull.is_live();
         if let Err(fault) = self.try_pull_v4(imports, id, request_id, live, pull) {
             if live {
-                let code = match fault.code {
-                    "STORE_MISMATCH" => close_code::FORBIDDEN,
-                    "TOO_MANY_PULLS" => close_code::OVERLOAD,
-                    _ => close_code::FAULT,
-                };
-                self.close(imports, id, code, fault.code);
+                self.close(imports, id, fault.code);
             } else {
-                self.end_request(imports, id, request_id, &exit_fault(request_id, &fault));
+                self.end_request(imports, id, request_id, &fault.exit(request_id));
             }
         }
     }
@@ -227,7 +223,7 @@ impl Room {
         push: &Push<'_>,
     ) -> String {
         if push.store_id != self.store_id.as_str() {
-            return exit_fault(request_id, &Fault::store_mismatch());
+            return Fault::store_mismatch().exit(request_id);
         }
         let batch = event::events(&push.batch);
         match self.push_batch(imports, &batch, push.backend_id.as_deref()) {
@@ -256,10 +252,10 @@ impl Room {
             }
             Err(PushError::Fault(fault)) => {
                 self.report_invalid(imports, from, &batch, &fault);
-                exit_fault(request_id, &fault)
+                fault.exit(request_id)
             }
             // Another writer twice in a turn: as good as a failed storage.
-            Err(PushError::Overtaken { .. }) => exit_fault(request_id, &Fault::overtaken()),
+            Err(PushError::Overtaken { .. }) => Fault::overtaken().exit(request_id),
         }
     }
 }
@@ -300,15 +296,4 @@ impl Room {
             provided,
         })
     }
-}
-
-pub(super) fn call_fault(error: CallError) -> Fault {
-    match error {
-        CallError::UnknownRpc(name) => Fault::unknown_rpc(&name),
-        CallError::Undecodable(words) => Fault::invalid_request(words),
-    }
-}
-
-pub(super) fn exit_fault(request_id: &str, fault: &Fault) -> String {
-    v4::exit_unknown_error(request_id, fault.code, &fault.message, fault.retry_after_ms)
 }
