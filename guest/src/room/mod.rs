@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::connection::{Client, Connection, Pulling};
 use self::log::Log;
-use self::pace::{Principals, Rates};
+use self::pace::Principals;
 use self::stranded::Stranded;
 use self::tally::Tally;
 use self::telling::Telling;
@@ -32,6 +32,7 @@ use crate::admission::Admission;
 use crate::code::Code;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
+use crate::limits::Rates;
 use crate::protocol::Transport;
 
 pub use self::paged::{Answer, Page};
