@@ -2,12 +2,14 @@
 //! `wit/room.wit`; every public method is a turn.
 
 mod batch;
+mod beginning;
 pub mod connection;
 mod do_rpc;
 pub mod editor;
 pub mod fault;
 mod http_v4;
 pub mod log;
+mod overtaken;
 pub mod pace;
 mod paged;
 pub mod recent;

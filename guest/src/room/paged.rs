@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Room;
-use super::fault::Fault;
+use super::beginning::Beginning;
 use super::subscriptions::page_info;
 use crate::imports::Imports;
 use crate::limits::WINDOW_CHUNKS_MAX;
@@ -109,40 +109,19 @@ impl Room {
         pull: &Pull<'_>,
         form: Form,
     ) -> Page {
-        let failed = |exit: String| Page::last(format!("[{exit}]"));
-        if pull.store_id != self.store_id.as_str() {
-            return failed(Fault::store_mismatch().exit(id));
-        }
-        let cursor = pull.cursor().map_or(0, v4::Cursor::after);
-        let info = self
-            .look_again(imports, cursor)
-            .and_then(|()| self.log.info(imports));
-        let info = match info {
-            Ok(info) => info,
-            Err(fault) => return failed(fault.exit(id)),
+        let Beginning { after, info } = match self.begin_pull(imports, pull.into()) {
+            Ok(beginning) => beginning,
+            Err(error) => return Page::last(format!("[{}]", error.exit(id))),
         };
-        if let Some(cursor) = pull.cursor()
-            && cursor.backend_id != info.backend_id
-        {
-            return failed(v4::exit_backend_id_mismatch(
-                id,
-                &info.backend_id,
-                &cursor.backend_id,
-            ));
-        }
-        if cursor > info.head {
-            self.log.report_ahead(imports, info.head, cursor);
-        }
         let at = Continuation {
             id: id.to_owned(),
-            // Who is ahead of the log is served as one at its head.
-            cursor: cursor.min(info.head),
+            cursor: after,
             until: info.head,
             backend_id: info.backend_id,
             form,
             begun: false,
         };
-        if cursor >= info.head {
+        if after >= info.head {
             let chunk = at.chunk("", PageInfo::NoMore);
             return self.last_page(imports, at, vec![chunk]);
         }

@@ -3,6 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::Room;
+use super::beginning::{Asked, Beginning, NotBegun};
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
@@ -66,20 +67,24 @@ impl Room {
         request_id: &str,
         cursor: u64,
     ) {
-        let info = self
-            .look_again(imports, cursor)
-            .and_then(|()| self.log.info(imports));
-        let head = match info {
-            Ok(info) => info.head,
-            Err(fault) => {
-                imports.send(&[id], &v3::error(Some(request_id), &fault.message));
+        let asked = Asked {
+            store_id: None,
+            after: cursor,
+            backend_id: None,
+        };
+        let Beginning { after, info } = match self.begin_pull(imports, asked) {
+            Ok(beginning) => beginning,
+            Err(error) => {
+                let words = match error {
+                    NotBegun::Fault(fault) => fault.message,
+                    // 0.3 clients name no backend id.
+                    NotBegun::BackendIdMismatch { .. } => String::new(),
+                };
+                imports.send(&[id], &v3::error(Some(request_id), &words));
                 return;
             }
         };
-        if cursor > head {
-            self.log.report_ahead(imports, head, cursor);
-        }
-        if cursor >= head {
+        if after >= info.head {
             imports.send(&[id], &v3::pull_res("", Context::Pull, request_id, 0));
             let acknowledged = self.acknowledged(id);
             self.set_feed(id, Feed::Live { acknowledged });
@@ -88,8 +93,8 @@ impl Room {
         let paging = Paging {
             id: request_id.to_owned(),
             is_pull: true,
-            cursor,
-            until: head,
+            cursor: after,
+            until: info.head,
             acknowledged: self.acknowledged(id),
         };
         self.set_feed(id, Feed::Paging(paging));

@@ -1,6 +1,7 @@
 //! Turns of 0.4 clients over WebSocket.
 
 use super::Room;
+use super::beginning::{Asked, NotBegun};
 use super::connection::{self, Position};
 use super::fault::Fault;
 use super::log::PushError;
@@ -131,13 +132,38 @@ impl Room {
         self.pulls_now(id);
         self.comes(imports, id);
         let live = pull.is_live();
-        if let Err(fault) = self.try_pull_v4(imports, id, request_id, live, pull) {
-            if live {
-                self.close(imports, id, fault.code);
-            } else {
-                self.end_request(imports, id, request_id, &fault.exit(request_id));
-            }
+        let asked = Asked::from(pull);
+        if let Some(before) = self.pull(id, request_id) {
+            // It is here from now on, whatever is found out next.
+            before.held = false;
+            before.at = Position::Catching {
+                cursor: asked.after,
+                until: asked.after,
+            };
         }
+        let beginning = self.begin_pull(imports, asked);
+        let beginning = beginning.and_then(|beginning| {
+            self.check_place(id, request_id)?;
+            Ok(beginning)
+        });
+        match beginning {
+            Ok(beginning) => self.start_pull(imports, id, request_id, live, &beginning),
+            // An Exit would silence the client for ever; a close makes it
+            // reconnect and pull again (design D10).
+            Err(NotBegun::Fault(fault)) if live => self.close(imports, id, fault.code),
+            Err(error) => self.end_request(imports, id, request_id, &error.exit(request_id)),
+        }
+    }
+
+    /// Whether the connection may have this pull beside its others.
+    fn check_place(&mut self, id: ConnectionId, request_id: &str) -> Result<(), Fault> {
+        let others = self.pulls(id).map_or(0, |pulls| {
+            pulls.iter().filter(|pull| pull.id != request_id).count()
+        });
+        if others >= PULLS_MAX {
+            return Err(Fault::too_many_pulls());
+        }
+        Ok(())
     }
 
     /// Sends a request's Exit. Nothing follows it, also not from a pull that
@@ -153,48 +179,6 @@ impl Room {
             self.mark_dirty(id);
         }
         imports.send(&[id], exit);
-    }
-
-    fn try_pull_v4(
-        &mut self,
-        imports: &mut impl Imports,
-        id: ConnectionId,
-        request_id: &str,
-        live: bool,
-        pull: &Pull<'_>,
-    ) -> Result<(), Fault> {
-        if pull.store_id != self.store_id.as_str() {
-            return Err(Fault::store_mismatch());
-        }
-        let after = pull.cursor().map_or(0, v4::Cursor::after);
-        if let Some(before) = self.pull(id, request_id) {
-            // It is here from now on, whatever is found out next.
-            before.held = false;
-            before.at = Position::Catching {
-                cursor: after,
-                until: after,
-            };
-        }
-        self.look_again(imports, after)?;
-        let info = self.log.info(imports)?;
-        if let Some(cursor) = pull.cursor()
-            && cursor.backend_id != info.backend_id
-        {
-            let exit =
-                v4::exit_backend_id_mismatch(request_id, &info.backend_id, &cursor.backend_id);
-            self.end_request(imports, id, request_id, &exit);
-            return Ok(());
-        }
-        if after > info.head {
-            self.log.report_ahead(imports, info.head, after);
-        }
-        let others = self.pulls(id).map_or(0, |pulls| {
-            pulls.iter().filter(|pull| pull.id != request_id).count()
-        });
-        if others >= PULLS_MAX {
-            return Err(Fault::too_many_pulls());
-        }
-        self.start_pull(imports, id, request_id, live, after)
     }
 
     fn push_v4(
