@@ -15,6 +15,8 @@ mod editing;
 mod host;
 #[path = "room/log.rs"]
 mod log;
+#[path = "room/objects.rs"]
+mod objects;
 #[path = "room/origins.rs"]
 mod origins;
 #[path = "room/pace.rs"]
