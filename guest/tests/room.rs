@@ -13,6 +13,8 @@
 mod editing;
 #[path = "room/host.rs"]
 mod host;
+#[path = "room/leaving.rs"]
+mod leaving;
 #[path = "room/log.rs"]
 mod log;
 #[path = "room/objects.rs"]

@@ -174,14 +174,21 @@ impl Room {
     }
 
     /// The connection is gone.
-    pub fn closed(&mut self, id: ConnectionId) {
+    pub fn closed(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+        // First of all, so that nothing is sent to it.
+        self.forget(id);
+        self.begin_turn(imports);
+        self.end_turn(imports);
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
         self.telling.gone(id);
         self.stranded.gone(id);
     }
 
     fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: Code) {
-        self.closed(id);
+        self.forget(id);
         close(imports, id, code);
     }
 
