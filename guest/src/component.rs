@@ -419,7 +419,7 @@ impl wit_room::Guest for Component {
     }
 
     fn closed(connection: ConnectionId) {
-        with_room(|| (), |room| room.closed(connection));
+        with_room(|| (), |room| room.closed(&mut Host, connection));
     }
 
     fn request(admission: wit_room::Admission, body: Vec<u8>) -> wit_room::Answer {

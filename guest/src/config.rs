@@ -4,8 +4,7 @@
 use thiserror::Error;
 
 use crate::imports::System;
-use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND};
-use crate::room::pace::Rates;
+use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
 use crate::services::settings::{Settings, SettingsError};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter

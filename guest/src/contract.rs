@@ -7,4 +7,5 @@ wit_bindgen::generate!({
     world: "sync-backend",
     ownership: Borrowing { duplicate_if_necessary: true },
     pub_export_macro: true,
+    additional_derives: [PartialEq, Eq],
 });

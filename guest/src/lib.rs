@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod clock;
+pub mod code;
 #[cfg(target_family = "wasm")]
 pub mod component;
 pub mod config;

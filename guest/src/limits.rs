@@ -107,6 +107,24 @@ pub const CONNECTION_REQUESTS_PER_SECOND: u32 = 1_000;
 /// and devices.
 pub const PRINCIPAL_REQUESTS_PER_SECOND: u32 = 2_000;
 
+/// Requests a second; `None` is any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Of one connection.
+    pub connection: Option<u32>,
+    /// Of one user in a room, over all connections and over HTTP.
+    pub principal: Option<u32>,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            connection: Some(CONNECTION_REQUESTS_PER_SECOND),
+            principal: Some(PRINCIPAL_REQUESTS_PER_SECOND),
+        }
+    }
+}
+
 /// What was not asked for is kept for so many seconds: clients that come back
 /// have more to say at once.
 pub const BURST_SECONDS: u32 = 2;

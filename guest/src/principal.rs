@@ -5,8 +5,6 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::admission::token::User;
-
 /// The version of the notation that is written here.
 const VERSION: u32 = 1;
 
@@ -40,6 +38,23 @@ impl Principal {
         })
         .unwrap_or_default()
     }
+}
+
+/// Who a token admits, as kept with the connection: what is needed to check
+/// the admission again later, and no more (attachments are small).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// The token's `userId`.
+    #[serde(rename = "userId")]
+    pub user_id: String,
+    /// The role in this workspace, as the token has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// The token's `exp`, seconds since 1970.
+    pub exp: u64,
+    /// The token's `workspaceClaimsVersion`.
+    #[serde(rename = "claimsVersion")]
+    pub claims_version: u64,
 }
 
 /// A principal that cannot be worked with.

@@ -13,8 +13,12 @@
 mod editing;
 #[path = "room/host.rs"]
 mod host;
+#[path = "room/leaving.rs"]
+mod leaving;
 #[path = "room/log.rs"]
 mod log;
+#[path = "room/objects.rs"]
+mod objects;
 #[path = "room/origins.rs"]
 mod origins;
 #[path = "room/pace.rs"]

@@ -14,7 +14,7 @@ pub struct Cause {
 }
 
 /// What is decided on a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// What becomes of it.
     pub verdict: Verdict,

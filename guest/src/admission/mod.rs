@@ -2,6 +2,7 @@
 //! other request is told. Exported as `wit/gateway.wit`.
 
 pub mod about;
+mod authentication;
 mod decision;
 pub mod origin;
 mod params;
@@ -9,13 +10,11 @@ pub mod refusal;
 pub mod token;
 
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
-use subtle::ConstantTimeEq;
 
 pub use self::decision::{Cause, Decision, Denial};
 use self::params::Params;
-use self::refusal::{Code, Refused, json_body};
-use crate::clock::Time;
+use self::refusal::{Refused, json_body};
+use crate::code::Code;
 use crate::config::{Config, ConfigError};
 use crate::contract::syncline::backend::services::Service;
 use crate::imports::{Imports, Level};
@@ -92,7 +91,7 @@ pub struct Admission {
 }
 
 /// What becomes of a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Answer with this.
     Respond(Response),
@@ -311,7 +310,7 @@ fn enter(
         _ => {}
     }
     let store_id = params.store_id()?;
-    let principal = authenticate(imports, config, params, store_id)?;
+    let principal = authentication::check(imports, config, params, store_id)?;
     let principal = principal.to_json();
     if principal.len() > PRINCIPAL_BYTES_MAX {
         return Err(Refused::new(
@@ -330,111 +329,6 @@ fn enter(
             Transport::HttpV4 | Transport::DoRpc => None,
         },
     }))
-}
-
-fn authenticate(
-    imports: &mut impl Imports,
-    config: &Config,
-    params: &Params,
-    store_id: &str,
-) -> Result<Principal, Refused> {
-    let payload = params.payload().map_err(|()| {
-        let code = if config.auth_required {
-            Code::TokenInvalid
-        } else {
-            Code::InvalidRequest
-        };
-        Refused::new(code, "The URL parameter `payload` is not JSON.")
-    })?;
-    let field = |name: &str| {
-        payload
-            .as_ref()
-            .and_then(|payload| payload.get(name))
-            .filter(|value| !value.is_null())
-    };
-    let instance_id = field("instanceId");
-    let matches_store = instance_id.is_none_or(|id| id.as_str() == Some(store_id));
-    let other_store = || {
-        Refused::new(
-            Code::Forbidden,
-            "The payload's `instanceId` is not the `storeId` asked for.",
-        )
-    };
-    if !config.auth_required {
-        return if matches_store {
-            Ok(Principal::Anonymous)
-        } else {
-            Err(other_store())
-        };
-    }
-
-    let bypass = config
-        .server_bypass_token
-        .as_deref()
-        .zip(field("serverBypass"));
-    let token = field("authToken");
-    if bypass.is_none() && token.is_none() {
-        let nor = match instance_id {
-            Some(_) => "",
-            None => ", nor an `instanceId`",
-        };
-        let message = format!("The sync payload has no `authToken`{nor}.");
-        return Err(Refused::new(Code::TokenMissing, message));
-    }
-    if instance_id.is_none() {
-        let message = "The sync payload has no `instanceId`: beside the token it has to name \
-                       the store, as the URL's `storeId` does.";
-        return Err(Refused::new(Code::TokenMissing, message).of_field("instanceId"));
-    }
-    if let Some((expected, given)) = bypass {
-        return if !secrets_equal(given, expected) {
-            Err(Refused::new(
-                Code::TokenInvalid,
-                "The `serverBypass` token is not the right one.",
-            ))
-        } else if !matches_store {
-            Err(other_store())
-        } else {
-            Ok(Principal::Server)
-        };
-    }
-    let (Some(secret), Some(token)) = (config.jwt_secret.as_deref(), token.and_then(Value::as_str))
-    else {
-        return Err(Refused::new(
-            Code::TokenInvalid,
-            "The payload's `authToken` is not a string.",
-        ));
-    };
-    let Some(now) = Time::read(imports) else {
-        // An expired token would look valid.
-        imports.log(
-            Level::Error,
-            "the clock is not between 1970 and 9999: set it; nobody with a token is admitted",
-        );
-        return Err(Refused::new(
-            Code::AuthServiceError,
-            "The server's clock is wrong: tokens cannot be checked. Try again.",
-        ));
-    };
-    let user = token::check(
-        imports,
-        secret,
-        config.grace_period_seconds,
-        token,
-        store_id,
-        now.seconds(),
-    )?;
-    if !matches_store {
-        return Err(other_store());
-    }
-    Ok(Principal::User(user))
-}
-
-/// Compares in time that does not depend on where they differ.
-fn secrets_equal(given: &Value, expected: &str) -> bool {
-    given
-        .as_str()
-        .is_some_and(|given| given.as_bytes().ct_eq(expected.as_bytes()).into())
 }
 
 fn reserved(request: &Request, is_configured: bool) -> Option<Result<Response, Refused>> {

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::refusal::{Code, Refused};
+use super::refusal::Refused;
+use crate::code::Code;
 use crate::config::Config;
 
 /// Whether the request's `Origin` may connect. Programs that are not browsers

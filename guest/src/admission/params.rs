@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::refusal::{Code, Refused};
+use super::refusal::Refused;
+use crate::code::Code;
 use crate::limits::STORE_ID_BYTES_MAX;
 
 /// Whether a text can be a store's id: 1 to 512 bytes of UTF-8.

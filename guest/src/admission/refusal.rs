@@ -3,87 +3,8 @@
 
 use serde::Serialize;
 
-use crate::limits::RETRY_AFTER_MS;
+use crate::code::Code;
 use crate::protocol::{do_rpc, v4};
-
-/// Why a request is refused. The codes are part of the protocol
-/// (PROTOCOL.md, "Refusals").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Code {
-    /// No payload, token or `instanceId`.
-    TokenMissing,
-    /// The token cannot be trusted, or lacks what it must hold.
-    TokenInvalid,
-    /// The user's workspace claims have changed since the token was issued.
-    TokenVersionStale,
-    /// Expired, and the grace period too.
-    GracePeriodExpired,
-    /// The token is good, but not for this; or the Origin is not allowed.
-    Forbidden,
-    /// The claims lookup or the configuration failed: nobody can be admitted.
-    AuthServiceError,
-    /// The URL's parameters make no sense.
-    InvalidRequest,
-    /// Nothing is here.
-    NotFound,
-    /// Not with this method.
-    MethodNotAllowed,
-    /// Only as a WebSocket.
-    UpgradeRequired,
-}
-
-impl Code {
-    /// As clients and logs see it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TokenMissing => "TOKEN_MISSING",
-            Self::TokenInvalid => "TOKEN_INVALID",
-            Self::TokenVersionStale => "TOKEN_VERSION_STALE",
-            Self::GracePeriodExpired => "GRACE_PERIOD_EXPIRED",
-            Self::Forbidden => "FORBIDDEN",
-            Self::AuthServiceError => "AUTH_SERVICE_ERROR",
-            Self::InvalidRequest => "INVALID_REQUEST",
-            Self::NotFound => "NOT_FOUND",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::UpgradeRequired => "UPGRADE_REQUIRED",
-        }
-    }
-
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::TokenMissing
-            | Self::TokenInvalid
-            | Self::TokenVersionStale
-            | Self::GracePeriodExpired => 401,
-            Self::Forbidden => 403,
-            Self::AuthServiceError => 503,
-            Self::InvalidRequest => 400,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::UpgradeRequired => 426,
-        }
-    }
-
-    /// When it is worth another try, if it is, in milliseconds.
-    #[must_use]
-    pub fn retry_after_ms(self) -> Option<u64> {
-        (self == Self::AuthServiceError).then_some(RETRY_AFTER_MS)
-    }
-
-    /// The WebSocket close code, for what is told to an accepted socket.
-    #[must_use]
-    pub fn close_code(self) -> Option<u16> {
-        match self.status() {
-            401 => Some(4401),
-            403 => Some(4403),
-            503 => Some(1013),
-            _ => None,
-        }
-    }
-}
 
 /// A refusal with its text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,13 +2,15 @@
 
 use jwt_simple::prelude::{HS256Key, MACLike, NoCustomClaims, UnixTimeStamp, VerificationOptions};
 use jwt_simple::reexports::ct_codecs::{Base64UrlSafeNoPadding, Decoder};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::refusal::{Code, Refused};
+use super::refusal::Refused;
+use crate::code::Code;
 use crate::imports::{Imports, Level};
 use crate::limits::{ROLE_BYTES_MAX, USER_ID_BYTES_MAX, WORKSPACE_CLAIMS_WARN_BYTES};
+use crate::principal::User;
 use crate::protocol::strict::Object;
 
 /// How far a token's `nbf` may lie ahead of this clock, in seconds.
@@ -46,23 +48,6 @@ pub struct Token {
     exp: u64,
     claims_version: u64,
     workspaces: Vec<Workspace>,
-}
-
-/// Who a token admits, as kept with the connection: what is needed to check
-/// the admission again later, and no more (attachments are small).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct User {
-    /// The token's `userId`.
-    #[serde(rename = "userId")]
-    pub user_id: String,
-    /// The role in this workspace, as the token has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// The token's `exp`, seconds since 1970.
-    pub exp: u64,
-    /// The token's `workspaceClaimsVersion`.
-    #[serde(rename = "claimsVersion")]
-    pub claims_version: u64,
 }
 
 /// Checks a token for one workspace: signature, time, claims, version.

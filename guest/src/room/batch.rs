@@ -59,6 +59,7 @@ fn event_bytes(event: &Event<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Code;
 
     fn event(seq_num: u64, parent_seq_num: u64) -> Event<'static> {
         Event {
@@ -122,7 +123,7 @@ mod tests {
             },
         ] {
             let fault = check(0, &[event]).map_err(|fault| fault.code);
-            assert_eq!(fault, Err("EVENT_TOO_LARGE"));
+            assert_eq!(fault, Err(Code::EventTooLarge));
         }
     }
 }

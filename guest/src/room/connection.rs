@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::pace::Bucket;
 use super::window::Window;
+use crate::code::Code;
 use crate::principal::{self, PrincipalError};
 use crate::protocol::Transport;
 use crate::protocol::v4::RequestId;
@@ -303,19 +304,15 @@ pub enum RestoreError {
 impl RestoreError {
     /// The reason of its close.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
             Self::UnknownVersion(_) | Self::Principal(PrincipalError::UnknownVersion(_)) => {
-                VERSION_UNKNOWN
+                Code::VersionUnknown
             }
-            _ => "INTERNAL",
+            _ => Code::Internal,
         }
     }
 }
-
-/// The reason of a close, and the code of a refusal, of who was admitted or
-/// kept by another version of Syncline.
-pub const VERSION_UNKNOWN: &str = "VERSION_UNKNOWN";
 
 #[derive(Deserialize)]
 struct Head {

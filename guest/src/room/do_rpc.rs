@@ -10,7 +10,6 @@ use super::Room;
 use super::connection::{Connection, Position, Pull};
 use super::fault::Fault;
 use super::paged::{Form, Page, Subscriber};
-use super::ws_v4::{call_fault, exit_fault};
 use crate::admission::Admission;
 use crate::imports::{ConnectionId, Imports, SubscribeError};
 use crate::protocol::do_rpc;
@@ -40,7 +39,7 @@ impl Room {
             if let Some(subscriber) = &subscriber
                 && !self.may_subscribe(&subscriber.binding)
             {
-                return Page::last(format!("[{}]", exit_fault(&id, &Fault::not_a_client())));
+                return Page::last(format!("[{}]", Fault::not_a_client().exit(&id)));
             }
             return self.pull_paged(imports, &id, &pull, Form::Object(subscriber));
         }
@@ -60,14 +59,14 @@ impl Room {
                 Some(if ping.store_id == self.store_id.as_str() {
                     v4::exit_stream_success(&id)
                 } else {
-                    exit_fault(&id, &Fault::store_mismatch())
+                    Fault::store_mismatch().exit(&id)
                 })
             }
             Ok(Message::Request(id, Ok(Call::Pull(_)))) => {
                 let fault = Fault::invalid_request("A Pull has to be a call's only request.");
-                Some(exit_fault(&id, &fault))
+                Some(fault.exit(&id))
             }
-            Ok(Message::Request(id, Err(error))) => Some(exit_fault(&id, &call_fault(error))),
+            Ok(Message::Request(id, Err(error))) => Some(Fault::from(error).exit(&id)),
             // Upstream passes over them too.
             Ok(Message::Ping | Message::Ack(_) | Message::Interrupt(_) | Message::Eof) => None,
             Err(words) => Some(v4::defect(&words)),

@@ -1,17 +1,16 @@
 //! What a room refuses or fails at, in the terms that clients get: a code
 //! for programs, words for people, and when to try again.
 
-use super::connection::VERSION_UNKNOWN;
+use crate::code::Code;
 use crate::imports::StorageError;
-use crate::limits::{
-    AUTHOR_ID_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, PUSH_EVENTS_MAX, RETRY_AFTER_MS,
-};
+use crate::limits::{AUTHOR_ID_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, PUSH_EVENTS_MAX};
+use crate::protocol::v4::{self, CallError};
 
 /// A request that was not served. Nothing was stored for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// One of PROTOCOL.md's error codes.
-    pub code: &'static str,
+    /// Why.
+    pub code: Code,
     /// What happened and what to do. Holds no event content.
     pub message: String,
     /// When it is worth another try, if it is.
@@ -19,38 +18,41 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(code: &'static str, message: impl Into<String>) -> Self {
+    fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
-            retry_after_ms: None,
+            retry_after_ms: code.retry_after_ms(),
         }
     }
 
-    fn transient(code: &'static str, message: &str) -> Self {
-        Self {
-            retry_after_ms: Some(RETRY_AFTER_MS),
-            ..Self::new(code, message)
-        }
+    /// The Exit of a request that it is the answer to.
+    #[must_use]
+    pub fn exit(&self, request_id: &str) -> String {
+        let code = self.code.as_str();
+        v4::exit_unknown_error(request_id, code, &self.message, self.retry_after_ms)
     }
 
     /// Whether it is in what was pushed, so that trying again cannot help.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        ["INVALID_EVENTS", "EVENT_TOO_LARGE", "BATCH_TOO_LARGE"].contains(&self.code)
+        matches!(
+            self.code,
+            Code::InvalidEvents | Code::EventTooLarge | Code::BatchTooLarge
+        )
     }
 
     /// The request's payload does not fit its schema.
     #[must_use]
     pub fn invalid_request(words: impl Into<String>) -> Self {
-        Self::new("INVALID_REQUEST", words)
+        Self::new(Code::InvalidRequest, words)
     }
 
     /// The transport has no such procedure.
     #[must_use]
     pub fn unknown_rpc(name: &str) -> Self {
         Self::new(
-            "UNKNOWN_RPC",
+            Code::UnknownRpc,
             format!("There is no procedure `{name}` here."),
         )
     }
@@ -59,7 +61,7 @@ impl Fault {
     #[must_use]
     pub fn store_mismatch() -> Self {
         Self::new(
-            "STORE_MISMATCH",
+            Code::StoreMismatch,
             "The message's `storeId` is not the one this connection was admitted to.",
         )
     }
@@ -67,14 +69,14 @@ impl Fault {
     /// The batch is no chain, or leaves the range of sequence numbers.
     #[must_use]
     pub fn broken_chain(words: impl Into<String>) -> Self {
-        Self::new("INVALID_EVENTS", words)
+        Self::new(Code::InvalidEvents, words)
     }
 
     /// One event is larger than a row may be.
     #[must_use]
     pub fn event_too_large(seq_num: u64) -> Self {
         Self::new(
-            "EVENT_TOO_LARGE",
+            Code::EventTooLarge,
             format!(
                 "The event with seqNum {seq_num} has more than {EVENT_BYTES_MAX} bytes; nothing was stored."
             ),
@@ -85,7 +87,7 @@ impl Fault {
     #[must_use]
     pub fn event_text_too_long(seq_num: u64) -> Self {
         Self::new(
-            "EVENT_TOO_LARGE",
+            Code::EventTooLarge,
             format!(
                 "The event with seqNum {seq_num} has a `name` of more than {NAME_BYTES_MAX} bytes, or a `clientId` or `sessionId` of more than {AUTHOR_ID_BYTES_MAX}; nothing was stored."
             ),
@@ -96,7 +98,7 @@ impl Fault {
     #[must_use]
     pub fn batch_too_large() -> Self {
         Self::new(
-            "BATCH_TOO_LARGE",
+            Code::BatchTooLarge,
             format!("A push may hold at most {PUSH_EVENTS_MAX} events; nothing was stored."),
         )
     }
@@ -110,8 +112,8 @@ impl Fault {
     /// The server's clock shows no time that can be.
     #[must_use]
     pub fn clock_wrong() -> Self {
-        Self::transient(
-            "CLOCK_WRONG",
+        Self::new(
+            Code::ClockWrong,
             "The server's clock is wrong; nothing was stored. Try again.",
         )
     }
@@ -119,8 +121,8 @@ impl Fault {
     /// Gateway and room are of different versions, for a while.
     #[must_use]
     pub fn version_unknown() -> Self {
-        Self::transient(
-            VERSION_UNKNOWN,
+        Self::new(
+            Code::VersionUnknown,
             "Another version of the server has admitted this request; nothing was stored. Try again.",
         )
     }
@@ -129,7 +131,7 @@ impl Fault {
     #[must_use]
     pub fn not_a_client() -> Self {
         Self::new(
-            "FORBIDDEN",
+            Code::Forbidden,
             "The `bindingName` is not among DO_RPC_CLIENTS: name it there to let its objects subscribe.",
         )
     }
@@ -138,7 +140,7 @@ impl Fault {
     #[must_use]
     pub fn no_such_object() -> Self {
         Self::new(
-            "INVALID_REQUEST",
+            Code::InvalidRequest,
             "There is no Durable Object binding of this `bindingName` with this `durableObjectId`.",
         )
     }
@@ -147,7 +149,7 @@ impl Fault {
     #[must_use]
     pub fn too_many_pulls() -> Self {
         Self::new(
-            "TOO_MANY_PULLS",
+            Code::TooManyPulls,
             "This connection has too many pulls under way.",
         )
     }
@@ -158,9 +160,18 @@ impl Fault {
         Self {
             retry_after_ms: Some(retry_after_ms),
             ..Self::new(
-                "TOO_MANY_REQUESTS",
+                Code::TooManyRequests,
                 "This client asks too often; nothing was stored. Try again later.",
             )
+        }
+    }
+}
+
+impl From<CallError> for Fault {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::UnknownRpc(name) => Self::unknown_rpc(&name),
+            CallError::Undecodable(words) => Self::invalid_request(words),
         }
     }
 }
@@ -169,20 +180,20 @@ impl From<StorageError> for Fault {
     fn from(error: StorageError) -> Self {
         // Storage's own words are for the log: they may name files.
         match error {
-            StorageError::Conflict(_) => Self::transient(
-                "STORAGE_CONFLICT",
+            StorageError::Conflict(_) => Self::new(
+                Code::StorageConflict,
                 "Another server has written to this store; nothing was stored. Try again.",
             ),
-            StorageError::Full(_) => Self::transient(
-                "STORAGE_FULL",
+            StorageError::Full(_) => Self::new(
+                Code::StorageFull,
                 "The server's storage is full; nothing was stored.",
             ),
             StorageError::TooLarge(_) => Self::new(
-                "EVENT_TOO_LARGE",
+                Code::EventTooLarge,
                 format!("An event has more than {EVENT_BYTES_MAX} bytes; nothing was stored."),
             ),
-            StorageError::Unavailable(_) => Self::transient(
-                "STORAGE_UNAVAILABLE",
+            StorageError::Unavailable(_) => Self::new(
+                Code::StorageUnavailable,
                 "The server's storage failed; nothing was stored. Try again.",
             ),
         }

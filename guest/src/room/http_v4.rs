@@ -3,7 +3,6 @@
 use super::Room;
 use super::fault::Fault;
 use super::paged::{Answer, Form, Page};
-use super::ws_v4::{call_fault, exit_fault};
 use crate::admission::{Admission, refusal};
 use crate::imports::{Imports, Level};
 use crate::principal;
@@ -13,7 +12,7 @@ use crate::protocol::v4::{self, Call, Group, Message};
 /// The answer to a request that is not looked at further.
 fn refused(body: &[u8], fault: &Fault) -> Page {
     match v4::decode(body, Group::Http) {
-        Ok(Message::Request(id, _)) => Page::last(format!("[{}]", exit_fault(&id, fault))),
+        Ok(Message::Request(id, _)) => Page::last(format!("[{}]", fault.exit(&id))),
         _ => Page::last(format!("[{}]", v4::defect(&fault.message))),
     }
 }
@@ -21,7 +20,7 @@ fn refused(body: &[u8], fault: &Fault) -> Page {
 /// The same for a call by another Durable Object.
 fn refused_call(body: &[u8], fault: &Fault) -> Page {
     Page::last(refusal::call_body(
-        fault.code,
+        fault.code.as_str(),
         &fault.message,
         fault.retry_after_ms,
         body,
@@ -43,7 +42,7 @@ impl Room {
                 let fault = Fault::version_unknown();
                 match admission.transport {
                     Transport::DoRpc => (200, refused_call(body, &fault)),
-                    _ => (503, refused(body, &fault)),
+                    _ => (fault.code.status(), refused(body, &fault)),
                 }
             }
             Ok(_) if admission.transport == Transport::DoRpc => {
@@ -51,7 +50,7 @@ impl Room {
             }
             Ok(user_id) => match self.pace_of_request(imports, user_id, body.len()).into() {
                 Ok(()) => self.answer(imports, body),
-                Err(fault) => (429, refused(body, &fault)),
+                Err(fault) => (fault.code.status(), refused(body, &fault)),
             },
         };
         let mut headers = admission.response_headers.clone();
@@ -80,13 +79,11 @@ impl Room {
                 let exit = if ping.store_id == self.store_id.as_str() {
                     v4::exit_ping_success(&id)
                 } else {
-                    exit_fault(&id, &Fault::store_mismatch())
+                    Fault::store_mismatch().exit(&id)
                 };
                 (200, array(&exit))
             }
-            Ok(Message::Request(id, Err(error))) => {
-                (200, array(&exit_fault(&id, &call_fault(error))))
-            }
+            Ok(Message::Request(id, Err(error))) => (200, array(&Fault::from(error).exit(&id))),
             Err(words) => (400, array(&v4::defect(&words))),
         }
     }

@@ -2,12 +2,14 @@
 //! `wit/room.wit`; every public method is a turn.
 
 mod batch;
+mod beginning;
 pub mod connection;
 mod do_rpc;
 pub mod editor;
 pub mod fault;
 mod http_v4;
 pub mod log;
+mod overtaken;
 pub mod pace;
 mod paged;
 pub mod recent;
@@ -22,15 +24,17 @@ mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::connection::{Client, Connection, Pulling, VERSION_UNKNOWN};
+use self::connection::{Client, Connection, Pulling};
 use self::log::Log;
-use self::pace::{Principals, Rates};
+use self::pace::Principals;
 use self::stranded::Stranded;
 use self::tally::Tally;
 use self::telling::Telling;
 use crate::admission::Admission;
+use crate::code::Code;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
+use crate::limits::Rates;
 use crate::protocol::Transport;
 
 pub use self::paged::{Answer, Page};
@@ -53,17 +57,8 @@ impl Frame {
     }
 }
 
-/// A close code of RFC 6455 and its private range, as used here.
-mod close_code {
-    /// The server failed at something.
-    pub const FAULT: u16 = 1011;
-    /// The client asks for more than it may.
-    pub const OVERLOAD: u16 = 1013;
-    /// The client asks for what it was not admitted to.
-    pub const FORBIDDEN: u16 = 4403;
-    /// The client has to connect again, and pull.
-    pub const NEVER_PULLED: u16 = 4409;
-}
+/// The close code of a server that failed at something (RFC 6455).
+const CLOSE_FAULT: u16 = 1011;
 
 /// The room of one store.
 #[derive(Debug)]
@@ -116,7 +111,7 @@ impl Room {
                 }
                 Err(error) => {
                     imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
-                    imports.close(id, close_code::FAULT, error.reason());
+                    close(imports, id, error.code());
                 }
             }
         }
@@ -143,7 +138,7 @@ impl Room {
             Ok(connection) => connection,
             Err(error) => {
                 imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
-                imports.close(id, close_code::FAULT, VERSION_UNKNOWN);
+                close(imports, id, Code::VersionUnknown);
                 return self.end_turn(imports);
             }
         };
@@ -179,15 +174,22 @@ impl Room {
     }
 
     /// The connection is gone.
-    pub fn closed(&mut self, id: ConnectionId) {
+    pub fn closed(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+        // First of all, so that nothing is sent to it.
+        self.forget(id);
+        self.begin_turn(imports);
+        self.end_turn(imports);
+    }
+
+    fn forget(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
         self.telling.gone(id);
         self.stranded.gone(id);
     }
 
-    fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: u16, reason: &str) {
-        self.closed(id);
-        imports.close(id, code, reason);
+    fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: Code) {
+        self.forget(id);
+        close(imports, id, code);
     }
 
     /// Goes on with what nobody would go on with otherwise: what a room that
@@ -221,7 +223,13 @@ impl Room {
             }
         }
         for id in unkept {
-            self.close(imports, id, close_code::OVERLOAD, "TOO_MANY_PULLS");
+            self.close(imports, id, Code::TooManyPulls);
         }
     }
+}
+
+/// Closes a connection. What closes nothing elsewhere is a fault here: the
+/// client has to come again.
+fn close(imports: &mut impl Imports, id: ConnectionId, code: Code) {
+    imports.close(id, code.close_code().unwrap_or(CLOSE_FAULT), code.as_str());
 }

@@ -8,28 +8,7 @@ use std::time::SystemTime;
 use super::Room;
 use super::fault::Fault;
 use crate::imports::{ConnectionId, Imports};
-use crate::limits::{
-    BURST_SECONDS, CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, PRINCIPALS_MAX,
-    REQUEST_BYTES,
-};
-
-/// Requests a second; `None` is any number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rates {
-    /// Of one connection.
-    pub connection: Option<u32>,
-    /// Of one user in a room, over all connections and over HTTP.
-    pub principal: Option<u32>,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        Self {
-            connection: Some(CONNECTION_REQUESTS_PER_SECOND),
-            principal: Some(PRINCIPAL_REQUESTS_PER_SECOND),
-        }
-    }
-}
+use crate::limits::{BURST_SECONDS, PRINCIPALS_MAX, REQUEST_BYTES};
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +41,6 @@ pub struct Bucket {
     level: i64,
     at: SystemTime,
 }
-
-/// The reason of the close of who is disconnected.
-pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
 
 /// One request, in billionths: so one a second is one billionth a nanosecond.
 const REQUEST: i64 = 1_000_000_000;

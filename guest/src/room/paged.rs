@@ -5,9 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::Room;
-use super::fault::Fault;
+use super::beginning::Beginning;
 use super::subscriptions::page_info;
-use super::ws_v4::exit_fault;
 use crate::imports::Imports;
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
@@ -110,40 +109,19 @@ impl Room {
         pull: &Pull<'_>,
         form: Form,
     ) -> Page {
-        let failed = |exit: String| Page::last(format!("[{exit}]"));
-        if pull.store_id != self.store_id.as_str() {
-            return failed(exit_fault(id, &Fault::store_mismatch()));
-        }
-        let cursor = pull.cursor().map_or(0, v4::Cursor::after);
-        let info = self
-            .look_again(imports, cursor)
-            .and_then(|()| self.log.info(imports));
-        let info = match info {
-            Ok(info) => info,
-            Err(fault) => return failed(exit_fault(id, &fault)),
+        let Beginning { after, info } = match self.begin_pull(imports, pull.into()) {
+            Ok(beginning) => beginning,
+            Err(error) => return Page::last(format!("[{}]", error.exit(id))),
         };
-        if let Some(cursor) = pull.cursor()
-            && cursor.backend_id != info.backend_id
-        {
-            return failed(v4::exit_backend_id_mismatch(
-                id,
-                &info.backend_id,
-                &cursor.backend_id,
-            ));
-        }
-        if cursor > info.head {
-            self.log.report_ahead(imports, info.head, cursor);
-        }
         let at = Continuation {
             id: id.to_owned(),
-            // Who is ahead of the log is served as one at its head.
-            cursor: cursor.min(info.head),
+            cursor: after,
             until: info.head,
             backend_id: info.backend_id,
             form,
             begun: false,
         };
-        if cursor >= info.head {
+        if after >= info.head {
             let chunk = at.chunk("", PageInfo::NoMore);
             return self.last_page(imports, at, vec![chunk]);
         }
@@ -166,7 +144,7 @@ impl Room {
         let info = match self.log.info(imports) {
             Ok(info) => info,
             Err(fault) => {
-                let exit = exit_fault(&at.id, &fault);
+                let exit = fault.exit(&at.id);
                 return at.page(&[exit], true);
             }
         };
@@ -180,7 +158,7 @@ impl Room {
         {
             Ok(chunks) => chunks,
             Err(fault) => {
-                let exit = exit_fault(&at.id, &fault);
+                let exit = fault.exit(&at.id);
                 return at.page(&[exit], true);
             }
         };
@@ -213,7 +191,7 @@ impl Room {
         };
         messages.push(match exit {
             Ok(()) => v4::exit_stream_success(&at.id),
-            Err(fault) => exit_fault(&at.id, &fault),
+            Err(fault) => fault.exit(&at.id),
         });
         at.page(&messages, true)
     }

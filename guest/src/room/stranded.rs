@@ -16,16 +16,14 @@
 use std::collections::BTreeMap;
 
 use super::connection::Pulling;
-use super::{Room, close_code, editor};
+use super::{Room, editor};
 use crate::clock;
+use crate::code::Code;
 use crate::imports::{ConnectionId, Imports};
 
 /// How long a client may take to pull after the first sign, in milliseconds: a
 /// client that reconnects pulls within a round trip.
 const PULL_WAIT_MS: u64 = 1_000;
-
-/// The reason of the close.
-const NEVER_PULLED: &str = "NEVER_PULLED";
 
 /// Connections that have never pulled and should have, and until when they may
 /// still.
@@ -103,7 +101,7 @@ impl Room {
             .map(|(&id, _)| id)
             .collect();
         for id in over {
-            self.close(imports, id, close_code::NEVER_PULLED, NEVER_PULLED);
+            self.close(imports, id, Code::NeverPulled);
         }
     }
 }

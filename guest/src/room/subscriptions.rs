@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
+use super::Room;
+use super::beginning::Beginning;
 use super::connection::{Client, Feed, Paging, Position, Pull};
 use super::editor::{FIRST_PUSH_BYTES_MAX, FIRST_PUSH_EVENTS_MAX};
 use super::fault::Fault;
 use super::window::Window;
-use super::{Room, close_code};
-use crate::imports::{ConnectionId, Event, Imports, LogInfo, Opening};
+use crate::code::Code;
+use crate::imports::{ConnectionId, Event, Imports, Opening};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::v3::{self, Context};
@@ -75,7 +77,7 @@ impl Room {
 
     /// Gives 0.3 clients that are all at `cursor` what follows: the first
     /// page to all at once, then each a page a turn.
-    fn page_all_v3(
+    pub(super) fn page_all_v3(
         &mut self,
         imports: &mut impl Imports,
         to: &[ConnectionId],
@@ -93,7 +95,7 @@ impl Room {
             Ok(chunks) => chunks,
             Err(fault) => {
                 for &id in to {
-                    self.close(imports, id, close_code::FAULT, fault.code);
+                    self.close(imports, id, fault.code);
                 }
                 return;
             }
@@ -118,128 +120,7 @@ impl Room {
         }
     }
 
-    /// Looks again where the head is, if a client has seen events beyond it;
-    /// if it moved, those who were live get what they missed.
-    pub(super) fn look_again(
-        &mut self,
-        imports: &mut impl Imports,
-        seen: u64,
-    ) -> Result<(), Fault> {
-        if let Some(believed) = self.log.look_again(imports, seen)? {
-            self.overtaken(imports, &believed);
-        }
-        Ok(())
-    }
-
-    /// The log is not what this room believed. If it is another one now, all
-    /// have to start anew; else who was live gets what it has missed.
-    pub(super) fn overtaken(&mut self, imports: &mut impl Imports, believed: &LogInfo) {
-        match self.log.info(imports) {
-            Ok(info) if info.backend_id != believed.backend_id => {
-                self.end_pulls_of(imports, &believed.backend_id, &info.backend_id);
-            }
-            _ => self.catch_all_up(imports, believed.head),
-        }
-    }
-
-    /// Another writer has moved the log on from `before`, where this room
-    /// believed it: whoever was live there has missed what came since.
-    pub(super) fn catch_all_up(&mut self, imports: &mut impl Imports, before: u64) {
-        let info = match self.log.info(imports) {
-            Ok(info) => info,
-            Err(fault) => {
-                // Nobody would tell them later what they have missed.
-                for id in self.live() {
-                    if !self.wait_at(id, before) {
-                        self.close(imports, id, close_code::FAULT, fault.code);
-                    }
-                }
-                return;
-            }
-        };
-        self.hold_editors(imports, None, (before, false));
-        if self.has_live_v4() {
-            self.catch_live_v4_up(imports, before, info.head);
-        }
-        let v3 = self.live_v3();
-        self.page_all_v3(imports, &v3, "", before, info.head);
-    }
-
-    /// Shows 0.4 pulls that were live at `before` what another writer has put
-    /// behind it: to all at once, as a push is shown, since there may be
-    /// thousands (I7). What is more than their windows take they get as they
-    /// acknowledge.
-    fn catch_live_v4_up(&mut self, imports: &mut impl Imports, before: u64, head: u64) {
-        let chunks = match self
-            .log
-            .chunks(imports, before, Packing::V4, WINDOW_CHUNKS_MAX)
-        {
-            Ok(chunks) => chunks,
-            Err(fault) => return self.leave_live_v4(imports, before, &fault),
-        };
-        for chunk in &chunks {
-            self.broadcast_v4(imports, chunk, head, Window::admits);
-        }
-        let Some(shown) = chunks.last().map(|chunk| chunk.last) else {
-            return;
-        };
-        if shown >= head {
-            return;
-        }
-        // Something is in flight to each of them, so an Ack will come.
-        for (&id, connection) in &mut self.connections {
-            let Client::V4(pulls) = &mut connection.client else {
-                continue;
-            };
-            for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
-                pull.at = Position::Catching {
-                    cursor: shown,
-                    until: head,
-                };
-                self.dirty.insert(id);
-            }
-        }
-    }
-
-    /// What live 0.4 pulls have missed cannot be read: subscribers go on
-    /// later, sockets are closed, since nobody would tell them.
-    fn leave_live_v4(&mut self, imports: &mut impl Imports, before: u64, fault: &Fault) {
-        let v3 = self.live_v3();
-        for id in self.live() {
-            if !v3.contains(&id) && !self.wait_at(id, before) {
-                self.close(imports, id, close_code::FAULT, fault.code);
-            }
-        }
-    }
-
-    /// Leaves a subscriber where it is, to go on later; `false` for a socket.
-    fn wait_at(&mut self, id: ConnectionId, cursor: u64) -> bool {
-        let pull = self.pulls(id).and_then(|pulls| pulls.first_mut());
-        let Some(pull) = pull.filter(|pull| pull.is_subscribers()) else {
-            return false;
-        };
-        pull.at = Position::Catching {
-            cursor,
-            until: cursor,
-        };
-        self.woken.push(id);
-        true
-    }
-
-    /// The connections that are at the head.
-    fn live(&self) -> Vec<ConnectionId> {
-        let is_live = |client: &Client| match client {
-            Client::V4(pulls) => pulls.iter().any(|pull| pull.at == Position::Live),
-            Client::V3(feed) => matches!(feed, Feed::Live { .. }),
-        };
-        let connections = self.connections.iter();
-        connections
-            .filter(|(_, connection)| is_live(&connection.client))
-            .map(|(&id, _)| id)
-            .collect()
-    }
-
-    fn has_live_v4(&self) -> bool {
+    pub(super) fn has_live_v4(&self) -> bool {
         self.connections.values().any(|connection| {
             matches!(&connection.client, Client::V4(pulls)
                 if pulls.iter().any(|pull| pull.at == Position::Live))
@@ -248,7 +129,7 @@ impl Room {
 
     /// Sends a Chunk that ends before or at `head` to every live pull whose
     /// window `admits` it; the others go on from their cursors.
-    fn broadcast_v4(
+    pub(super) fn broadcast_v4(
         &mut self,
         imports: &mut impl Imports,
         chunk: &chunk::Chunk,
@@ -323,17 +204,11 @@ impl Room {
             Err(fault) if pull.live => {
                 // An Exit would silence the client for ever; a close makes it
                 // reconnect and pull again (design D10).
-                self.close(imports, id, close_code::FAULT, fault.code);
+                self.close(imports, id, fault.code);
             }
             Err(fault) => {
                 self.mark_dirty(id);
-                let exit = v4::exit_unknown_error(
-                    &pull.id,
-                    fault.code,
-                    &fault.message,
-                    fault.retry_after_ms,
-                );
-                imports.send(&[id], &exit);
+                imports.send(&[id], &fault.exit(&pull.id));
             }
         }
     }
@@ -403,9 +278,9 @@ impl Room {
         id: ConnectionId,
         request_id: &str,
         live: bool,
-        after: u64,
-    ) -> Result<(), Fault> {
-        let info = self.log.info(imports)?;
+        beginning: &Beginning,
+    ) {
+        let &Beginning { after, ref info } = beginning;
         let catching = Position::Catching {
             cursor: after,
             until: info.head,
@@ -425,7 +300,6 @@ impl Room {
         }
         self.put_pull(id, pull);
         self.pump(imports, id, request_id);
-        Ok(())
     }
 
     /// Tells every pull that the log is another one now, and ends it: the one
@@ -438,7 +312,7 @@ impl Room {
             .map(|(&id, _)| id)
             .collect();
         for id in subscribers {
-            self.close(imports, id, close_code::FAULT, "RESET");
+            self.close(imports, id, Code::Reset);
         }
         for (&id, connection) in &mut self.connections {
             self.dirty.insert(id);

@@ -2,11 +2,13 @@
 
 use subtle::ConstantTimeEq;
 
+use super::Room;
+use super::beginning::{Asked, Beginning, NotBegun};
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{self, Pace, TOO_MANY_REQUESTS};
-use super::{Room, close_code};
+use super::pace::{self, Pace};
+use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
@@ -26,7 +28,7 @@ impl Room {
         // connect again pushes again.
         let requests = pace::requests_of_bytes(frame.len()).saturating_add(1);
         if self.pace(imports, id, requests) != Pace::Served {
-            return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+            return self.close(imports, id, Code::TooManyRequests);
         }
         match (request_id, message) {
             (Some(request), Ok(Message::Ping)) => imports.send(&[id], &v3::pong(request)),
@@ -65,20 +67,24 @@ impl Room {
         request_id: &str,
         cursor: u64,
     ) {
-        let info = self
-            .look_again(imports, cursor)
-            .and_then(|()| self.log.info(imports));
-        let head = match info {
-            Ok(info) => info.head,
-            Err(fault) => {
-                imports.send(&[id], &v3::error(Some(request_id), &fault.message));
+        let asked = Asked {
+            store_id: None,
+            after: cursor,
+            backend_id: None,
+        };
+        let Beginning { after, info } = match self.begin_pull(imports, asked) {
+            Ok(beginning) => beginning,
+            Err(error) => {
+                let words = match error {
+                    NotBegun::Fault(fault) => fault.message,
+                    // 0.3 clients name no backend id.
+                    NotBegun::BackendIdMismatch { .. } => String::new(),
+                };
+                imports.send(&[id], &v3::error(Some(request_id), &words));
                 return;
             }
         };
-        if cursor > head {
-            self.log.report_ahead(imports, head, cursor);
-        }
-        if cursor >= head {
+        if after >= info.head {
             imports.send(&[id], &v3::pull_res("", Context::Pull, request_id, 0));
             let acknowledged = self.acknowledged(id);
             self.set_feed(id, Feed::Live { acknowledged });
@@ -87,8 +93,8 @@ impl Room {
         let paging = Paging {
             id: request_id.to_owned(),
             is_pull: true,
-            cursor,
-            until: head,
+            cursor: after,
+            until: info.head,
             acknowledged: self.acknowledged(id),
         };
         self.set_feed(id, Feed::Paging(paging));
@@ -122,7 +128,7 @@ impl Room {
             Err(fault) => {
                 // Its push has been answered. It will show where it is with
                 // its next one, on another socket.
-                self.close(imports, id, close_code::FAULT, fault.code);
+                self.close(imports, id, fault.code);
                 return;
             }
         };

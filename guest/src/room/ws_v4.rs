@@ -1,14 +1,16 @@
 //! Turns of 0.4 clients over WebSocket.
 
+use super::Room;
+use super::beginning::{Asked, NotBegun};
 use super::connection::{self, Position};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{self, Pace, TOO_MANY_REQUESTS};
-use super::{Room, close_code};
+use super::pace::{self, Pace};
+use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports};
 use crate::limits::PULLS_MAX;
 use crate::protocol::event;
-use crate::protocol::v4::{self, Call, CallError, Group, Message, Pull, Push};
+use crate::protocol::v4::{self, Call, Group, Message, Pull, Push};
 
 impl Room {
     pub(super) fn message_v4(
@@ -26,7 +28,7 @@ impl Room {
                 return self.refuse_v4(imports, id, &message, &fault);
             }
             Pace::Flooding => {
-                return self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS);
+                return self.close(imports, id, Code::TooManyRequests);
             }
         }
         match message {
@@ -43,7 +45,7 @@ impl Room {
             // Offered over HTTP only; decode has refused it.
             Ok(Message::Request(_, Ok(Call::Ping(_)))) => {}
             Ok(Message::Request(request_id, Err(error))) => {
-                let exit = exit_fault(&request_id, &call_fault(error));
+                let exit = Fault::from(error).exit(&request_id);
                 self.end_request(imports, id, &request_id, &exit);
             }
             Err(words) => imports.send(&[id], &v4::defect(&words)),
@@ -82,10 +84,10 @@ impl Room {
             matches!(message, Ok(Message::Request(_, Ok(Call::Pull(pull)))) if pull.is_live());
         match message {
             Ok(Message::Request(request_id, _)) if !is_live => {
-                let exit = exit_fault(request_id, fault);
+                let exit = fault.exit(request_id);
                 self.end_request(imports, id, request_id, &exit);
             }
-            _ => self.close(imports, id, close_code::OVERLOAD, TOO_MANY_REQUESTS),
+            _ => self.close(imports, id, Code::TooManyRequests),
         }
     }
 
@@ -130,18 +132,38 @@ impl Room {
         self.pulls_now(id);
         self.comes(imports, id);
         let live = pull.is_live();
-        if let Err(fault) = self.try_pull_v4(imports, id, request_id, live, pull) {
-            if live {
-                let code = match fault.code {
-                    "STORE_MISMATCH" => close_code::FORBIDDEN,
-                    "TOO_MANY_PULLS" => close_code::OVERLOAD,
-                    _ => close_code::FAULT,
-                };
-                self.close(imports, id, code, fault.code);
-            } else {
-                self.end_request(imports, id, request_id, &exit_fault(request_id, &fault));
-            }
+        let asked = Asked::from(pull);
+        if let Some(before) = self.pull(id, request_id) {
+            // It is here from now on, whatever is found out next.
+            before.held = false;
+            before.at = Position::Catching {
+                cursor: asked.after,
+                until: asked.after,
+            };
         }
+        let beginning = self.begin_pull(imports, asked);
+        let beginning = beginning.and_then(|beginning| {
+            self.check_place(id, request_id)?;
+            Ok(beginning)
+        });
+        match beginning {
+            Ok(beginning) => self.start_pull(imports, id, request_id, live, &beginning),
+            // An Exit would silence the client for ever; a close makes it
+            // reconnect and pull again (design D10).
+            Err(NotBegun::Fault(fault)) if live => self.close(imports, id, fault.code),
+            Err(error) => self.end_request(imports, id, request_id, &error.exit(request_id)),
+        }
+    }
+
+    /// Whether the connection may have this pull beside its others.
+    fn check_place(&mut self, id: ConnectionId, request_id: &str) -> Result<(), Fault> {
+        let others = self.pulls(id).map_or(0, |pulls| {
+            pulls.iter().filter(|pull| pull.id != request_id).count()
+        });
+        if others >= PULLS_MAX {
+            return Err(Fault::too_many_pulls());
+        }
+        Ok(())
     }
 
     /// Sends a request's Exit. Nothing follows it, also not from a pull that
@@ -157,48 +179,6 @@ impl Room {
             self.mark_dirty(id);
         }
         imports.send(&[id], exit);
-    }
-
-    fn try_pull_v4(
-        &mut self,
-        imports: &mut impl Imports,
-        id: ConnectionId,
-        request_id: &str,
-        live: bool,
-        pull: &Pull<'_>,
-    ) -> Result<(), Fault> {
-        if pull.store_id != self.store_id.as_str() {
-            return Err(Fault::store_mismatch());
-        }
-        let after = pull.cursor().map_or(0, v4::Cursor::after);
-        if let Some(before) = self.pull(id, request_id) {
-            // It is here from now on, whatever is found out next.
-            before.held = false;
-            before.at = Position::Catching {
-                cursor: after,
-                until: after,
-            };
-        }
-        self.look_again(imports, after)?;
-        let info = self.log.info(imports)?;
-        if let Some(cursor) = pull.cursor()
-            && cursor.backend_id != info.backend_id
-        {
-            let exit =
-                v4::exit_backend_id_mismatch(request_id, &info.backend_id, &cursor.backend_id);
-            self.end_request(imports, id, request_id, &exit);
-            return Ok(());
-        }
-        if after > info.head {
-            self.log.report_ahead(imports, info.head, after);
-        }
-        let others = self.pulls(id).map_or(0, |pulls| {
-            pulls.iter().filter(|pull| pull.id != request_id).count()
-        });
-        if others >= PULLS_MAX {
-            return Err(Fault::too_many_pulls());
-        }
-        self.start_pull(imports, id, request_id, live, after)
     }
 
     fn push_v4(
@@ -227,7 +207,7 @@ impl Room {
         push: &Push<'_>,
     ) -> String {
         if push.store_id != self.store_id.as_str() {
-            return exit_fault(request_id, &Fault::store_mismatch());
+            return Fault::store_mismatch().exit(request_id);
         }
         let batch = event::events(&push.batch);
         match self.push_batch(imports, &batch, push.backend_id.as_deref()) {
@@ -256,10 +236,10 @@ impl Room {
             }
             Err(PushError::Fault(fault)) => {
                 self.report_invalid(imports, from, &batch, &fault);
-                exit_fault(request_id, &fault)
+                fault.exit(request_id)
             }
             // Another writer twice in a turn: as good as a failed storage.
-            Err(PushError::Overtaken { .. }) => exit_fault(request_id, &Fault::overtaken()),
+            Err(PushError::Overtaken { .. }) => Fault::overtaken().exit(request_id),
         }
     }
 }
@@ -300,15 +280,4 @@ impl Room {
             provided,
         })
     }
-}
-
-pub(super) fn call_fault(error: CallError) -> Fault {
-    match error {
-        CallError::UnknownRpc(name) => Fault::unknown_rpc(&name),
-        CallError::Undecodable(words) => Fault::invalid_request(words),
-    }
-}
-
-pub(super) fn exit_fault(request_id: &str, fault: &Fault) -> String {
-    v4::exit_unknown_error(request_id, fault.code, &fault.message, fault.retry_after_ms)
 }

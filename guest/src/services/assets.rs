@@ -102,11 +102,13 @@ fn is_hashed(path: &str) -> bool {
         .checked_sub(HASH_CHARS + 1)
         .and_then(|at| stem.get(at..))
         .and_then(|end| end.strip_prefix('-'));
-    let mut parts = name.split('.').rev().skip(1);
-    let between_dots = parts.next().filter(|_| parts.next().is_some());
-    [at_end, between_dots]
+    let between_dots = name.split('.').skip(1).collect::<Vec<_>>();
+    let between_dots = between_dots
+        .split_last()
+        .map_or(&[][..], |(_, parts)| parts);
+    at_end
         .into_iter()
-        .flatten()
+        .chain(between_dots.iter().copied())
         .any(|part| part.len() >= HASH_CHARS && is_hash(part))
 }
 

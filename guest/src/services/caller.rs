@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use crate::admission::Request;
-use crate::admission::refusal::{Code, Refused};
+use crate::admission::refusal::Refused;
 use crate::admission::token::{self, Workspace};
 use crate::clock::Time;
+use crate::code::Code;
 use crate::config::Config;
 use crate::imports::{Imports, Level};
 

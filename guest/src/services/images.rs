@@ -2,6 +2,7 @@
 
 use crate::admission::refusal::Refused;
 use crate::admission::{Request, Verdict};
+use crate::code::Code;
 use crate::config::Config;
 use crate::contract::exports::syncline::backend::images::{
     Accepted, Delivered, Info, NoObject, Parts, Removed, UploadError,
@@ -35,7 +36,7 @@ pub fn route(
 pub fn unusable() -> Response {
     Form::Api.failure(
         503,
-        "AUTH_SERVICE_ERROR",
+        Code::AuthServiceError.as_str(),
         "The server is not configured correctly. Its log says more.",
         None,
         &[],

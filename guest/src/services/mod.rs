@@ -9,8 +9,9 @@ pub mod images;
 pub mod relay;
 pub mod settings;
 
-use crate::admission::refusal::{Code, Refused};
+use crate::admission::refusal::Refused;
 use crate::admission::{Cause, Decision, Request, Verdict};
+use crate::code::Code;
 use crate::config::Config;
 use crate::imports::Imports;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use syncline_guest::admission::Admission;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 use syncline_guest::protocol::Transport;
 use syncline_guest::room::{Frame, Room};
@@ -24,6 +24,8 @@ pub struct Host {
     pub closed: Vec<(ConnectionId, u16, String)>,
     pub attachments: BTreeMap<ConnectionId, String>,
     pub lines: Vec<String>,
+    /// The subscribers, by their object's id.
+    pub subscribed: BTreeMap<String, ConnectionId>,
     /// What the timer was last set to.
     pub wakes_at: Option<SystemTime>,
     /// Frames and events are not kept, only the head: they are the host's
@@ -43,6 +45,7 @@ impl Default for Host {
             closed: Vec::new(),
             attachments: BTreeMap::new(),
             lines: Vec::new(),
+            subscribed: BTreeMap::new(),
             wakes_at: None,
             discards: None,
         }
@@ -295,8 +298,9 @@ impl Connections for Host {
         self.attachments.clone().into_iter().collect()
     }
 
-    fn subscribe(&mut self, _: &str, _: &str) -> Result<ConnectionId, SubscribeError> {
-        Ok(1_000)
+    fn subscribe(&mut self, _: &str, object: &str) -> Result<ConnectionId, SubscribeError> {
+        let next = (1_000..).nth(self.subscribed.len()).unwrap();
+        Ok(*self.subscribed.entry(object.to_owned()).or_insert(next))
     }
 
     fn notify_drained(&mut self, _: ConnectionId) {}
@@ -305,6 +309,25 @@ impl Connections for Host {
 impl Timer for Host {
     fn wake_after(&mut self, ms: u32) {
         self.wakes_at = Some(self.now + Duration::from_millis(ms.into()));
+    }
+}
+
+/// No room has anything to do with quotas.
+impl Quotas for Host {
+    fn take(&mut self, _: &str, _: &str, _: u64, _: u64, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
+    }
+
+    fn add(&mut self, _: &str, _: &str, _: u64, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
+    }
+
+    fn hold(&mut self, _: &str, _: &str, _: u32, _: u64) -> Result<u64, QuotaDenied> {
+        unreachable!()
+    }
+
+    fn let_go(&mut self, _: &str, _: &str, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
     }
 }
 

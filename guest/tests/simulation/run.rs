@@ -301,7 +301,7 @@ impl Run {
             Turn::Gone(id) => {
                 world.network.sockets.remove(&id);
                 world.network.let_go.retain(|&gone| gone != id);
-                room.closed(id);
+                room.closed(world, id);
             }
             Turn::Request(id, said) => {
                 let exchange = world.network.exchanges.get_mut(&id).unwrap();
