@@ -36,16 +36,14 @@ fn corpus(transcripts: &[Transcript]) -> Vec<Vec<u8>> {
             _ => None,
         });
         let frames: Vec<&str> = frames.filter(|it| it.len() < 2_000).take(8).collect();
-        for (index, pieces) in [[1, 1, 1, 1], [2, 13, 14, 200]].into_iter().enumerate() {
-            let mut input = pieces.to_vec();
-            for frame in &frames {
-                if index == 0 {
-                    input.extend(sent([Message::text(*frame)]));
-                } else {
-                    input.extend(sent(fragments(frame)));
-                }
-            }
-            inputs.push(input);
+        let whole: Vec<Message> = frames.iter().map(|it| Message::text(*it)).collect();
+        let fragments: Vec<Message> = frames.iter().flat_map(|it| fragments(it)).collect();
+        for (pieces, messages, is_wide) in [
+            ([1, 1, 1, 1], &whole, false),
+            ([2, 13, 14, 200], &fragments, false),
+            ([11, 3, 1, 90], &fragments, true),
+        ] {
+            inputs.push([pieces.to_vec(), sent(messages, is_wide)].concat());
         }
     }
     distinct(inputs)
@@ -71,10 +69,12 @@ fn fragments(text: &str) -> [Message; 3] {
 }
 
 /// Messages as a client sends them, with a mask that is always the same.
-fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
+/// Wide ones have their length in 8 bytes, as if they were large: the longest
+/// header.
+fn sent(messages: &[Message], is_wide: bool) -> Vec<u8> {
     let mut sent = Vec::new();
     for message in messages {
-        let frame = match message {
+        let frame = match message.clone() {
             Message::Frame(frame) => frame,
             Message::Text(text) => Frame::message(text, OpCode::Data(Data::Text), true),
             other => Frame::ping(other.into_data()),
@@ -83,13 +83,17 @@ fn sent(messages: impl IntoIterator<Item = Message>) -> Vec<u8> {
         let mask = [7, 0, 1, 255];
         header.mask = Some(mask);
         let payload = frame.into_payload();
-        header.format(payload.len() as u64, &mut sent).unwrap();
-        sent.extend(
-            payload
-                .iter()
-                .zip(mask.iter().cycle())
-                .map(|(byte, it)| byte ^ it),
-        );
+        let length = payload.len() as u64;
+        // A control frame's length is in its second byte.
+        if is_wide && matches!(header.opcode, OpCode::Data(_)) {
+            header.format(u64::MAX, &mut sent).unwrap();
+            let at = sent.len() - mask.len() - 8;
+            sent[at..at + 8].copy_from_slice(&length.to_be_bytes());
+        } else {
+            header.format(length, &mut sent).unwrap();
+        }
+        let masked = payload.iter().zip(mask.iter().cycle());
+        sent.extend(masked.map(|(byte, it)| byte ^ it));
     }
     sent
 }

@@ -79,7 +79,7 @@ fn pick(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn mutate(rng: &mut Rng, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&str]) {
-    match rng.u8(0..12) {
+    match rng.u8(0..14) {
         0 => {
             if let Some(byte) = at(rng, input) {
                 input[byte] ^= 1 << rng.u8(0..8);
@@ -119,6 +119,7 @@ fn mutate(rng: &mut Rng, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&str]
             input.truncate(end);
         }
         8 | 9 => replace_value(rng, input),
+        10 | 11 => nudge_number(rng, input),
         _ => mutate_lines(rng, input, corpus, words),
     }
 }
@@ -151,6 +152,30 @@ fn replace_value(rng: &mut Rng, input: &mut Vec<u8>) {
     let end = value_end(input, start);
     let value = rng.choice(&VALUES).unwrap_or(&"0");
     input.splice(start..end, value.bytes());
+}
+
+/// Makes a number a little smaller or larger: most bounds are a number's
+/// neighbours.
+fn nudge_number(rng: &mut Rng, input: &mut Vec<u8>) {
+    let is_digit = |it: usize| input.get(it).is_some_and(u8::is_ascii_digit);
+    let starts: Vec<usize> = (1..input.len())
+        .filter(|&it| is_digit(it) && matches!(input[it - 1], b':' | b'"' | b't' | b'w'))
+        .collect();
+    let Some(&start) = rng.choice(&starts) else {
+        return;
+    };
+    let end = (start..).find(|&it| !is_digit(it)).unwrap_or(input.len());
+    let digits = String::from_utf8_lossy(&input[start..end]);
+    let Ok(number) = digits.parse::<u64>() else {
+        return;
+    };
+    let by = rng.u64(1..=3);
+    let number = if rng.bool() {
+        number.saturating_sub(by)
+    } else {
+        number.saturating_add(by)
+    };
+    input.splice(start..end, number.to_string().into_bytes());
 }
 
 /// Where a value ends: a string, what brackets hold, or a run of others.

@@ -210,7 +210,11 @@ impl Play {
 
     fn sleep(&mut self) {
         self.room = start(&mut self.host);
-        self.others_wrote = false;
+        // A room that was asleep while another wrote cannot notice
+        // (ARCHITECTURE.md, "Another writer").
+        if std::mem::take(&mut self.others_wrote) {
+            self.watch.forgets_where_they_are();
+        }
     }
 
     /// I9: whatever was said, a new client is served: it gets the whole log,

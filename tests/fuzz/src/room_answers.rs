@@ -95,6 +95,11 @@ impl Watch {
         self.at.retain(|(it, _), _| *it != id);
     }
 
+    /// Where each subscription is cannot be known any more.
+    pub(crate) fn forgets_where_they_are(&mut self) {
+        self.at.values_mut().for_each(|at| *at = None);
+    }
+
     /// A client says this: a pull begins where it says.
     pub(crate) fn says(&mut self, host: &Host, id: ConnectionId, body: &[u8]) {
         if let Some((request_id, after)) = pull_of(body) {
@@ -252,7 +257,7 @@ impl Watch {
         if host.backend_id != self.backend_id || host.events.len() < self.known {
             self.backend_id.clone_from(&host.backend_id);
             self.known = 0;
-            self.at.values_mut().for_each(|at| *at = None);
+            self.forgets_where_they_are();
             self.reaches("reset");
         }
         let mut before = match self.known {
