@@ -16,7 +16,7 @@ use syncline_guest::protocol::{Transport, do_rpc, v3};
 use crate::Reached;
 use crate::host::Host;
 use crate::room::pull_of;
-use crate::texts::{check_holds_none, check_words, json};
+use crate::texts::{check_holds_none, check_words, json, unsaid};
 
 /// As the transcripts have it, so that a reset is in the corpus.
 pub(crate) const ADMIN_SECRET: &str = "change-me";
@@ -59,10 +59,7 @@ struct Batch<'a> {
 
 impl Watch {
     pub(crate) fn new(input: &[u8]) -> Self {
-        let is_said = String::from_utf8_lossy(input).contains(ADMIN_SECRET);
-        let mut secrets = vec![JWT_SECRET];
-        // Who knows it may have put it into an event.
-        secrets.extend((!is_said).then_some(ADMIN_SECRET));
+        let secrets = unsaid(&String::from_utf8_lossy(input), &[ADMIN_SECRET, JWT_SECRET]);
         Self {
             open: BTreeMap::new(),
             at: BTreeMap::new(),

@@ -75,3 +75,11 @@ pub(crate) fn check_holds_none(text: &str, secrets: &[&str]) {
         assert!(!text.contains(secret), "a secret stands in: {text}");
     }
 }
+
+/// Those secrets that an input does not hold itself: who says one may hear it
+/// again, in an Origin or an event.
+pub(crate) fn unsaid<'a>(input: &str, secrets: &[&'a str]) -> Vec<&'a str> {
+    let mut secrets = secrets.to_vec();
+    secrets.retain(|secret| !input.contains(secret));
+    secrets
+}
