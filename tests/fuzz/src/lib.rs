@@ -10,7 +10,7 @@ pub mod admission;
 // The file itself, and not the host around it: with a fuzzer's sanitizers
 // wasmtime and SQLite would be built anew.
 pub mod boundary;
-#[path = "../../../host/wasmtime/src/boundary.rs"]
+#[path = "../../../host/wasmtime/src/net/boundary.rs"]
 #[allow(missing_docs)]
 mod boundary_followed;
 pub mod calls;

@@ -156,7 +156,7 @@ impl Play {
             b'-' if is_open => {
                 self.host.attachments.remove(&id);
                 self.watch.gone(id);
-                self.room.closed(id);
+                self.room.closed(&mut self.host, id);
             }
             b'~' if is_open => self.room.drained(&mut self.host, id),
             // The host's only subscriber.
@@ -260,7 +260,7 @@ impl Play {
             assert_eq!(exit["exit"]["_tag"], "Success", "{exit}");
         }
         host.attachments.remove(&LAST);
-        room.closed(LAST);
+        room.closed(host, LAST);
         self.watch.gone(LAST);
         self.watch.turn_is_over(&mut self.host);
     }
