@@ -159,7 +159,7 @@ impl Play {
                 self.room.closed(&mut self.host, id);
             }
             b'~' if is_open => self.room.drained(&mut self.host, id),
-            // The host's only subscriber.
+            // The first of the subscribers.
             b'!' => self.room.delivered(&mut self.host, 1_000),
             b'h' => self.request(Transport::HttpV4, rest),
             b'c' => self.request(Transport::DoRpc, rest),
