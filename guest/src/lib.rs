@@ -12,6 +12,7 @@ pub mod clock;
 #[cfg(target_family = "wasm")]
 pub mod component;
 pub mod config;
+pub mod host_fault;
 pub mod imports;
 pub mod limits;
 pub mod principal;

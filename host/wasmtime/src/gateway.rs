@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use crate::component::{Decision, Instance, Refusal, Request, Response, Role, Runtime, Summary};
+use crate::component::{
+    Decision, Faults, Instance, Refusal, Request, Response, Role, Runtime, Summary,
+};
 
 /// Instances kept for the next request: as many as are busy at once on a
 /// small machine. More are made when they are needed.
@@ -14,7 +16,6 @@ const POOLED_MAX: usize = 8;
 pub struct Gateway {
     runtime: Arc<Runtime>,
     pool: Mutex<Vec<Instance>>,
-    headers_read: Vec<String>,
 }
 
 impl Gateway {
@@ -28,11 +29,9 @@ impl Gateway {
             .check()?
             .map_err(anyhow::Error::msg)
             .context("the configuration cannot be used")?;
-        let headers_read = instance.headers_read()?;
         let gateway = Self {
             runtime: Arc::clone(runtime),
             pool: Mutex::new(vec![instance]),
-            headers_read,
         };
         Ok((gateway, summary))
     }
@@ -40,7 +39,19 @@ impl Gateway {
     /// The headers that admission looks at, lower case.
     #[must_use]
     pub fn headers_read(&self) -> &[String] {
-        &self.headers_read
+        &self.runtime.terms().headers_read
+    }
+
+    /// What clients are told of what goes wrong in this host.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.runtime.terms().faults
+    }
+
+    /// What [`Self::refuse`] is given of a request's body, in bytes.
+    #[must_use]
+    pub fn refused_body_bytes_max(&self) -> usize {
+        self.runtime.terms().bounds.refused_body_bytes_max as usize
     }
 
     /// Decides on a request.

@@ -17,7 +17,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use tracing::error;
 use tungstenite::handshake::server::create_response_with_body;
 
-use crate::component::{self, Admission, Decision, Refusal, Transport, Verdict};
+use crate::component::{self, Admission, Decision, Fault, Refusal, Transport, Verdict};
 use crate::intake::{FREE_BYTES, Permits, Reservation, Share};
 use crate::listener::Permit;
 use crate::patience::{self, Moment};
@@ -30,10 +30,6 @@ use crate::turn::{Answer, Event, Overloaded, Page};
 /// Cloudflare's limits on a request, in bytes.
 const URL_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_BYTES_MAX: usize = 128 * 1024;
-
-/// What is read of a refused request's body, in bytes: enough for any real
-/// client's, to name its request id in the answer.
-const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a refused client may take with its body, which anybody can be.
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,9 +46,6 @@ const PAGE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether they have.
 const PAGE_WAIT: Duration = Duration::from_millis(20);
-
-/// How long a client is told to wait after a room's fault.
-const RETRY_AFTER_MS: u64 = 1_000;
 
 /// A request.
 pub type Request = hyper::Request<Incoming>;
@@ -79,7 +72,7 @@ pub async fn handle(
     }
     let asks_how_it_is = ["/healthz", "/readyz"].contains(&request.uri().path());
     if permit.is_reserved() && !asks_how_it_is {
-        return app.turn_away(&peer, None, &overloaded(vec![]), &[]);
+        return app.turn_away(&peer, None, &app.gateway().faults().overloaded.refusal, &[]);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
     if upgrade {
@@ -121,11 +114,13 @@ pub async fn handle(
             }
         }
         // Whoever syncs by such a path has no place either.
-        _ if permit.is_reserved() => app.turn_away(&peer, None, &overloaded(vec![]), &[]),
+        _ if permit.is_reserved() => {
+            app.turn_away(&peer, None, &app.gateway().faults().overloaded.refusal, &[])
+        }
         Verdict::Refuse(refusal) => {
             // Whoever cannot be told within that time is told without.
             let share = app.refused_bodies().of_store("");
-            let limits = (REFUSED_BODY_BYTES_MAX, REFUSED_BODY_TIMEOUT);
+            let limits = (app.gateway().refused_body_bytes_max(), REFUSED_BODY_TIMEOUT);
             let body = read_body(request.into_body(), limits, share);
             let body = patience::timeout(REFUSED_BODY_TIMEOUT, body).await;
             match body {
@@ -215,18 +210,25 @@ impl App {
     async fn request(&self, admission: Admission, body: Incoming, peer: &Peer) -> Response {
         let room = self.shards().room(&admission.store_id);
         let store = admission.store_id.clone();
-        let turn_away =
-            |refusal: &Refusal, body: &[u8]| self.turn_away(peer, Some(&store), refusal, body);
         let response_headers = admission.response_headers.clone();
+        let turn_away = |refusal: &Refusal, body: &[u8]| {
+            let refusal = Refusal {
+                headers: response_headers,
+                ..refusal.clone()
+            };
+            let seen = body.get(..self.gateway().refused_body_bytes_max());
+            self.turn_away(peer, Some(&store), &refusal, seen.unwrap_or(body))
+        };
+        let faults = self.gateway().faults();
         let share = self.bodies().of_store(&admission.store_id);
         let Some(_under_way) = share.begin_request() else {
-            return turn_away(&overloaded(response_headers), &[]);
+            return turn_away(&faults.overloaded.refusal, &[]);
         };
         let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
         let (body, reservation) = match read_body(body, limits, share).await {
             Ok(read) => read,
             Err(error) => {
-                let refusal = error.refusal(self.limits().frame_bytes_max, response_headers);
+                let refusal = error.refusal(self.limits().frame_bytes_max, &faults.overloaded);
                 return turn_away(&refusal, &[]);
             }
         };
@@ -253,38 +255,9 @@ impl App {
                 }
                 stream(room, answer)
             }
-            (Ok(Err(Overloaded)), _) => turn_away(&overloaded(response_headers), refused(&body)),
-            _ => {
-                let refusal = Refusal {
-                    status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-                    code: "UNAVAILABLE".to_owned(),
-                    message: "The server failed at this request; nothing was stored. Try again."
-                        .to_owned(),
-                    retry_after_ms: Some(RETRY_AFTER_MS),
-                    headers: response_headers,
-                };
-                turn_away(&refusal, refused(&body))
-            }
+            (Ok(Err(Overloaded)), _) => turn_away(&faults.overloaded.refusal, &body),
+            _ => turn_away(&faults.unavailable.refusal, &body),
         }
-    }
-}
-
-/// As much of a body as a refusal looks at.
-fn refused(body: &Bytes) -> &[u8] {
-    body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(body)
-}
-
-/// There is no room for the request, or its answer.
-fn overloaded(mut headers: Vec<(String, String)>) -> Refusal {
-    let seconds = RETRY_AFTER_MS.div_ceil(1_000).to_string();
-    headers.push(("retry-after".to_owned(), seconds));
-    Refusal {
-        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-        code: "OVERLOADED".to_owned(),
-        message: "Too much waits for this store, or the server; nothing was stored. Try again."
-            .to_owned(),
-        retry_after_ms: Some(RETRY_AFTER_MS),
-        headers,
     }
 }
 
@@ -352,7 +325,7 @@ enum BodyError {
 }
 
 impl BodyError {
-    fn refusal(&self, bytes_max: usize, headers: Vec<(String, String)>) -> Refusal {
+    fn refusal(&self, bytes_max: usize, overloaded: &Fault) -> Refusal {
         let (status, code, message) = match self {
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -369,14 +342,14 @@ impl BodyError {
                 "BODY_BROKEN",
                 "The body ended before its end.".to_owned(),
             ),
-            Self::Overloaded => return overloaded(headers),
+            Self::Overloaded => return overloaded.refusal.clone(),
         };
         Refusal {
             status: status.as_u16(),
             code: code.to_owned(),
             message,
             retry_after_ms: None,
-            headers,
+            headers: vec![],
         }
     }
 }

@@ -87,7 +87,7 @@ mod tests {
     use crate::component::{ClaimsFile, Runtime, engine};
 
     fn was_compiled(file: Option<&Path>) -> bool {
-        Runtime::new(file, &BTreeMap::new(), ClaimsFile::new(None))
+        Runtime::new(file, |_| Ok(BTreeMap::new()), ClaimsFile::new(None))
             .unwrap()
             .was_compiled()
     }
