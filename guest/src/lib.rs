@@ -13,6 +13,7 @@ pub mod code;
 #[cfg(target_family = "wasm")]
 pub mod component;
 pub mod config;
+pub mod host_fault;
 pub mod imports;
 pub mod limits;
 pub mod principal;

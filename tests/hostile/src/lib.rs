@@ -16,8 +16,25 @@ struct Hostile;
 bindings::export!(Hostile with_types_in bindings);
 
 impl gateway::Guest for Hostile {
+    fn variables_read() -> Vec<gateway::Variable> {
+        <Component as gateway::Guest>::variables_read()
+    }
+
+    fn bounds_kept() -> gateway::Bounds {
+        <Component as gateway::Guest>::bounds_kept()
+    }
+
+    fn faults_told() -> gateway::Faults {
+        <Component as gateway::Guest>::faults_told()
+    }
+
+    /// Says what it can see of the environment.
     fn check() -> Result<gateway::Summary, String> {
-        <Component as gateway::Guest>::check()
+        let mut summary = <Component as gateway::Guest>::check()?;
+        let mut names: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+        names.sort();
+        summary.warnings.push(format!("it sees {names:?}"));
+        Ok(summary)
     }
 
     fn headers_read() -> Vec<String> {
