@@ -10,7 +10,7 @@ import { Gateway, type GuestResponse, type Verdict } from './gateway.js'
 import { type Peer, peerOf } from './peer.js'
 import { refusals } from './refusals.js'
 
-export { WebSocketServer } from './room.js'
+export { WebSocketServer } from './room/room.js'
 
 /** Workers' limits on a request, in bytes; `wrangler dev` has none. */
 const URL_BYTES_MAX = 16 * 1024

@@ -2,13 +2,13 @@
 // sent leaves when the turn has ended well. A turn that traps never happened,
 // and the room starts again from storage at the next event (I9).
 
-import { Effects, type Peers } from './component/connections.js'
-import { noClaims } from './component/claims.js'
-import { Instance, type RoomExports } from './component/instance.js'
-import { terms } from './component/terms.js'
-import { database, type Env, storageKind, variables } from './configuration.js'
-import { D1Log } from './storage/d1.js'
-import { ObjectLog } from './storage/object.js'
+import { Effects, type Peers } from '../component/connections.js'
+import { noClaims } from '../component/claims.js'
+import { Instance, type RoomExports } from '../component/instance.js'
+import { terms } from '../component/terms.js'
+import { database, type Env, storageKind, variables } from '../configuration.js'
+import { D1Log } from '../storage/d1.js'
+import { ObjectLog } from '../storage/object.js'
 
 /**
  * Events that wait while D1 answers, in bytes of their frames: part of an
