@@ -84,6 +84,12 @@ codes! {
     NeverPulled = "NEVER_PULLED",
     /// A subscriber of a log that was emptied.
     Reset = "RESET",
+    /// A room's turn or commit failed (`host_fault.rs`).
+    Unavailable = "UNAVAILABLE",
+    /// Too much waits for the store, or the host (`host_fault.rs`).
+    Overloaded = "OVERLOADED",
+    /// As many sockets as there may be (`host_fault.rs`).
+    TooManyConnections = "TOO_MANY_CONNECTIONS",
 }
 
 impl Code {
@@ -97,7 +103,11 @@ impl Code {
             | Self::TokenVersionStale
             | Self::GracePeriodExpired => 401,
             Self::Forbidden => 403,
-            Self::AuthServiceError | Self::VersionUnknown => 503,
+            Self::AuthServiceError
+            | Self::VersionUnknown
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::TooManyConnections => 503,
             Self::InvalidRequest => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -131,7 +141,10 @@ impl Code {
             | Self::StorageConflict
             | Self::ClockWrong
             | Self::VersionUnknown
-            | Self::Internal => Some(RETRY_AFTER_MS),
+            | Self::Internal
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::TooManyConnections => Some(RETRY_AFTER_MS),
             _ => None,
         }
     }
@@ -147,7 +160,12 @@ impl Code {
             | Self::GracePeriodExpired => Some(4401),
             Self::Forbidden | Self::StoreMismatch => Some(4403),
             Self::NeverPulled => Some(4409),
-            Self::AuthServiceError | Self::TooManyPulls | Self::TooManyRequests => Some(1013),
+            Self::AuthServiceError
+            | Self::TooManyPulls
+            | Self::TooManyRequests
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::TooManyConnections => Some(1013),
             Self::StorageFull
             | Self::StorageUnavailable
             | Self::StorageConflict

@@ -361,14 +361,14 @@ impl From<HostFault> for wit_gateway::Fault {
         Self {
             refusal: wit_gateway::Refusal {
                 status: fault.status,
-                code: fault.code.to_owned(),
+                code: fault.code.as_str().to_owned(),
                 message: fault.message.to_owned(),
                 retry_after_ms: fault.retry_after_ms,
                 headers: Vec::new(),
             },
             close: wit_gateway::Close {
                 code: fault.close_code,
-                reason: fault.code.to_owned(),
+                reason: fault.code.as_str().to_owned(),
             },
         }
     }

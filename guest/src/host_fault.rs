@@ -2,13 +2,14 @@
 //! (`wit/gateway.wit`, `faults`). Hosts know when, and nothing of how it is
 //! said.
 
+use crate::code::Code;
 use crate::limits::RETRY_AFTER_MS;
 
 /// What went wrong, in the clients' terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostFault {
     /// One of PROTOCOL.md's error codes; the reason of a close.
-    pub code: &'static str,
+    pub code: Code,
     /// The HTTP status.
     pub status: u16,
     /// The WebSocket close code.
@@ -22,7 +23,7 @@ pub struct HostFault {
 /// A room's turn or commit failed. What it stored before may be stored: D1
 /// commits before the turn ends, and so does a disk that fails.
 pub const UNAVAILABLE: HostFault = HostFault {
-    code: "UNAVAILABLE",
+    code: Code::Unavailable,
     status: 503,
     close_code: 1013,
     message: "The server failed at this request; a push may have landed or not. Try again.",
@@ -31,7 +32,7 @@ pub const UNAVAILABLE: HostFault = HostFault {
 
 /// The same, for the room's sockets: they come back, and pull.
 pub const INTERNAL: HostFault = HostFault {
-    code: "INTERNAL",
+    code: Code::Internal,
     status: 500,
     close_code: 1011,
     message: "The server failed. Its log says more.",
@@ -40,7 +41,7 @@ pub const INTERNAL: HostFault = HostFault {
 
 /// Too much waits for the store, or the host.
 pub const OVERLOADED: HostFault = HostFault {
-    code: "OVERLOADED",
+    code: Code::Overloaded,
     status: 503,
     close_code: 1013,
     message: "Too much waits for this store, or the server; nothing was stored. Try again.",
@@ -49,7 +50,7 @@ pub const OVERLOADED: HostFault = HostFault {
 
 /// The store, or the host, has as many sockets as it may.
 pub const TOO_MANY_CONNECTIONS: HostFault = HostFault {
-    code: "TOO_MANY_CONNECTIONS",
+    code: Code::TooManyConnections,
     status: 503,
     close_code: 1013,
     message: "The store, or the server, has as many connections as it may. Try again later.",
@@ -58,7 +59,7 @@ pub const TOO_MANY_CONNECTIONS: HostFault = HostFault {
 
 /// A call means another store than the object's that was called.
 pub const STORE_MISMATCH: HostFault = HostFault {
-    code: "STORE_MISMATCH",
+    code: Code::StoreMismatch,
     status: 403,
     close_code: 4403,
     message: "The `storeId` is not the one of the object that was called.",
