@@ -26,7 +26,7 @@ const fn variable(name: &'static str, help: &'static str) -> Variable {
 }
 
 /// The variables that a component may read. Others stay with the process.
-pub const VARIABLES: [Variable; 9] = [
+pub const VARIABLES: [Variable; 22] = [
     variable(
         "ENVIRONMENT",
         "`development` (the default) or `production`; any other is production too",
@@ -57,6 +57,40 @@ pub const VARIABLES: [Variable; 9] = [
         "PRINCIPAL_REQUESTS_PER_SECOND",
         "requests a second of one user in a store, 0 for any number; 2000",
     ),
+    variable("IMAGE_BYTES_MAX", "bytes of an image; 5242880"),
+    variable(
+        "R2_PUBLIC_URL",
+        "where images are read; required in production, else this server's /api/images",
+    ),
+    variable(
+        "BRAINTRUST_API_KEY",
+        "turns the LLM proxy on, with Braintrust behind it",
+    ),
+    variable("BRAINTRUST_PROJECT_ID", "the project that is billed there"),
+    variable(
+        "BRAINTRUST_BASE_URL",
+        "another address of Braintrust's proxy",
+    ),
+    variable(
+        "LLM_BASE_URL",
+        "turns the LLM proxy on, with any OpenAI-compatible server behind it",
+    ),
+    variable("LLM_API_KEY", "that server's key"),
+    variable(
+        "LLM_MODELS",
+        "models that may be asked for, comma-separated, the default first; any without",
+    ),
+    variable("LLM_TOOLS", "tools of every request, a JSON list"),
+    variable("LLM_SYSTEM_PROMPT", "what every conversation begins with"),
+    variable(
+        "LLM_REQUESTS_PER_MINUTE",
+        "LLM requests a minute of one user, 0 for any number; 30",
+    ),
+    variable(
+        "LLM_TOKENS_PER_DAY",
+        "LLM tokens a day of one user, 0 for any number; 1000000",
+    ),
+    variable("LLM_STREAMS_MAX", "LLM requests of one user at once; 4"),
 ];
 
 /// The variables that are the process's own. `.dev.vars` does not set them.
@@ -93,6 +127,11 @@ const DEV_VARS: &str = ".dev.vars";
 /// How the guest is told who can reach the server (`guest/src/config.rs`):
 /// only the host knows where it listens.
 const HOST_REACH: (&str, &str, &str) = ("HOST_REACH", "loopback", "network");
+
+/// How the guest is told what there is for its services
+/// (`guest/src/services/settings.rs`).
+const HOST_IMAGES: &str = "HOST_IMAGES";
+const HOST_ASSETS: &str = "HOST_ASSETS";
 
 /// Why the environment cannot be read.
 #[derive(Debug, Error)]
@@ -154,6 +193,16 @@ pub fn set_reach(variables: &mut BTreeMap<String, String>, loopback_only: bool) 
     let (name, loopback, network) = HOST_REACH;
     let reach = if loopback_only { loopback } else { network };
     variables.insert(name.to_owned(), reach.to_owned());
+}
+
+/// Tells the guest whether there is an object store, and whether there are the
+/// app's files.
+pub fn set_services(variables: &mut BTreeMap<String, String>, has_images: bool, has_assets: bool) {
+    for (name, is_there) in [(HOST_IMAGES, has_images), (HOST_ASSETS, has_assets)] {
+        if is_there {
+            variables.insert(name.to_owned(), "1".to_owned());
+        }
+    }
 }
 
 fn dev_vars(file: &Path) -> Result<Vec<(String, String)>, EnvError> {

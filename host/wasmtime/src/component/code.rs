@@ -85,11 +85,18 @@ mod tests {
 
     use super::*;
     use crate::component::{ClaimsFile, Runtime, engine};
+    use crate::storage::Location;
+    use crate::storage::quotas::Quotas;
 
     fn was_compiled(file: Option<&Path>) -> bool {
-        Runtime::new(file, &BTreeMap::new(), ClaimsFile::new(None))
-            .unwrap()
-            .was_compiled()
+        Runtime::new(
+            file,
+            &BTreeMap::new(),
+            ClaimsFile::new(None),
+            Quotas::new(&Location::Memory),
+        )
+        .unwrap()
+        .was_compiled()
     }
 
     #[test]

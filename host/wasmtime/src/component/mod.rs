@@ -8,6 +8,7 @@ mod diagnostics;
 mod engine;
 mod event_log;
 pub mod gateway;
+mod quotas;
 mod stderr;
 mod timer;
 pub mod turn;
@@ -30,10 +31,12 @@ use self::stderr::Stderr;
 use crate::component::turn::Turn;
 use crate::contract::bindings::{SyncBackend, SyncBackendPre};
 use crate::contract::{
-    Admission, Answer, Decision, Frame, Page, Refusal, Request, Response, Summary,
+    self, Admission, Answer, Decision, Frame, Page, Refusal, Request, Response, Summary, images,
+    relay,
 };
 use crate::process::heap::{self, Trimmer};
 use crate::process::patience;
+use crate::storage::quotas::Quotas;
 
 /// How often running guests are checked against their deadline.
 const EPOCH_TICK: Duration = Duration::from_millis(50);
@@ -57,6 +60,7 @@ pub struct Runtime {
     compiled: bool,
     env: Vec<(String, String)>,
     claims: Arc<ClaimsFile>,
+    quotas: Arc<Quotas>,
 }
 
 /// What an instance is for.
@@ -73,6 +77,7 @@ pub struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     claims: Arc<ClaimsFile>,
+    quotas: Arc<Quotas>,
     limiter: Limiter,
     lines: diagnostics::Lines,
     role: Role,
@@ -89,6 +94,9 @@ impl Role {
         }
     }
 }
+
+/// Types only.
+impl contract::services::Host for State {}
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -143,7 +151,8 @@ impl Drop for Instance {
 
 impl Runtime {
     /// Loads the built-in component, which the build compiled, or compiles the
-    /// one in `file`. `env` is what the guest may read of the environment.
+    /// one in `file`. `env` is what the guest may read of the environment,
+    /// `quotas` what it counts in.
     ///
     /// # Errors
     /// When it is no component, or not one of this world.
@@ -151,6 +160,7 @@ impl Runtime {
         file: Option<&Path>,
         env: &BTreeMap<String, String>,
         claims: ClaimsFile,
+        quotas: Quotas,
     ) -> Result<Arc<Self>> {
         let engine = Engine::new(&engine::config())?;
         let code = match file {
@@ -182,6 +192,7 @@ impl Runtime {
             compiled: code.compiled,
             env: env.clone().into_iter().collect(),
             claims: Arc::new(claims),
+            quotas: Arc::new(quotas),
         }))
     }
 
@@ -206,6 +217,7 @@ impl Runtime {
                 .build(),
             table: ResourceTable::new(),
             claims: Arc::clone(&self.claims),
+            quotas: Arc::clone(&self.quotas),
             limiter: Limiter::default(),
             lines: diagnostics::Lines::default(),
             role,
@@ -231,7 +243,7 @@ macro_rules! call {
     }};
 }
 
-/// The exports, as `wit/gateway.wit` and `wit/room.wit` describe them. Each
+/// The exports, as `wit/` describes them, one file an interface. Each
 /// fails only by a trap, a deadline or a memory limit; the instance is to be
 /// thrown away then.
 #[allow(clippy::missing_errors_doc)]
@@ -311,5 +323,83 @@ impl Instance {
     /// `room.resume`.
     pub fn resume(&mut self, continuation: &str) -> Result<Page> {
         call!(self, syncline_backend_room, call_resume, continuation)
+    }
+
+    /// `images.accept`.
+    pub fn accept(
+        &mut self,
+        context: &str,
+        body: Result<&images::Parts, images::UploadError>,
+    ) -> Result<images::Accepted> {
+        call!(self, syncline_backend_images, call_accept, context, body)
+    }
+
+    /// `images.deliver`.
+    pub fn deliver(
+        &mut self,
+        context: &str,
+        object: Result<&images::Info, images::NoObject>,
+    ) -> Result<images::Delivered> {
+        call!(self, syncline_backend_images, call_deliver, context, object)
+    }
+
+    /// `images.remove`.
+    pub fn remove(
+        &mut self,
+        context: &str,
+        object: Result<&images::Info, images::NoObject>,
+    ) -> Result<images::Removed> {
+        call!(self, syncline_backend_images, call_remove, context, object)
+    }
+
+    /// `relay.begin`.
+    pub fn begin(&mut self, context: &str, body: Option<&[u8]>) -> Result<relay::Step> {
+        call!(self, syncline_backend_relay, call_begin, context, body)
+    }
+
+    /// `relay.again`.
+    pub fn again(&mut self, context: &relay::Context) -> Result<relay::Step> {
+        call!(self, syncline_backend_relay, call_again, context)
+    }
+
+    /// `relay.failed`.
+    pub fn failed(
+        &mut self,
+        context: &relay::Context,
+        failure: relay::Failure,
+    ) -> Result<relay::Step> {
+        call!(self, syncline_backend_relay, call_failed, context, failure)
+    }
+
+    /// `relay.head-arrived`.
+    pub fn head_arrived(
+        &mut self,
+        context: &relay::Context,
+        status: u16,
+        headers: &[(String, String)],
+    ) -> Result<relay::Reading> {
+        call!(
+            self,
+            syncline_backend_relay,
+            call_head_arrived,
+            context,
+            status,
+            headers
+        )
+    }
+
+    /// `relay.answer`.
+    pub fn answer(&mut self, context: &relay::Context, body: Option<&[u8]>) -> Result<Response> {
+        call!(self, syncline_backend_relay, call_answer, context, body)
+    }
+
+    /// `relay.piece`.
+    pub fn piece(&mut self, context: &relay::Context, bytes: &[u8]) -> Result<relay::Passed> {
+        call!(self, syncline_backend_relay, call_piece, context, bytes)
+    }
+
+    /// `relay.end`.
+    pub fn end(&mut self, context: &relay::Context, ending: relay::Ending) -> Result<Vec<u8>> {
+        call!(self, syncline_backend_relay, call_end, context, ending)
     }
 }
