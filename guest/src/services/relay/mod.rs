@@ -18,6 +18,16 @@ pub fn is_path(path: &str) -> bool {
     )
 }
 
+/// The methods of a path.
+#[must_use]
+pub fn methods(path: &str) -> &'static str {
+    if path == "/v1/models" {
+        "GET, HEAD"
+    } else {
+        "POST"
+    }
+}
+
 /// What becomes of a request.
 ///
 /// # Errors
