@@ -378,7 +378,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = objects(dir.path());
         std::fs::write(dir.path().join("secret"), "secret").unwrap();
-        for key in ["../secret", "covers/../../secret", "covers//a", "./a", ""] {
+        for key in ["../secret", "covers/../../secret", "covers//a", "./a"] {
             let Err(error) = store.info(key).await else {
                 panic!("{key}");
             };

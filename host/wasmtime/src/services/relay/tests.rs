@@ -39,6 +39,12 @@ fn response(body: &str) -> contract::Response {
     }
 }
 
+/// A value's name, without its type's.
+fn name(value: impl std::fmt::Debug) -> String {
+    let shown = format!("{value:?}");
+    shown.rsplit(':').next().unwrap().to_owned()
+}
+
 impl Counting {
     fn call(&self) -> Step {
         Step::Call(Call {
@@ -70,7 +76,7 @@ impl Decides for Counting {
     fn failed(&self, context: &Context, failure: Failure) -> Result<Step> {
         assert_eq!(context, b"called");
         self.is_over();
-        Ok(Step::Respond(response(&format!("{failure:?}"))))
+        Ok(Step::Respond(response(&name(failure))))
     }
 
     fn head_arrived(
@@ -131,7 +137,7 @@ impl Decides for Counting {
     fn end(&self, context: &Context, ending: Ending) -> Result<Vec<u8>> {
         assert!(!context.is_empty());
         self.ends.lock().unwrap().push(Some(ending));
-        Ok(format!("|{ending:?}").into_bytes())
+        Ok(format!("|{}", name(ending)).into_bytes())
     }
 }
 
