@@ -120,6 +120,7 @@ mod tests {
 
     use super::*;
     use crate::component::{ClaimsFile, Runtime};
+    use crate::storage::quotas::Quotas;
 
     fn of_the_built_in() -> Terms {
         let runtime = Runtime::new(
