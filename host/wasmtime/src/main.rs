@@ -40,7 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve LiveStore clients.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
     /// Give every store a new backend id, after a backup was put back: its

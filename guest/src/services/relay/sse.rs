@@ -188,6 +188,8 @@ mod tests {
             ("data: a\n\ndata:b\n\n", &["a", "b"][..]),
             ("data: a\r\n\r\ndata: b\r\rdata: c\n\n", &["a", "b", "c"]),
             ("data: a\ndata:  b\n\n", &["a\n b"]),
+            ("data: a\r\ndata: b\r\n\r\n", &["a\nb"]),
+            ("data: a\rdata: b\n\r\n", &["a\nb"]),
             ("data\n\n", &[""]),
             ("data\ndata\n\n", &["\n"]),
             ("\u{FEFF}data: a\n\n", &["a"]),

@@ -61,7 +61,7 @@ enum Outcome<D: Decides> {
     /// It is answered.
     Respond(contract::Response),
     /// The upstream's answer is passed on.
-    Stream(Head, Passing<D>),
+    Stream(Head, Box<Passing<D>>),
 }
 
 impl Relays {
@@ -183,7 +183,8 @@ impl Calls {
                 (Reading::Stream(streaming), upstream) => {
                     held.keep(streaming.context);
                     let upstream = Some(upstream);
-                    return Ok(Outcome::Stream(streaming.head, Passing { held, upstream }));
+                    let passing = Box::new(Passing { held, upstream });
+                    return Ok(Outcome::Stream(streaming.head, passing));
                 }
             }
         }
@@ -257,7 +258,7 @@ impl<D: Decides> Passing<D> {
         self.held.end(ending)
     }
 
-    fn into_response(self, head: Head) -> Response {
+    fn into_response(self: Box<Self>, head: Head) -> Response {
         let pieces = stream::try_unfold(self, async |mut passing| {
             let next = passing.next().await?;
             Ok::<_, anyhow::Error>(next.map(|output| (Frame::data(output), passing)))
