@@ -172,7 +172,12 @@ fn arguments() -> Cli {
             error.exit();
         }
         let none = |_: &[Variable]| Ok::<_, String>(BTreeMap::new());
-        let variables = match Runtime::new(None, none, ClaimsFile::new(None)) {
+        let variables = match Runtime::new(
+            None,
+            none,
+            ClaimsFile::new(None),
+            Quotas::new(&Location::Memory),
+        ) {
             Ok(runtime) => config::help(&runtime.terms().variables),
             Err(error) => format!("The variables cannot be listed: {error:#}"),
         };

@@ -127,6 +127,7 @@ mod tests {
             None,
             |_| Ok::<_, String>(BTreeMap::new()),
             ClaimsFile::new(None),
+            Quotas::new(&crate::storage::Location::Memory),
         );
         runtime.unwrap().terms().clone()
     }
