@@ -506,7 +506,10 @@ impl wit_relay::Guest for Component {
     }
 
     fn failed(context: Vec<u8>, failure: wit_relay::Failure) -> wit_relay::Step {
-        relay::failed(&mut Host, &context, failure)
+        with_usable_config(
+            || wit_relay::Step::Respond(images::unusable()),
+            |config| relay::failed(&mut Host, config, &context, failure),
+        )
     }
 
     fn head_arrived(
@@ -514,18 +517,27 @@ impl wit_relay::Guest for Component {
         status: u16,
         headers: Vec<(String, String)>,
     ) -> wit_relay::Reading {
-        relay::head_arrived(&mut Host, &context, status, &headers)
+        with_usable_config(
+            || wit_relay::Reading::Respond(images::unusable()),
+            |config| relay::head_arrived(&mut Host, config, &context, status, &headers),
+        )
     }
 
     fn answer(context: Vec<u8>, body: Option<Vec<u8>>) -> wit_services::Response {
-        relay::answer(&mut Host, &context, body.as_deref())
+        with_usable_config(images::unusable, |config| {
+            relay::answer(&mut Host, config, &context, body.as_deref())
+        })
     }
 
     fn piece(context: Vec<u8>, bytes: Vec<u8>) -> wit_relay::Passed {
-        relay::piece(&mut Host, &context, &bytes)
+        with_usable_config(relay::nothing_more, |config| {
+            relay::piece(&mut Host, config, &context, &bytes)
+        })
     }
 
     fn end(context: Vec<u8>, ending: wit_relay::Ending) -> Vec<u8> {
-        relay::end(&mut Host, &context, ending)
+        with_usable_config(Vec::new, |config| {
+            relay::end(&mut Host, config, &context, ending)
+        })
     }
 }

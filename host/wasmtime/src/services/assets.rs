@@ -260,7 +260,8 @@ fn tag(metadata: &Metadata, encoding: &str) -> String {
     let since = modified.and_then(|it| it.duration_since(UNIX_EPOCH).ok());
     let nanoseconds = since.unwrap_or_default().as_nanos();
     let bytes = metadata.len();
-    format!("\"{nanoseconds:x}-{bytes:x}{encoding}\"")
+    let dash = if encoding.is_empty() { "" } else { "-" };
+    format!("\"{nanoseconds:x}-{bytes:x}{dash}{encoding}\"")
 }
 
 /// Whether `If-None-Match` names this tag.

@@ -230,7 +230,21 @@ impl Objects {
                 ..info(&found.attributes)
             });
         }
-        let note = self.store.get(&note_path(key)?).await?.bytes().await?;
+        let note = match self.store.get(&note_path(key)?).await {
+            Ok(note) => note.bytes().await?,
+            // Somebody has copied the objects, and not what is beside them.
+            Err(object_store::Error::NotFound { .. }) => {
+                return Ok(Info {
+                    bytes: found.meta.size,
+                    content_type: mime_guess::from_path(key)
+                        .first_raw()
+                        .unwrap_or_default()
+                        .to_owned(),
+                    metadata: Vec::new(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
         let note: Note = serde_json::from_slice(&note).map_err(|error| damaged(key, error))?;
         Ok(Info {
             bytes: found.meta.size,
@@ -371,6 +385,23 @@ mod tests {
         store.remove(KEY).await.unwrap();
         assert!(store.info(KEY).await.unwrap_err().is_missing());
         assert_eq!(files(dir.path()), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn an_object_without_anything_beside_it_has_its_names_type() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = objects(dir.path());
+        put(&store, KEY).await.unwrap();
+        std::fs::remove_dir_all(dir.path().join("images/meta")).unwrap();
+        let info = store.info(KEY).await.unwrap();
+        assert_eq!((info.bytes, &*info.content_type), (10, "image/png"));
+        assert!(info.metadata.is_empty());
+        // What is beside it says more, if it can be read.
+        put(&store, KEY).await.unwrap();
+        let note = dir.path().join("images/meta").join(format!("{KEY}.json"));
+        std::fs::write(note, "{").unwrap();
+        let error = store.info(KEY).await.unwrap_err();
+        assert!(!error.is_missing(), "{error}");
     }
 
     #[tokio::test]
