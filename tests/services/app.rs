@@ -31,7 +31,10 @@ pub fn scenarios() -> Vec<Scenario> {
 /// What a browser sends that opens a page.
 fn navigating(path: &str) -> Ask {
     Ask::get(path)
-        .with("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+        .with(
+            "accept",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        )
         .with("sec-fetch-mode", "navigate")
         .with("sec-fetch-dest", "document")
 }
@@ -109,7 +112,11 @@ fn hashed_files_are_kept_for_good_and_others_asked_for_again(stage: &Stage) {
         } else {
             "no-cache"
         };
-        assert_eq!(answer.header("cache-control").as_deref(), Some(expected), "{path}");
+        assert_eq!(
+            answer.header("cache-control").as_deref(),
+            Some(expected),
+            "{path}"
+        );
         assert!(answer.header("etag").is_some(), "{path}");
     }
 }
@@ -138,7 +145,13 @@ fn a_browser_that_navigates_gets_the_app(stage: &Stage) {
 }
 
 fn what_is_not_navigated_to_gets_no_html(stage: &Stage) {
-    for path in ["/todos", "/assets/index-OldHash1.js", "/assets/nothing.css", "/pages", "/assets"] {
+    for path in [
+        "/todos",
+        "/assets/index-OldHash1.js",
+        "/assets/nothing.css",
+        "/pages",
+        "/assets",
+    ] {
         is_nothing(path, &stage.send(&loading(path)));
         is_nothing(path, &stage.get(path));
         let head = stage.send(&Ask::new("HEAD", path));
@@ -216,9 +229,16 @@ fn precompressed_files_go_to_who_reads_them(stage: &Stage) {
     ] {
         let answer = asking(encodings);
         assert_eq!((answer.status, &*answer.text()), (200, text), "{encodings}");
-        assert_eq!(answer.header("content-encoding").as_deref(), encoding, "{encodings}");
+        assert_eq!(
+            answer.header("content-encoding").as_deref(),
+            encoding,
+            "{encodings}"
+        );
         let media = media_type(&answer);
-        assert!(media.ends_with("/javascript"), "{media}: the type of what is packed");
+        assert!(
+            media.ends_with("/javascript"),
+            "{media}: the type of what is packed"
+        );
         let vary = answer.header("vary").unwrap_or_default().to_lowercase();
         assert!(vary.contains("accept-encoding"), "{encodings}: {vary}");
         let etag = answer.header("etag").expect("an ETag");
@@ -339,7 +359,10 @@ fn files_are_only_read(stage: &Stage) {
         for path in ["/", "/index.html", "/todos", &format!("/{SCRIPT}")] {
             let ask = Ask::new(method, path).with("accept", "text/html");
             let answer = stage.send(&ask);
-            assert!((400..500).contains(&answer.status), "{method} {path}: {answer:?}");
+            assert!(
+                (400..500).contains(&answer.status),
+                "{method} {path}: {answer:?}"
+            );
             assert!(!answer.text().contains(INDEX), "{method} {path}");
         }
     }
@@ -347,7 +370,13 @@ fn files_are_only_read(stage: &Stage) {
 
 fn i8_sync_works_where_the_app_is_served(stage: &Stage) {
     // At `/`, and at whatever path the app has.
-    for path in ["/", "/index.html", "/todos", &format!("/{SCRIPT}"), "/api/images/x"] {
+    for path in [
+        "/",
+        "/index.html",
+        "/todos",
+        &format!("/{SCRIPT}"),
+        "/api/images/x",
+    ] {
         let store = new_store("app");
         let url = format!("{path}?storeId={store}&transport=ws");
         let mut socket = Socket::open(&stage.server, &url);
@@ -365,7 +394,11 @@ fn i8_sync_works_where_the_app_is_served(stage: &Stage) {
     socket.send(r#"{"_tag":"WSMessage.Ping","requestId":"ping"}"#);
     assert_eq!(socket.receive_json()["_tag"], "WSMessage.Pong");
     // And over HTTP.
-    let ping = syncline_tests::rpc::request("1", "SyncHttpRpc.Ping", serde_json::json!({"storeId": store}));
+    let ping = syncline_tests::rpc::request(
+        "1",
+        "SyncHttpRpc.Ping",
+        serde_json::json!({"storeId": store}),
+    );
     let ask = Ask::new("POST", &format!("/?storeId={store}&transport=http"))
         .with("content-type", "application/json");
     let answer = stage.send_with(&ask, ping.to_string());

@@ -27,13 +27,25 @@ pub fn script() -> String {
 /// Files, each with its content and the type that it is of.
 pub const FILES: [(&str, &str, &str); 9] = [
     ("assets/style-Ab12cdE9.css", "p { color: red }", "text/css"),
-    ("favicon.svg", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>", "image/svg+xml"),
+    (
+        "favicon.svg",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+        "image/svg+xml",
+    ),
     ("robots.txt", "User-agent: *\n", "text/plain"),
     ("data.json", "{}", "application/json"),
     ("app.wasm", "\0asm\x01\0\0\0", "application/wasm"),
-    ("manifest.webmanifest", "{\"name\":\"x\"}", "application/manifest+json"),
+    (
+        "manifest.webmanifest",
+        "{\"name\":\"x\"}",
+        "application/manifest+json",
+    ),
     ("fonts/a.woff2", "wOF2", "font/woff2"),
-    ("pages/about.html", "<!doctype html><title>About</title>", "text/html"),
+    (
+        "pages/about.html",
+        "<!doctype html><title>About</title>",
+        "text/html",
+    ),
     ("a file.txt", "spaces", "text/plain"),
 ];
 
@@ -82,7 +94,10 @@ fn write_all(outside: &Path, dir: &Path, has_links: bool) -> Result<()> {
     for (name, text, _) in FILES {
         write(dir.join(name), text)?;
     }
-    for name in RESERVED.into_iter().chain([".env", ".git/config", "assets/.hidden"]) {
+    for name in RESERVED
+        .into_iter()
+        .chain([".env", ".git/config", "assets/.hidden"])
+    {
         write(dir.join(name), CANARY)?;
     }
     write(outside.join("secret.txt"), CANARY)?;

@@ -45,7 +45,8 @@ impl User {
 
     /// A POST of JSON.
     pub fn post_json(&self, path: &str) -> Ask {
-        self.ask("POST", path).with("content-type", "application/json")
+        self.ask("POST", path)
+            .with("content-type", "application/json")
     }
 }
 

@@ -33,9 +33,12 @@ fn run(stage: &Stage, token: &str, task: &str, prompt: &str) -> Value {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("node/openai");
     npm::install(&package).expect("the openai client");
     let mut command = Command::new("node");
-    command
-        .arg(package.join("client.mjs"))
-        .args([task, &format!("{}/v1", stage.server.url), token, prompt]);
+    command.arg(package.join("client.mjs")).args([
+        task,
+        &format!("{}/v1", stage.server.url),
+        token,
+        prompt,
+    ]);
     for variable in ["OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"] {
         command.env_remove(variable);
     }
@@ -93,7 +96,11 @@ fn openai_calls_tools(stage: &Stage) {
 fn openai_throws_where_a_stream_breaks_off(stage: &Stage) {
     let user = stage.user("openai");
     let begun = || Reply::begun(&["first"]);
-    for end in [vec![Piece::Break], Vec::new(), vec![Piece::Bytes("data: junk\n\n".into())]] {
+    for end in [
+        vec![Piece::Break],
+        Vec::new(),
+        vec![Piece::Bytes("data: junk\n\n".into())],
+    ] {
         let script = upstream().script([Reply::events([begun(), end].concat())]);
         let result = run(stage, token(&user), "stream", &script.marker);
         assert_eq!(result["texts"], json!(["first"]), "{result}");
@@ -113,15 +120,42 @@ fn openai_throws_its_typed_errors(stage: &Stage) {
         }
     };
     let script = upstream().script([Reply::completion("x", TOKENS_PER_DAY)]);
-    refused("junk", &script.marker, "AuthenticationError", 401, "TOKEN_INVALID");
+    refused(
+        "junk",
+        &script.marker,
+        "AuthenticationError",
+        401,
+        "TOKEN_INVALID",
+    );
     assert!(script.calls().is_empty());
-    assert_eq!(run(stage, token(&user), "complete", &script.marker)["text"], "x");
-    refused(token(&user), &script.marker, "RateLimitError", 429, "QUOTA_EXCEEDED");
+    assert_eq!(
+        run(stage, token(&user), "complete", &script.marker)["text"],
+        "x"
+    );
+    refused(
+        token(&user),
+        &script.marker,
+        "RateLimitError",
+        429,
+        "QUOTA_EXCEEDED",
+    );
     let other = stage.user("openai");
     let script = upstream().script([Reply::refusal(400, "too many tokens")]);
-    refused(token(&other), &script.marker, "BadRequestError", 400, "INVALID_REQUEST");
+    refused(
+        token(&other),
+        &script.marker,
+        "BadRequestError",
+        400,
+        "INVALID_REQUEST",
+    );
     let script = upstream().script([Reply::refusal(401, "no key")]);
-    refused(token(&other), &script.marker, "InternalServerError", 502, "UPSTREAM_ERROR");
+    refused(
+        token(&other),
+        &script.marker,
+        "InternalServerError",
+        502,
+        "UPSTREAM_ERROR",
+    );
 }
 
 fn openai_aborts_a_stream(stage: &Stage) {

@@ -38,8 +38,8 @@ fn i9_sync_goes_on_while_one_user_floods_the_services(stage: &Stage) {
     thread::scope(|scope| {
         for _ in 0..UPLOADS {
             scope.spawn(|| {
-                let ask = Ask::new("POST", "/api/upload-image")
-                    .with("content-type", &content_type());
+                let ask =
+                    Ask::new("POST", "/api/upload-image").with("content-type", &content_type());
                 while !is_over.load(Ordering::Relaxed) {
                     // Too many at once are told so, at once.
                     let (answer, _) = ask.begin_with(&stage.server.url, image.clone()).rest();
@@ -61,7 +61,7 @@ fn i9_sync_goes_on_while_one_user_floods_the_services(stage: &Stage) {
                         Some(200) => {}
                         other => panic!("{other:?}"),
                     }
-                    while matches!(exchange.next(), Next::Piece(_)) {}
+                    while matches!(exchange.next_piece(), Next::Piece(_)) {}
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -17,7 +17,9 @@ use crate::stage::{Host, IMAGES_URL, ORIGIN, Profile, Stage};
 use crate::{Scenario, picture};
 
 pub fn scenarios() -> Vec<Scenario> {
-    let mut all = scenarios![
+    // The one that waits longest first.
+    let mut all = hostile::scenarios();
+    all.extend(scenarios![
         Tokens:
             an_image_is_stored_under_a_key_that_nobody_guesses,
             its_type_is_told_by_its_content,
@@ -28,9 +30,8 @@ pub fn scenarios() -> Vec<Scenario> {
         Open:
             without_a_public_url_the_server_gives_images_out_itself,
             i6_websites_elsewhere_upload_nothing_without_tokens,
-    ];
+    ]);
     all.extend(delivery::scenarios());
-    all.extend(hostile::scenarios());
     all.extend(removal::scenarios());
     all
 }
@@ -39,7 +40,8 @@ const UPLOAD: &str = "/api/upload-image";
 
 /// An upload's request.
 fn uploading(user: &User) -> Ask {
-    user.ask("POST", UPLOAD).with("content-type", &content_type())
+    user.ask("POST", UPLOAD)
+        .with("content-type", &content_type())
 }
 
 fn upload(stage: &Stage, user: &User, form: Form) -> Answer {
@@ -67,7 +69,10 @@ fn refused(answer: &Answer, status: u16, code: &str) {
     let words = error["error"].as_str().expect("a text");
     assert!(words.len() > 10, "{words} says what to do");
     assert_eq!(error.as_object().map(serde_json::Map::len), Some(2));
-    assert_eq!(answer.header("content-type").as_deref(), Some("application/json"));
+    assert_eq!(
+        answer.header("content-type").as_deref(),
+        Some("application/json")
+    );
 }
 
 /// What the object store holds, where it can be looked into: a directory.
@@ -120,7 +125,10 @@ fn its_type_is_told_by_its_content(stage: &Stage) {
             let ending = format!(".{}", kind.extension);
             assert!(key.ends_with(&ending), "{key}");
             let image = stage.get(&format!("/api/images/{key}"));
-            assert_eq!(image.header("content-type").as_deref(), Some(kind.content_type));
+            assert_eq!(
+                image.header("content-type").as_deref(),
+                Some(kind.content_type)
+            );
             assert_eq!(&image.body[..], &kind.file[..]);
         }
     }
@@ -156,7 +164,10 @@ fn who_has_no_token_uploads_nothing(stage: &Stage) {
         String::new(),
         format!("{signed}."),
         signed.to_owned(),
-        sign(&claims(&user.id, &[]), "another-secret-of-more-than-32-bytes"),
+        sign(
+            &claims(&user.id, &[]),
+            "another-secret-of-more-than-32-bytes",
+        ),
     ] {
         let answer = asking(Some(&bad));
         assert_eq!(answer.status, 401, "{bad}");
@@ -196,9 +207,12 @@ fn an_upload_is_for_a_workspace_of_the_tokens(stage: &Stage) {
         refused(&answer, 403, "FORBIDDEN");
     }
     // Wherever it stands.
-    let before = Form::default()
-        .text("instanceId", "somebody-elses")
-        .file("file", "a.png", "image/png", &png());
+    let before = Form::default().text("instanceId", "somebody-elses").file(
+        "file",
+        "a.png",
+        "image/png",
+        &png(),
+    );
     refused(&upload(stage, &user, before), 403, "FORBIDDEN");
 }
 
@@ -210,7 +224,10 @@ fn i6_websites_elsewhere_upload_nothing(stage: &Stage) {
     };
     let allowed = from(ORIGIN);
     key_of(&allowed);
-    assert_eq!(allowed.header("access-control-allow-origin").as_deref(), Some(ORIGIN));
+    assert_eq!(
+        allowed.header("access-control-allow-origin").as_deref(),
+        Some(ORIGIN)
+    );
     let foreign = from("https://evil.example.com");
     assert_eq!(foreign.status, 403, "{foreign:?}");
     // A browser asks before it sends a token.
@@ -220,9 +237,16 @@ fn i6_websites_elsewhere_upload_nothing(stage: &Stage) {
         .with("access-control-request-headers", "authorization");
     let answer = stage.send(&preflight);
     assert_eq!(answer.status, 204, "{answer:?}");
-    let headers = answer.header("access-control-allow-headers").unwrap_or_default();
-    assert!(headers.to_lowercase().contains("authorization"), "{headers}");
-    let methods = answer.header("access-control-allow-methods").unwrap_or_default();
+    let headers = answer
+        .header("access-control-allow-headers")
+        .unwrap_or_default();
+    assert!(
+        headers.to_lowercase().contains("authorization"),
+        "{headers}"
+    );
+    let methods = answer
+        .header("access-control-allow-methods")
+        .unwrap_or_default();
     for method in ["POST", "DELETE"] {
         assert!(methods.contains(method), "{methods}");
     }
@@ -242,11 +266,19 @@ fn without_a_public_url_the_server_gives_images_out_itself(stage: &Stage) {
 fn i6_websites_elsewhere_upload_nothing_without_tokens(stage: &Stage) {
     let user = stage.user("cross-site");
     // A form needs no leave of the server's to be sent.
-    for origin in ["https://evil.example.com", "http://localhost.evil.example", "null"] {
+    for origin in [
+        "https://evil.example.com",
+        "http://localhost.evil.example",
+        "null",
+    ] {
         let ask = uploading(&user).with("origin", origin);
         let answer = stage.send_with(&ask, Form::with_file(&picture::png()).end());
         assert_eq!(answer.status, 403, "{origin}: {answer:?}");
-        assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            None,
+            "{origin}"
+        );
     }
     // A page of the server's own may, and one that is allowed.
     for origin in [stage.server.url.as_str(), ORIGIN] {

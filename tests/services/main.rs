@@ -19,6 +19,9 @@ use syncline_tests::cell::Cell;
 
 use crate::stage::{Host, Profile, Stage};
 
+/// Scenarios at once, where `--test-threads` does not say.
+const THREADS: usize = 6;
+
 /// A test for both hosts.
 pub struct Scenario {
     /// Behaviour.
@@ -43,7 +46,9 @@ macro_rules! scenarios {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Most of them wait most of the time.
+    arguments.test_threads.get_or_insert(THREADS);
     let cells = match Cell::selected() {
         Ok(cells) => cells,
         Err(error) => {
@@ -58,9 +63,9 @@ fn main() -> ExitCode {
     {
         let scenarios = [
             // The slow ones first, so that they do not end alone.
+            images::scenarios(),
             relay::scenarios(),
             clients::scenarios(),
-            images::scenarios(),
             app::scenarios(),
             flood::scenarios(),
         ];

@@ -71,7 +71,12 @@ impl Form {
             }
             Self::Api => (&body["error"], &body["code"]),
         };
-        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .unwrap_or_else(|| panic!("{body}"))
+                .to_owned()
+        };
         let (words, code) = (text(words), text(code));
         assert!(words.len() > 10, "{words} says what to do");
         (words, code)
@@ -80,10 +85,18 @@ impl Form {
     /// Sees a refusal; its text.
     #[track_caller]
     fn refused(self, answer: &Answer, status: u16, code: &str) -> String {
-        assert_eq!(answer.status, status, "{self:?}: {} {answer:?}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{self:?}: {} {answer:?}",
+            answer.text()
+        );
         let (words, found) = self.error(&answer.json());
         assert_eq!(found, code, "{self:?}: {words}");
-        assert_eq!(answer.header("content-type").as_deref(), Some("application/json"));
+        assert_eq!(
+            answer.header("content-type").as_deref(),
+            Some("application/json")
+        );
         words
     }
 
@@ -136,7 +149,10 @@ fn events(exchange: Exchange) -> Vec<Event> {
     let answer = seen(exchange.answer());
     assert_eq!(answer.status, 200, "{}", answer.text());
     let content_type = answer.header("content-type").unwrap_or_default();
-    assert!(content_type.starts_with("text/event-stream"), "{content_type}");
+    assert!(
+        content_type.starts_with("text/event-stream"),
+        "{content_type}"
+    );
     parse(&answer.text())
 }
 
@@ -181,7 +197,11 @@ fn told(form: Form, events: &[Event]) -> (String, Result<(), String>) {
         let data = event.json();
         if data.get("error").is_some() {
             assert!(is_last, "nothing comes after an error: {events:?}");
-            let name = if form == Form::Api { "error" } else { "message" };
+            let name = if form == Form::Api {
+                "error"
+            } else {
+                "message"
+            };
             assert_eq!(event.name, name);
             return (text, Err(form.error(&data).1));
         }

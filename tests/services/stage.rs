@@ -85,7 +85,9 @@ impl Host {
                 let assets = app_files::directory(self)?;
                 let assets = assets.to_string_lossy().into_owned();
                 let arguments = ["--images", "images", "--assets", &assets];
-                let arguments = arguments.iter().chain(&["--claims-versions", "claims.json"]);
+                let arguments = arguments
+                    .iter()
+                    .chain(&["--claims-versions", "claims.json"]);
                 let syncline = Syncline {
                     storage: "sqlite:data".to_owned(),
                     arguments: arguments.map(|it| (*it).to_owned()).collect(),
@@ -251,7 +253,9 @@ pub fn stage(host: Host, profile: Profile) -> Result<Arc<Stage>> {
     let mut slot = lock(&slot);
     match &*slot {
         Some(stage) => Ok(Arc::clone(stage)),
-        None => Ok(Arc::clone(slot.insert(Arc::new(Stage::start(host, profile)?)))),
+        None => Ok(Arc::clone(
+            slot.insert(Arc::new(Stage::start(host, profile)?)),
+        )),
     }
 }
 

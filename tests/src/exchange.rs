@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
@@ -133,8 +133,8 @@ impl Ask {
     /// Sends it with a body, and reads nothing yet.
     #[must_use]
     pub fn begin_with(&self, url: &str, body: impl Into<Bytes>) -> Exchange {
-        let body = Full::new(body.into()).map_err(|never| match never {});
-        Exchange::open(self, url, BodyExt::boxed(body), None)
+        let body = Full::new(body.into()).map_err(|never| -> std::io::Error { match never {} });
+        Exchange::open(self, url, BodyExt::boxed_unsync(body), None)
     }
 
     /// Sends its head; the body's pieces follow, of no announced length.
@@ -145,11 +145,16 @@ impl Ask {
             let piece = queue.recv().await?;
             Some((Ok(Frame::data(piece)), queue))
         });
-        Exchange::open(self, url, BodyExt::boxed(StreamBody::new(body)), Some(pieces))
+        Exchange::open(
+            self,
+            url,
+            BodyExt::boxed_unsync(StreamBody::new(body)),
+            Some(pieces),
+        )
     }
 }
 
-type Body = BoxBody<Bytes, std::io::Error>;
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// An exchange under way. Whoever drops it hangs up.
 pub struct Exchange {
@@ -244,7 +249,7 @@ impl Exchange {
     }
 
     /// How the answer goes on.
-    pub fn next(&mut self) -> Next {
+    pub fn next_piece(&mut self) -> Next {
         self.status();
         let Some(body) = &mut self.body else {
             return Next::Broken;
@@ -270,9 +275,12 @@ impl Exchange {
     pub fn read_until(&mut self, text: &str) -> String {
         let mut read = Vec::new();
         loop {
-            match self.next() {
+            match self.next_piece() {
                 Next::Piece(piece) => read.extend_from_slice(&piece),
-                end => panic!("{text} was due, not {end:?}: {}", String::from_utf8_lossy(&read)),
+                end => panic!(
+                    "{text} was due, not {end:?}: {}",
+                    String::from_utf8_lossy(&read)
+                ),
             }
             let so_far = String::from_utf8_lossy(&read);
             if so_far.contains(text) {
@@ -286,7 +294,7 @@ impl Exchange {
     pub fn rest(mut self) -> (Answer, bool) {
         let mut read = Vec::new();
         let is_whole = loop {
-            match self.next() {
+            match self.next_piece() {
                 Next::Piece(piece) => read.extend_from_slice(&piece),
                 Next::End => break true,
                 Next::Broken => break false,

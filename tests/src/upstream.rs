@@ -278,7 +278,7 @@ impl Drop for Watch {
     }
 }
 
-type Body = http_body_util::combinators::BoxBody<Bytes, std::io::Error>;
+type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 
 impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>> {
@@ -353,41 +353,44 @@ fn answer_with(reply: Reply, watch: Option<Watch>) -> Response<Body> {
         response = response.header(name, value);
     }
     let pieces = reply.body.into_iter();
-    let body = stream::unfold((pieces, 0, watch), |(mut pieces, mut fill, mut watch)| async move {
-        loop {
-            if fill > 0 {
-                let bytes = FILL_BYTES.min(fill);
-                let frame = Frame::data(Bytes::from(vec![b'a'; bytes]));
-                return Some((Ok(frame), (pieces, fill - bytes, watch)));
+    let body = stream::unfold(
+        (pieces, 0, watch),
+        |(mut pieces, mut fill, mut watch)| async move {
+            loop {
+                if fill > 0 {
+                    let bytes = FILL_BYTES.min(fill);
+                    let frame = Frame::data(Bytes::from(vec![b'a'; bytes]));
+                    return Some((Ok(frame), (pieces, fill - bytes, watch)));
+                }
+                match pieces.next() {
+                    None => {
+                        if let Some(mut watch) = watch {
+                            watch.is_over = true;
+                            watch.scripted.note(|progress| progress.complete += 1);
+                        }
+                        return None;
+                    }
+                    Some(Piece::Bytes(bytes)) => {
+                        return Some((Ok(Frame::data(bytes)), (pieces, fill, watch)));
+                    }
+                    Some(Piece::Fill(bytes)) => fill = bytes,
+                    Some(Piece::Hold) => {
+                        if let Some(watch) = &watch {
+                            watch.scripted.hold().await;
+                        }
+                    }
+                    Some(Piece::Break) => {
+                        if let Some(watch) = &mut watch {
+                            watch.is_over = true;
+                        }
+                        let error = std::io::Error::other("the answer breaks off");
+                        return Some((Err(error), (pieces, fill, watch)));
+                    }
+                }
             }
-            match pieces.next() {
-                None => {
-                    if let Some(mut watch) = watch {
-                        watch.is_over = true;
-                        watch.scripted.note(|progress| progress.complete += 1);
-                    }
-                    return None;
-                }
-                Some(Piece::Bytes(bytes)) => {
-                    return Some((Ok(Frame::data(bytes)), (pieces, fill, watch)));
-                }
-                Some(Piece::Fill(bytes)) => fill = bytes,
-                Some(Piece::Hold) => {
-                    if let Some(watch) = &watch {
-                        watch.scripted.hold().await;
-                    }
-                }
-                Some(Piece::Break) => {
-                    if let Some(watch) = &mut watch {
-                        watch.is_over = true;
-                    }
-                    let error = std::io::Error::other("the answer breaks off");
-                    return Some((Err(error), (pieces, fill, watch)));
-                }
-            }
-        }
-    });
+        },
+    );
     response
-        .body(BodyExt::boxed(StreamBody::new(body)))
+        .body(BodyExt::boxed_unsync(StreamBody::new(body)))
         .expect("a valid answer")
 }

@@ -39,7 +39,10 @@ fn is_safe(answer: &Answer) {
     assert_eq!(header("cache-control"), cached);
     assert_eq!(header("x-content-type-options"), "nosniff");
     let policy = header("content-security-policy");
-    assert!(policy.split(';').any(|it| it.trim() == "sandbox"), "{policy}");
+    assert!(
+        policy.split(';').any(|it| it.trim() == "sandbox"),
+        "{policy}"
+    );
 }
 
 fn an_image_is_read_by_whoever_has_its_key(stage: &Stage) {
@@ -106,7 +109,9 @@ fn who_has_an_image_is_told_that_it_has_not_changed(stage: &Stage) {
         }
     }
     // It goes before a range.
-    let both = Ask::get(&path).with("if-none-match", &etag).with("range", "bytes=0-1");
+    let both = Ask::get(&path)
+        .with("if-none-match", &etag)
+        .with("range", "bytes=0-1");
     assert_eq!(stage.send(&both).status, 304);
 }
 
@@ -127,13 +132,24 @@ fn a_part_of_an_image_is_given_out(stage: &Stage) {
         assert_eq!(answer.status, 206, "{range}: {answer:?}");
         assert_eq!(&answer.body[..], &file[first..=last], "{range}");
         let content_range = format!("bytes {first}-{last}/{BYTES}");
-        assert_eq!(answer.header("content-range"), Some(content_range), "{range}");
+        assert_eq!(
+            answer.header("content-range"),
+            Some(content_range),
+            "{range}"
+        );
         let length = (last - first + 1).to_string();
         assert_eq!(answer.header("content-length"), Some(length), "{range}");
         is_safe(&answer);
     }
     // What is no range, or several, is all of it.
-    for range in ["bytes=5-4", "bytes=a-b", "bytes=0-1,4-5", "lines=0-1", "bytes", ""] {
+    for range in [
+        "bytes=5-4",
+        "bytes=a-b",
+        "bytes=0-1,4-5",
+        "lines=0-1",
+        "bytes",
+        "",
+    ] {
         let answer = stage.send(&Ask::get(&path).with("range", range));
         assert_eq!((answer.status, answer.body.len()), (200, BYTES), "{range}");
         assert_eq!(answer.header("content-range"), None, "{range}");
@@ -144,7 +160,12 @@ fn a_part_of_an_image_is_given_out(stage: &Stage) {
 
 fn a_part_that_is_not_there_is_416(stage: &Stage) {
     let path = uploaded(stage, &stage.user("beyond"), &png_of(BYTES));
-    for range in ["bytes=1000-", "bytes=1000-2000", "bytes=99999999999999999999-", "bytes=-0"] {
+    for range in [
+        "bytes=1000-",
+        "bytes=1000-2000",
+        "bytes=99999999999999999999-",
+        "bytes=-0",
+    ] {
         let answer = stage.send(&Ask::get(&path).with("range", range));
         refused(&answer, 416, "INVALID_REQUEST");
         let content_range = answer.header("content-range");
@@ -185,7 +206,10 @@ fn an_image_that_is_something_else_too_runs_nothing(stage: &Stage) {
 
 fn no_key_leaves_the_prefix(stage: &Stage) {
     let path = uploaded(stage, &stage.user("keys"), &png_of(BYTES));
-    let name = path.strip_prefix("/api/images/covers/").expect("a key").to_owned();
+    let name = path
+        .strip_prefix("/api/images/covers/")
+        .expect("a key")
+        .to_owned();
     let long = "a".repeat(10_240);
     for key in [
         "".to_owned(),
@@ -221,17 +245,21 @@ fn no_key_leaves_the_prefix(stage: &Stage) {
     ] {
         let shown = &key[..key.len().min(80)];
         for method in ["GET", "HEAD", "DELETE"] {
-            let ask = stage.user("keys").ask(method, &format!("/api/images/{key}"));
+            let ask = stage
+                .user("keys")
+                .ask(method, &format!("/api/images/{key}"));
             let answer = stage.send(&ask);
             // Some clients and proxies resolve `..` themselves, and ask for
             // what it then is.
             let is_resolved = answer.body[..] == png_of(BYTES)[..];
-            let resolves = key.contains("../covers") || key.contains("/./") || key.contains("%2e%2e/");
+            let resolves =
+                key.contains("../covers") || key.contains("/./") || key.contains("%2e%2e/");
             if method == "GET" && is_resolved && resolves {
                 continue;
             }
             let is_refused = (400..500).contains(&answer.status);
-            let is_resolved = resolves && matches!((method, answer.status), ("HEAD", 200) | ("DELETE", 403));
+            let is_resolved =
+                resolves && matches!((method, answer.status), ("HEAD", 200) | ("DELETE", 403));
             assert!(is_refused || is_resolved, "{method} {shown}: {answer:?}");
             assert_eq!(answer.header("x-evil"), None);
         }

@@ -14,6 +14,7 @@ const IMAGE_BYTES_MAX: usize = 5 * 1024 * 1024;
 pub fn scenarios() -> Vec<Scenario> {
     scenarios![
         Tokens:
+            an_upload_that_stays_away_is_given_up,
             what_is_no_image_is_refused_whatever_its_name,
             an_image_has_at_most_5_mb,
             an_upload_without_a_length_is_one,
@@ -74,7 +75,11 @@ fn an_image_has_at_most_5_mb(stage: &Stage) {
     let image = stage.get(&format!("/api/images/{key}"));
     assert_eq!(image.status, 200);
     assert!(image.body[..] == most[..], "all of it comes back");
-    for bytes in [IMAGE_BYTES_MAX + 1, IMAGE_BYTES_MAX + 100_000, 3 * IMAGE_BYTES_MAX] {
+    for bytes in [
+        IMAGE_BYTES_MAX + 1,
+        IMAGE_BYTES_MAX + 100_000,
+        3 * IMAGE_BYTES_MAX,
+    ] {
         let answer = upload(stage, &user, Form::with_file(&png_of(bytes)));
         refused(&answer, 413, "FILE_TOO_LARGE");
     }
@@ -102,7 +107,9 @@ fn an_upload_of_any_length_ends(stage: &Stage) {
     exchange.write(Form::with_file(&png_of(IMAGE_BYTES_MAX)).unended());
     let piece = Bytes::from(vec![b'a'; 64 * 1024]);
     // A gigabyte, if somebody takes it.
-    let taken = (0..16_384).take_while(|_| exchange.write(piece.clone())).count();
+    let taken = (0..16_384)
+        .take_while(|_| exchange.write(piece.clone()))
+        .count();
     assert!(taken < 16_384, "the server takes a body without end");
     drop(exchange);
     // Who ends is told.
@@ -111,6 +118,19 @@ fn an_upload_of_any_length_ends(stage: &Stage) {
     exchange.write(form);
     exchange.finish();
     refused(&exchange.answer(), 413, "FILE_TOO_LARGE");
+}
+
+fn an_upload_that_stays_away_is_given_up(stage: &Stage) {
+    let user = stage.user("slow");
+    let mut exchange = stage.begin(&uploading(&user));
+    assert!(exchange.write(Form::with_file(&png()).unended()));
+    // Nothing more, for as long as the server likes.
+    let (answer, is_whole) = exchange.rest();
+    if is_whole {
+        refused(&answer, 408, "BODY_TIMEOUT");
+    }
+    // It has harmed nobody.
+    key_of(&upload(stage, &user, Form::with_file(&png())));
 }
 
 fn an_upload_that_comes_piece_by_piece_is_one(stage: &Stage) {
@@ -146,7 +166,11 @@ fn an_upload_needs_its_file(stage: &Stage) {
         let code = code.expect("a code");
         assert!(["NO_FILE", "INVALID_FILE"].contains(&&*code), "{code}");
     }
-    let answer = upload(stage, &user, Form::default().file("image", "a.png", "image/png", &png));
+    let answer = upload(
+        stage,
+        &user,
+        Form::default().file("image", "a.png", "image/png", &png),
+    );
     refused(&answer, 400, "NO_FILE");
     // Of two, the first is it.
     let two = Form::with_file(&png).file("file", "b.png", "image/png", b"<html>");
@@ -174,7 +198,9 @@ fn what_is_no_multipart_is_refused(stage: &Stage) {
         };
         refused(&stage.send_with(&ask, body.clone()), status, "INVALID_FILE");
     }
-    let typed = user.ask("POST", UPLOAD).with("content-type", &content_type());
+    let typed = user
+        .ask("POST", UPLOAD)
+        .with("content-type", &content_type());
     for body in [
         b"".as_slice(),
         b"junk",
@@ -196,7 +222,11 @@ fn ten_thousand_parts_are_refused(stage: &Stage) {
     for number in 0..10_000 {
         form = form.text(&number.to_string(), "");
     }
-    let answer = upload(stage, &user, form.file("file", "a.png", "image/png", &png()));
+    let answer = upload(
+        stage,
+        &user,
+        form.file("file", "a.png", "image/png", &png()),
+    );
     let code = answer.json()["code"].as_str().map(str::to_owned);
     // Too many, or too much.
     assert!(
@@ -207,7 +237,10 @@ fn ten_thousand_parts_are_refused(stage: &Stage) {
         "{answer:?}"
     );
     // One part, whose head is as long as a book.
-    let head = format!("X-Long: {}\r\nContent-Disposition: form-data; name=\"file\"\r\n", "a".repeat(300_000));
+    let head = format!(
+        "X-Long: {}\r\nContent-Disposition: form-data; name=\"file\"\r\n",
+        "a".repeat(300_000)
+    );
     let answer = upload(stage, &user, Form::default().part(&head, &png()));
     assert!([400, 413].contains(&answer.status), "{answer:?}");
 }
@@ -259,7 +292,10 @@ fn i1_a_failed_upload_leaves_nothing(stage: &Stage) {
         let files = stored(stage).expect("a directory");
         let bytes = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |it| it.len());
         // Whatever else was uploaded here is smaller.
-        assert!(files.iter().all(|file| bytes(file) < 1_000_000), "{files:?}");
+        assert!(
+            files.iter().all(|file| bytes(file) < 1_000_000),
+            "{files:?}"
+        );
         let is_temporary = |file: &&std::path::PathBuf| file.to_string_lossy().contains('#');
         assert_eq!(files.iter().filter(is_temporary).count(), 0);
     }

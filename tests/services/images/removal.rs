@@ -31,7 +31,9 @@ fn is_gone(stage: &Stage, answer: &Answer, path: &str) {
     // Nothing is left of it, not what was kept beside it.
     let name = path.rsplit('/').next().expect("a name");
     let left = stored(stage).unwrap_or_default();
-    let left = left.iter().filter(|file| file.to_string_lossy().contains(name));
+    let left = left
+        .iter()
+        .filter(|file| file.to_string_lossy().contains(name));
     assert_eq!(left.count(), 0);
 }
 
@@ -60,7 +62,11 @@ fn nobody_else_deletes_an_image(stage: &Stage) {
     let user = stage.user("victim");
     let form = Form::with_file(&png()).text("instanceId", &user.workspace);
     let path = format!("/api/images/{}", key_of(&upload(stage, &user, form)));
-    refused(&stage.send(&Ask::new("DELETE", &path)), 401, "TOKEN_MISSING");
+    refused(
+        &stage.send(&Ask::new("DELETE", &path)),
+        401,
+        "TOKEN_MISSING",
+    );
     let junk = Ask::new("DELETE", &path).bearer(Some("junk"));
     refused(&stage.send(&junk), 401, "TOKEN_INVALID");
     for (workspace, role) in [

@@ -75,7 +75,13 @@ fn a_completion_is_the_upstreams(stage: &Stage) {
     // Nothing of the client's headers.
     let all = format!("{:?}", call.headers);
     let token = user.token.as_deref().expect("a token");
-    for theirs in [token, "session=secret", "of-the-client", "10.0.0.1", BYPASS_TOKEN] {
+    for theirs in [
+        token,
+        "session=secret",
+        "of-the-client",
+        "10.0.0.1",
+        BYPASS_TOKEN,
+    ] {
         assert!(!all.contains(theirs), "{theirs} is passed on: {all}");
     }
     assert_eq!(call.body["model"], MODELS[1]);
@@ -84,7 +90,10 @@ fn a_completion_is_the_upstreams(stage: &Stage) {
     }
     let asked = messages(&call.body);
     assert_eq!(asked[0], ("system".to_owned(), json!(SYSTEM_PROMPT)));
-    assert_eq!(asked[1], ("user".to_owned(), body["messages"][0]["content"].clone()));
+    assert_eq!(
+        asked[1],
+        ("user".to_owned(), body["messages"][0]["content"].clone())
+    );
     assert_eq!(asked.len(), 2);
 }
 
@@ -94,21 +103,37 @@ fn a_message_is_answered(stage: &Stage) {
     let words = format!("Help me. {}", script.marker);
     let answer = ask(stage, &user, CHAT, &json!({"message": words}));
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.json(), json!({"message": "Of course.", "toolCalls": []}));
+    assert_eq!(
+        answer.json(),
+        json!({"message": "Of course.", "toolCalls": []})
+    );
     let call = script.call();
-    assert_eq!(call.header("authorization"), Some(&*format!("Bearer {CANARY_KEY}")));
+    assert_eq!(
+        call.header("authorization"),
+        Some(&*format!("Bearer {CANARY_KEY}"))
+    );
     let asked = messages(&call.body);
     assert_eq!(asked[0], ("system".to_owned(), json!(SYSTEM_PROMPT)));
     assert_eq!(asked[1], ("user".to_owned(), json!(words)));
     // The first that is served is the default.
     assert_eq!(call.body["model"], MODELS[0]);
     // It is at most 10,000 characters long, whatever they are.
-    let fits = format!("{}{}", script.marker, "é".repeat(10_000 - script.marker.len()));
+    let fits = format!(
+        "{}{}",
+        script.marker,
+        "é".repeat(10_000 - script.marker.len())
+    );
     let answer = ask(stage, &user, CHAT, &json!({"message": fits}));
     assert_eq!(Form::Api.text(&answer), "Of course.");
     let answer = ask(stage, &user, CHAT, &json!({"message": fits + "é"}));
     Form::Api.refused(&answer, 400, "INVALID_REQUEST");
-    for message in [json!(null), json!(1), json!(["x"]), json!({"a": 1}), json!("")] {
+    for message in [
+        json!(null),
+        json!(1),
+        json!(["x"]),
+        json!({"a": 1}),
+        json!(""),
+    ] {
         let answer = ask(stage, &user, CHAT, &json!({"message": message}));
         Form::Api.refused(&answer, 400, "INVALID_REQUEST");
     }
@@ -119,13 +144,18 @@ fn a_message_is_answered(stage: &Stage) {
 fn a_message_has_its_conversation_before_it(stage: &Stage) {
     let user = stage.user("history");
     let script = upstream().script([Reply::completion("Yes.", 12)]);
-    let answer = ask(stage, &user, CHAT, &json!({
-        "message": script.marker,
-        "conversationHistory": [
-            {"role": "user", "content": "one"},
-            {"role": "assistant", "content": "two"},
-        ],
-    }));
+    let answer = ask(
+        stage,
+        &user,
+        CHAT,
+        &json!({
+            "message": script.marker,
+            "conversationHistory": [
+                {"role": "user", "content": "one"},
+                {"role": "assistant", "content": "two"},
+            ],
+        }),
+    );
     assert_eq!(Form::Api.text(&answer), "Yes.");
     let asked = messages(&script.call().body);
     let roles: Vec<&str> = asked.iter().map(|(role, _)| &**role).collect();
@@ -138,9 +168,14 @@ fn a_message_has_its_conversation_before_it(stage: &Stage) {
         json!([{"role": "tool", "content": "x"}]),
         json!([1]),
     ] {
-        let answer = ask(stage, &user, CHAT, &json!({
-            "message": "x", "conversationHistory": history,
-        }));
+        let answer = ask(
+            stage,
+            &user,
+            CHAT,
+            &json!({
+                "message": "x", "conversationHistory": history,
+            }),
+        );
         Form::Api.refused(&answer, 400, "INVALID_REQUEST");
     }
 }
@@ -156,16 +191,26 @@ fn an_empty_message_continues_after_tools_alone(stage: &Stage) {
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "created", "tool_call_id": "call-1"},
     ]);
-    let answer = ask(stage, &user, CHAT, &json!({"message": "", "conversationHistory": history}));
+    let answer = ask(
+        stage,
+        &user,
+        CHAT,
+        &json!({"message": "", "conversationHistory": history}),
+    );
     assert_eq!(Form::Api.text(&answer), "Done.");
     let body = script.call().body;
     let roles: Vec<String> = messages(&body).into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["system", "user", "assistant", "tool"]);
     assert_eq!(body["messages"][2]["tool_calls"][0], call);
     assert_eq!(body["messages"][3]["tool_call_id"], "call-1");
-    let answer = ask(stage, &user, CHAT, &json!({
-        "message": "", "conversationHistory": [{"role": "user", "content": "x"}],
-    }));
+    let answer = ask(
+        stage,
+        &user,
+        CHAT,
+        &json!({
+            "message": "", "conversationHistory": [{"role": "user", "content": "x"}],
+        }),
+    );
     Form::Api.refused(&answer, 400, "INVALID_REQUEST");
 }
 
@@ -176,7 +221,10 @@ fn who_the_assistant_is_can_be_said(stage: &Stage) {
         let answer = ask(stage, &user, CHAT, body);
         assert_eq!(Form::Api.text(&answer), "Yes.");
         let body = script.calls().pop().expect("a call").body;
-        body["messages"].as_array().expect("messages").iter()
+        body["messages"]
+            .as_array()
+            .expect("messages")
+            .iter()
             .filter(|message| message["role"] == "system")
             .map(|message| message["content"].as_str().expect("text").to_owned())
             .collect::<Vec<_>>()
@@ -201,7 +249,12 @@ fn tools_of_the_server_are_merged_into_requests(stage: &Stage) {
     let user = stage.user("tools");
     let names = |body: &Value| -> Vec<String> {
         let tools = body["tools"].as_array().expect("tools");
-        let name = |tool: &Value| tool["function"]["name"].as_str().expect("a name").to_owned();
+        let name = |tool: &Value| {
+            tool["function"]["name"]
+                .as_str()
+                .expect("a name")
+                .to_owned()
+        };
         tools.iter().map(name).collect()
     };
     for form in FORMS {
@@ -211,9 +264,11 @@ fn tools_of_the_server_are_merged_into_requests(stage: &Stage) {
     }
     let script = upstream().script([Reply::completion("Yes.", 12)]);
     let mut question = Form::OpenAi.question(&script.marker, false);
-    let tool = |name: &str| json!({"type": "function", "function": {
-        "name": name, "description": "of the client", "parameters": {"type": "object"},
-    }});
+    let tool = |name: &str| {
+        json!({"type": "function", "function": {
+            "name": name, "description": "of the client", "parameters": {"type": "object"},
+        }})
+    };
     // What the server's do is the operator's to say.
     question["tools"] = json!([tool("of_the_client"), tool(TOOL)]);
     let answer = ask(stage, &user, COMPLETIONS, &question);
@@ -260,13 +315,21 @@ fn only_some_models_are_served(stage: &Stage) {
         }
         assert!(script.calls().is_empty());
         question["model"] = json!(MODELS[1]);
-        assert_eq!(form.text(&ask(stage, &user, form.path(), &question)), "Yes.");
+        assert_eq!(
+            form.text(&ask(stage, &user, form.path(), &question)),
+            "Yes."
+        );
         assert_eq!(script.call().body["model"], MODELS[1]);
     }
     let list = stage.send(&user.ask("GET", "/v1/models"));
     assert_eq!(list.status, 200, "{list:?}");
     let list = list.json();
-    let ids: Vec<_> = list["data"].as_array().expect("a list").iter().map(|it| &it["id"]).collect();
+    let ids: Vec<_> = list["data"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| &it["id"])
+        .collect();
     assert_eq!(ids, MODELS);
     Form::OpenAi.refused(&stage.get("/v1/models"), 401, "TOKEN_MISSING");
 }
@@ -283,7 +346,10 @@ fn who_has_no_token_asks_nothing(stage: &Stage) {
         };
         form.refused(&asking(None), 401, "TOKEN_MISSING");
         form.refused(&asking(Some("junk")), 401, "TOKEN_INVALID");
-        let forged = sign(&claims(&user.id, &[]), "another-secret-of-more-than-32-bytes");
+        let forged = sign(
+            &claims(&user.id, &[]),
+            "another-secret-of-more-than-32-bytes",
+        );
         form.refused(&asking(Some(&forged)), 401, "TOKEN_INVALID");
         let stale = sign(&stale, JWT_SECRET);
         form.refused(&asking(Some(&stale)), 401, "TOKEN_INVALID");
@@ -291,7 +357,11 @@ fn who_has_no_token_asks_nothing(stage: &Stage) {
         let ask = Ask::new("POST", form.path())
             .with("content-type", "application/json")
             .bearer(Some(CANARY_KEY));
-        form.refused(&stage.send_with(&ask, question.clone()), 401, "TOKEN_INVALID");
+        form.refused(
+            &stage.send_with(&ask, question.clone()),
+            401,
+            "TOKEN_INVALID",
+        );
         assert!(script.calls().is_empty());
         assert_eq!(form.text(&asking(Some(BYPASS_TOKEN))), "Yes.");
     }
@@ -336,16 +406,36 @@ fn what_makes_no_sense_is_refused(stage: &Stage) {
     let user = stage.user("nonsense");
     let deep = "[".repeat(100_000);
     for form in FORMS {
-        for body in ["", "junk", "null", "[]", "\"text\"", "{", "{}", "\u{feff}{}", &deep] {
+        for body in [
+            "",
+            "junk",
+            "null",
+            "[]",
+            "\"text\"",
+            "{",
+            "{}",
+            "\u{feff}{}",
+            &deep,
+        ] {
             let answer = stage.send_with(&user.post_json(form.path()), body.to_owned());
             form.refused(&answer, 400, "INVALID_REQUEST");
         }
     }
-    for messages in [json!([]), json!("x"), json!(null), json!([1]), json!({"0": 1})] {
+    for messages in [
+        json!([]),
+        json!("x"),
+        json!(null),
+        json!([1]),
+        json!({"0": 1}),
+    ] {
         let answer = ask(stage, &user, COMPLETIONS, &json!({"messages": messages}));
         Form::OpenAi.refused(&answer, 400, "INVALID_REQUEST");
     }
-    for (field, value) in [("stream", json!("yes")), ("model", json!(7)), ("tools", json!("x"))] {
+    for (field, value) in [
+        ("stream", json!("yes")),
+        ("model", json!(7)),
+        ("tools", json!("x")),
+    ] {
         let mut question = Form::OpenAi.question("x", false);
         question[field] = value;
         let answer = ask(stage, &user, COMPLETIONS, &question);
@@ -362,7 +452,10 @@ fn a_request_has_at_most_a_megabyte(stage: &Stage) {
         let padding = BODY_BYTES_MAX - question.to_string().len();
         question["padding"] = json!("a".repeat(padding));
         assert_eq!(question.to_string().len(), BODY_BYTES_MAX);
-        assert_eq!(form.text(&ask(stage, &user, form.path(), &question)), "Yes.");
+        assert_eq!(
+            form.text(&ask(stage, &user, form.path(), &question)),
+            "Yes."
+        );
         question["padding"] = json!("a".repeat(padding + 1));
         let answer = ask(stage, &user, form.path(), &question);
         form.refused(&answer, 413, "BODY_TOO_LARGE");
@@ -388,7 +481,11 @@ fn i6_websites_elsewhere_ask_nothing(stage: &Stage) {
             let ask = user.post_json(form.path()).with("origin", origin);
             stage.send_with(&ask, question.clone())
         };
-        for origin in ["https://evil.example.com", "null", "https://app.example.com.evil.example"] {
+        for origin in [
+            "https://evil.example.com",
+            "null",
+            "https://app.example.com.evil.example",
+        ] {
             let answer = from(origin);
             assert_eq!(answer.status, 403, "{origin}: {answer:?}");
             assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -396,7 +493,10 @@ fn i6_websites_elsewhere_ask_nothing(stage: &Stage) {
         assert!(script.calls().is_empty());
         let answer = from(ORIGIN);
         assert_eq!(form.text(&answer), "Yes.");
-        assert_eq!(answer.header("access-control-allow-origin").as_deref(), Some(ORIGIN));
+        assert_eq!(
+            answer.header("access-control-allow-origin").as_deref(),
+            Some(ORIGIN)
+        );
     }
 }
 
@@ -423,23 +523,36 @@ fn i6_websites_elsewhere_spend_no_key_without_tokens(stage: &Stage) {
                     None => ask,
                 };
                 let answer = stage.send_with(&ask, question.clone());
-                assert!([403, 415].contains(&answer.status), "{content_type}: {answer:?}");
+                assert!(
+                    [403, 415].contains(&answer.status),
+                    "{content_type}: {answer:?}"
+                );
             }
         }
-        for origin in ["https://evil.example.com", "null", "http://localhost.evil.example"] {
+        for origin in [
+            "https://evil.example.com",
+            "null",
+            "http://localhost.evil.example",
+        ] {
             // And what it has to ask leave for.
             let preflight = Ask::new("OPTIONS", form.path())
                 .with("origin", origin)
                 .with("access-control-request-method", "POST")
                 .with("access-control-request-headers", "content-type");
             let answer = stage.send(&preflight);
-            assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                None,
+                "{origin}"
+            );
             let ask = user.post_json(form.path()).with("origin", origin);
             let answer = stage.send_with(&ask, question.clone());
             assert_eq!(answer.status, 403, "{origin}: {answer:?}");
         }
         assert!(script.calls().is_empty(), "{form:?}: the key was spent");
-        let ask = user.post_json(form.path()).with("origin", &stage.server.url);
+        let ask = user
+            .post_json(form.path())
+            .with("origin", &stage.server.url);
         assert_eq!(form.text(&stage.send_with(&ask, question)), "Yes.");
     }
 }

@@ -34,7 +34,10 @@ fn an_upstream_that_fails_for_a_moment_is_asked_again(stage: &Stage) {
         (Form::Api, busy(429).with("retry-after", "0")),
         (Form::OpenAi, busy(500)),
         (Form::Api, busy(503)),
-        (Form::OpenAi, Reply::of("text/html", "<html>").when(Head::Never)),
+        (
+            Form::OpenAi,
+            Reply::of("text/html", "<html>").when(Head::Never),
+        ),
     ] {
         let script = upstream().script([first, Reply::completion("At last.", 3)]);
         assert_eq!(form.text(&ask_for(stage, &user, form, &script)), "At last.");
@@ -139,13 +142,22 @@ fn junk_is_no_answer(stage: &Stage) {
         Reply::of("application/json", "{}"),
         Reply::of("application/json", "{\"choices\":[]}"),
         Reply::of("application/json", "{\"choices\":[{\"message\":7}]}"),
-        Reply::of("application/json", json!({"error": {"message": "no"}}).to_string()),
+        Reply::of(
+            "application/json",
+            json!({"error": {"message": "no"}}).to_string(),
+        ),
         Reply::of("text/html", "<html>It works!</html>"),
         Reply::of("application/json", b"{\"choices\":\"\xff\xfe\"}".to_vec()),
         Reply::of("application/json", "[".repeat(200_000)),
         Reply::stream(&["not asked for"], 3),
-        Reply { status: 204, ..Reply::of("application/json", "") },
-        Reply { status: 206, ..Reply::completion("part", 1) },
+        Reply {
+            status: 204,
+            ..Reply::of("application/json", "")
+        },
+        Reply {
+            status: 206,
+            ..Reply::completion("part", 1)
+        },
     ]
     .into_iter()
     .enumerate()
@@ -164,7 +176,10 @@ fn an_answer_of_50_mb_is_none(stage: &Stage) {
     let user = stage.user("huge");
     for form in FORMS {
         let huge = |content_type: &str, first: &str| Reply {
-            body: vec![Piece::Bytes(first.to_owned().into()), Piece::Fill(50_000_000)],
+            body: vec![
+                Piece::Bytes(first.to_owned().into()),
+                Piece::Fill(50_000_000),
+            ],
             ..Reply::of(content_type, "")
         };
         let script = upstream().script([huge("application/json", "{\"choices\":[{\"x\":\"")]);

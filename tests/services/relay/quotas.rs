@@ -129,7 +129,10 @@ fn calls_at_once_are_counted_and_given_back(stage: &Stage) {
             .collect();
         let script = upstream().script([Reply::completion("Yes.", 1)]);
         let after = is_used_up(form, &ask_for(stage, &user, form, &script));
-        assert!((1..=10).contains(&after), "{after}: it is worth another try soon");
+        assert!(
+            (1..=10).contains(&after),
+            "{after}: it is worth another try soon"
+        );
         let answer = seen(stream(stage, &user, form, &script).answer());
         is_used_up(form, &answer);
         assert!(script.calls().is_empty());
@@ -155,7 +158,11 @@ fn calls_that_fail_give_their_place_back(stage: &Stage) {
         let script = upstream().script([Reply::of("application/json", "junk")]);
         form.refused(&ask_for(stage, &user, form, &script), 502, "UPSTREAM_ERROR");
         let script = upstream().script([Reply::refusal(400, "no")]);
-        form.refused(&ask_for(stage, &user, form, &script), 400, "INVALID_REQUEST");
+        form.refused(
+            &ask_for(stage, &user, form, &script),
+            400,
+            "INVALID_REQUEST",
+        );
         let script = upstream().script([Reply::events(begun.clone())]);
         let events = events(stream(stage, &user, form, &script));
         assert_eq!(told(form, &events).1, Err("UPSTREAM_ERROR".to_owned()));

@@ -30,7 +30,10 @@ fn a_key_that_the_upstream_repeats_is_not_passed_on(stage: &Stage) {
             Reply::refusal(400, &words),
             Reply::refusal(400, CANARY_KEY),
             Reply::completion(&words, 1).with("x-key", CANARY_KEY),
-            Reply::of("application/json", json!({"error": {"message": words}}).to_string()),
+            Reply::of(
+                "application/json",
+                json!({"error": {"message": words}}).to_string(),
+            ),
             Reply::of("text/html", words.clone()),
             Reply::redirect(302, &format!("{}/?key={CANARY_KEY}", upstream().trap_url())),
         ] {
@@ -69,7 +72,10 @@ fn a_request_does_not_say_where_it_is_sent(stage: &Stage) {
         ("forwarded", &format!("host={host}")),
     ] {
         let ask = user.post_json(COMPLETIONS).with(name, value);
-        assert_eq!(Form::OpenAi.text(&stage.send_with(&ask, question.clone())), "Yes.");
+        assert_eq!(
+            Form::OpenAi.text(&stage.send_with(&ask, question.clone())),
+            "Yes."
+        );
         let call = script.calls().pop().expect("a call");
         assert_eq!(call.header(name), None, "{name} is passed on");
     }
@@ -98,7 +104,11 @@ fn a_request_does_not_say_where_it_is_sent(stage: &Stage) {
             }
         }
     }
-    assert!(upstream().trapped().is_empty(), "{:?}", upstream().trapped());
+    assert!(
+        upstream().trapped().is_empty(),
+        "{:?}",
+        upstream().trapped()
+    );
 }
 
 fn no_path_leads_to_another_server(stage: &Stage) {
@@ -163,9 +173,17 @@ fn no_model_leads_to_another_server(stage: &Stage) {
         let answer = ask(stage, &user, form.path(), &question);
         form.refused(&answer, 400, "INVALID_REQUEST");
         assert!(script.calls().is_empty());
-        for model in ["gpt-4o-mini", "anthropic/claude-3.5", "models/x:free", "@cf/meta/x"] {
+        for model in [
+            "gpt-4o-mini",
+            "anthropic/claude-3.5",
+            "models/x:free",
+            "@cf/meta/x",
+        ] {
             question["model"] = json!(model);
-            assert_eq!(form.text(&ask(stage, &user, form.path(), &question)), "Yes.");
+            assert_eq!(
+                form.text(&ask(stage, &user, form.path(), &question)),
+                "Yes."
+            );
             let body = script.calls().pop().expect("a call").body;
             assert_eq!(body["model"], model);
         }

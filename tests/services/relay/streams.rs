@@ -41,7 +41,11 @@ fn a_stream_comes_piece_by_piece(stage: &Stage) {
         script.release();
         exchange.read_until("second");
         script.release();
-        exchange.read_until(if form == Form::Api { "event: done" } else { "[DONE]" });
+        exchange.read_until(if form == Form::Api {
+            "event: done"
+        } else {
+            "[DONE]"
+        });
     }
 }
 
@@ -92,7 +96,10 @@ fn a_stream_calls_tools(stage: &Stage) {
         .filter(|event| event.data != "[DONE]")
         .map(|event| {
             let call = &event.json()["choices"][0]["delta"]["tool_calls"][0];
-            call["function"]["arguments"].as_str().unwrap_or_default().to_owned()
+            call["function"]["arguments"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
         })
         .collect();
     assert_eq!(arguments, parts.concat());
@@ -109,7 +116,10 @@ fn events_are_read_wherever_they_are_cut(stage: &Stage) {
         json!({"choices": [{"index": 0, "delta": {"content": "é🙂"}}]}),
         json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}),
     );
-    let bytes = whole.as_bytes().chunks(3).map(|part| Piece::Bytes(part.to_vec().into()));
+    let bytes = whole
+        .as_bytes()
+        .chunks(3)
+        .map(|part| Piece::Bytes(part.to_vec().into()));
     let script = upstream().script([Reply::events(bytes.collect::<Vec<_>>())]);
     for form in FORMS {
         let events = events(stream(stage, &user, form, &script));
@@ -152,14 +162,30 @@ fn a_stream_that_breaks_off_is_an_error(stage: &Stage) {
     for (what, pieces) in [
         ("the connection breaks", and(&[Piece::Break])),
         ("it ends", begun()),
-        ("it ends within an event", and(&[bytes("data: {\"choices\":[{\"del")])),
+        (
+            "it ends within an event",
+            and(&[bytes("data: {\"choices\":[{\"del")]),
+        ),
         ("junk", and(&[bytes("data: junk\n\n")])),
         ("no object", and(&[bytes("data: 7\n\n")])),
         ("no choices", and(&[bytes("data: {}\n\n")])),
         ("HTML", and(&[bytes("<html>502</html>\n\ndata: x\n\n")])),
-        ("no UTF-8", and(&[Piece::Bytes(vec![b'd', b'a', b't', b'a', b':', 0xff, 10, 10].into())])),
-        ("an error", and(&[event(&json!({"error": {"message": "overloaded", "code": 503}}))])),
-        ("an event without end", and(&[bytes("data: "), Piece::Fill(50_000_000)])),
+        (
+            "no UTF-8",
+            and(&[Piece::Bytes(
+                vec![b'd', b'a', b't', b'a', b':', 0xff, 10, 10].into(),
+            )]),
+        ),
+        (
+            "an error",
+            and(&[event(
+                &json!({"error": {"message": "overloaded", "code": 503}}),
+            )]),
+        ),
+        (
+            "an event without end",
+            and(&[bytes("data: "), Piece::Fill(50_000_000)]),
+        ),
     ] {
         for form in FORMS {
             // Quotas of calls are not what this is about.
@@ -193,7 +219,7 @@ fn a_client_that_reads_nothing_holds_the_upstream_back(stage: &Stage) {
     // It gets all of it, when it reads.
     let mut read = 0;
     let end = loop {
-        match exchange.next() {
+        match exchange.next_piece() {
             Next::Piece(piece) => read += piece.len(),
             end => break end,
         }
