@@ -380,6 +380,8 @@ fn answer_with(reply: Reply, watch: Option<Watch>) -> Response<Body> {
                         }
                     }
                     Some(Piece::Break) => {
+                        // What came before is sent first.
+                        tokio::task::yield_now().await;
                         if let Some(watch) = &mut watch {
                             watch.is_over = true;
                         }

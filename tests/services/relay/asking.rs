@@ -352,7 +352,7 @@ fn who_has_no_token_asks_nothing(stage: &Stage) {
         );
         form.refused(&asking(Some(&forged)), 401, "TOKEN_INVALID");
         let stale = sign(&stale, JWT_SECRET);
-        form.refused(&asking(Some(&stale)), 401, "TOKEN_INVALID");
+        form.refused(&asking(Some(&stale)), 401, "TOKEN_VERSION_STALE");
         // The upstream's key is nobody's token.
         let ask = Ask::new("POST", form.path())
             .with("content-type", "application/json")
