@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use syncline::{
     App, ClaimsFile, Equipment, Gateway, Limits, Listeners, Location, Quotas, Runtime, Shards,
+    Variable,
 };
 
 use crate::shim;
@@ -20,8 +21,9 @@ pub fn run() -> Result<()> {
         .init();
     shim::install();
     let env = BTreeMap::from([("ENVIRONMENT".to_owned(), "development".to_owned())]);
+    let env = |_: &[Variable]| Ok::<_, String>(env);
     let quotas = Quotas::new(&Location::Memory);
-    let runtime = Runtime::new(None, &env, ClaimsFile::new(None), quotas)?;
+    let runtime = Runtime::new(None, env, ClaimsFile::new(None), quotas)?;
     let (gateway, _) = Gateway::new(&runtime)?;
     std::fs::create_dir_all("data")?;
     let location = Location::Sqlite(PathBuf::from("data"));

@@ -69,7 +69,12 @@ fn refuses(dir: &Path, as_nobody: bool) -> String {
         // The administrator may write whatever the rights say. The binary may
         // be where nobody else can go.
         let copy = dir.join("syncline");
-        fs::copy(binary().unwrap(), &copy).unwrap();
+        // By another process: what is open for writing here, servers that
+        // other tests start just then have open too, and it cannot be run.
+        let copied = Command::new("cp")
+            .args([&binary().unwrap(), &copy])
+            .status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
         command = Command::new(copy);
         command.current_dir(dir).uid(NOBODY);

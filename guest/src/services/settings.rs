@@ -3,6 +3,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::config::{Variable, of_host, variable};
 use crate::imports::System;
 
 /// `IMAGE_BYTES_MAX` when it is unset: 5 MB, the reference worker's limit.
@@ -38,32 +39,64 @@ const IDLE_TIMEOUT_MS_DEFAULT: u32 = 60_000;
 const TIMEOUT_MS_MAX: u64 = 300_000;
 
 /// Set by a host that has an object store.
-const HOST_IMAGES: &str = "HOST_IMAGES";
+pub const HOST_IMAGES: &str = "HOST_IMAGES";
 
 /// Set by a host that has the app's files.
-const HOST_ASSETS: &str = "HOST_ASSETS";
+pub const HOST_ASSETS: &str = "HOST_ASSETS";
 
-/// The variables that are read here.
-pub const VARIABLES: [&str; 19] = [
-    HOST_IMAGES,
-    HOST_ASSETS,
-    "IMAGE_BYTES_MAX",
-    "R2_PUBLIC_URL",
-    "BRAINTRUST_API_KEY",
-    "BRAINTRUST_PROJECT_ID",
-    "BRAINTRUST_BASE_URL",
-    "LLM_API_KEY",
-    "LLM_BASE_URL",
-    "LLM_MODELS",
-    "LLM_TOOLS",
-    "LLM_SYSTEM_PROMPT",
-    "LLM_REQUESTS_PER_MINUTE",
-    "LLM_TOKENS_PER_DAY",
-    "LLM_STREAMS_MAX",
-    "LLM_CONNECT_TIMEOUT_MS",
-    "LLM_HEAD_TIMEOUT_MS",
-    "LLM_IDLE_TIMEOUT_MS",
-    "ENVIRONMENT",
+/// The variables that [`Settings::read`] asks for.
+pub const VARIABLES: [Variable; 18] = [
+    variable("IMAGE_BYTES_MAX", "the largest image, in bytes; 5242880"),
+    variable(
+        "R2_PUBLIC_URL",
+        "what stands before an image's key in its URL; needed in production",
+    ),
+    variable(
+        "LLM_BASE_URL",
+        "an OpenAI-compatible server, up to what stands before `/chat/completions`",
+    ),
+    variable("LLM_API_KEY", "its key"),
+    variable(
+        "BRAINTRUST_API_KEY",
+        "Braintrust's key: its proxy is the upstream where there is no LLM_BASE_URL",
+    ),
+    variable("BRAINTRUST_PROJECT_ID", "the project that its logs are for"),
+    variable(
+        "BRAINTRUST_BASE_URL",
+        "where it is; https://api.braintrust.dev/v1/proxy",
+    ),
+    variable(
+        "LLM_MODELS",
+        "models that may be asked for, comma-separated, the default first; any",
+    ),
+    variable(
+        "LLM_TOOLS",
+        "tools that every request has, a JSON list as OpenAI has it",
+    ),
+    variable("LLM_SYSTEM_PROMPT", "what every conversation begins with"),
+    variable(
+        "LLM_REQUESTS_PER_MINUTE",
+        "requests a minute of one user, 0 for any number; 30",
+    ),
+    variable(
+        "LLM_TOKENS_PER_DAY",
+        "tokens a day of one user, 0 for any number; 1000000",
+    ),
+    variable("LLM_STREAMS_MAX", "calls of one user at once; 4"),
+    variable(
+        "LLM_CONNECT_TIMEOUT_MS",
+        "how long connecting to the upstream may take; 10000",
+    ),
+    variable(
+        "LLM_HEAD_TIMEOUT_MS",
+        "how long the upstream's answer may take to begin; 120000",
+    ),
+    variable(
+        "LLM_IDLE_TIMEOUT_MS",
+        "how long a stream of the upstream's may pause; 60000",
+    ),
+    of_host(HOST_IMAGES),
+    of_host(HOST_ASSETS),
 ];
 
 /// A variable of a service that cannot be worked with.

@@ -4,19 +4,12 @@
 
 import type { Admission, Decision, Denial, Refusal, Request as GuestRequest, Response as GuestResponse, Verdict } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 import { claims } from './component/claims.js'
-import { type Imports, Instance } from './component/instance.js'
+import { Instance } from './component/instance.js'
+import { NO_ROOM } from './component/no-room.js'
+import { terms } from './component/terms.js'
 import { checkBindings, ConfigurationError, type Env, variables } from './configuration.js'
-import { StorageFailure } from './storage/event-log.js'
 
 export type { Admission, Refusal, GuestResponse, Verdict }
-
-/** What a client is told whose room failed (PROTOCOL.md, “Error codes”). */
-export const UNAVAILABLE = {
-  status: 503,
-  code: 'UNAVAILABLE',
-  message: 'The server failed at this request; a push may have landed or not. Try again.',
-  retryAfterMs: 1_000n,
-}
 
 /** Instances kept for the next request: more are made when they are needed.
  * One request cannot wait for another's instance: the runtime ends requests
@@ -28,8 +21,6 @@ const HOST_MISCONFIGURED = 'HOST_MISCONFIGURED'
 
 /** Admission. */
 export class Gateway {
-  /** The headers that admission looks at. */
-  readonly headersRead: string[]
   private readonly variables: Array<[string, string]>
   private readonly pool: Instance[] = []
   private static shared: Gateway | undefined
@@ -41,9 +32,8 @@ export class Gateway {
   }
 
   private constructor(private readonly env: Env) {
-    this.variables = variables(env)
+    this.variables = variables(env, terms().variables)
     const instance = this.instantiate()
-    this.headersRead = instance.gateway.headersRead()
     const fault = this.check(instance)
     if (fault === undefined) this.pool.push(instance)
     // Whoever asks is told by the guest, which logs what is wrong each time.
@@ -108,27 +98,4 @@ export class Gateway {
 function guestError(error: unknown): string | undefined {
   const { payload } = Object(error) as { payload?: unknown }
   return typeof payload === 'string' ? payload : undefined
-}
-
-const unavailable = () => {
-  throw new StorageFailure({ tag: 'unavailable', val: 'the event log is for rooms only' })
-}
-
-/** What a gateway has no use for. */
-const NO_ROOM: Pick<Imports, 'connections' | 'eventLog' | 'timer'> = {
-  connections: {
-    send() {},
-    sendEach() {},
-    close() {},
-    attach() {
-      throw { payload: { tag: 'gone' } }
-    },
-    attached: () => [],
-    subscribe() {
-      throw { payload: 'unsupported' }
-    },
-    notifyDrained() {},
-  },
-  eventLog: { open: unavailable, append: unavailable, read: unavailable, reset: unavailable },
-  timer: { wakeAfter() {} },
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use syncline::command::config;
 use syncline::command::operator::{self, OperatorError};
 use syncline::command::token::{self, Workspace};
 use syncline::{
     App, Assets, ClaimsFile, Equipment, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX,
-    ObjectPlace, Objects, Quotas, Runtime, Shards, Summary, directory, machine,
+    ObjectPlace, Objects, Quotas, Runtime, Shards, Summary, Variable, directory, machine,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
@@ -39,8 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve LiveStore clients.
-    #[command(after_help = config::help())]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
     /// Give every store a new backend id, after a backup was put back: its
@@ -137,7 +137,7 @@ fn main() -> ExitCode {
                 .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never),
         )
         .init();
-    let result = match Cli::parse().command {
+    let result = match arguments().command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Token(arguments) => mint(&arguments),
         Command::Restored { dir } => operate(|| {
@@ -164,6 +164,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line. Whoever asks for help is told of the variables too, which
+/// the component knows.
+fn arguments() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        if error.kind() != ErrorKind::DisplayHelp {
+            error.exit();
+        }
+        let none = |_: &[Variable]| Ok::<_, String>(BTreeMap::new());
+        let variables = match Runtime::new(None, none, ClaimsFile::new(None)) {
+            Ok(runtime) => config::help(&runtime.terms().variables),
+            Err(error) => format!("The variables cannot be listed: {error:#}"),
+        };
+        let command = Cli::command().mut_subcommand("serve", |it| it.after_help(variables));
+        command.get_matches();
+        error.exit()
+    })
+}
+
 /// Libraries that would log whole frames, or the compiler's insides: whatever
 /// `RUST_LOG` says, they do not.
 fn is_library(target: &str) -> bool {
@@ -172,31 +190,18 @@ fn is_library(target: &str) -> bool {
 }
 
 fn serve(arguments: &Serve) -> Result<()> {
-    let mut env = config::environment(Path::new("."))?;
-    for (name, rate) in [
-        (
-            "CONNECTION_REQUESTS_PER_SECOND",
-            arguments.connection_requests_per_second,
-        ),
-        (
-            "PRINCIPAL_REQUESTS_PER_SECOND",
-            arguments.principal_requests_per_second,
-        ),
-    ] {
-        if let Some(rate) = rate {
-            env.insert(name.to_owned(), rate.to_string());
-        }
-    }
-    config::set_reach(&mut env, arguments.listen.is_loopback());
-    let equipment = equip(arguments, &mut env)?;
     let claims = ClaimsFile::new(arguments.claims_versions.clone());
     // A file that cannot be read now would refuse every client later.
     claims
         .current_version("")
         .map_err(anyhow::Error::msg)
         .context("--claims-versions")?;
+    let equipment = equip(arguments)?;
+    let tools = arguments.llm_tools.as_ref().map(fs::read_to_string);
+    let tools = tools.transpose().context("--llm-tools cannot be read")?;
+    let env = |read: &[Variable]| environment(arguments, read, &equipment, tools);
     let quotas = Quotas::new(&arguments.storage);
-    let runtime = Runtime::new(arguments.component.as_deref(), &env, claims, quotas)?;
+    let runtime = Runtime::new(arguments.component.as_deref(), env, claims, quotas)?;
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
         Location::Sqlite(dir) => Some(directory::create(dir)?),
@@ -221,8 +226,43 @@ fn serve(arguments: &Serve) -> Result<()> {
         })
 }
 
-/// What there is for the services, and what the guest is told of it.
-fn equip(arguments: &Serve, env: &mut BTreeMap<String, String>) -> Result<Equipment> {
+/// The variables for the component: the environment's, and what the command
+/// line says instead.
+fn environment(
+    arguments: &Serve,
+    read: &[Variable],
+    equipment: &Equipment,
+    llm_tools: Option<String>,
+) -> Result<BTreeMap<String, String>, config::EnvError> {
+    let mut env = config::environment(Path::new("."), read)?;
+    for (name, rate) in [
+        (
+            "CONNECTION_REQUESTS_PER_SECOND",
+            arguments.connection_requests_per_second,
+        ),
+        (
+            "PRINCIPAL_REQUESTS_PER_SECOND",
+            arguments.principal_requests_per_second,
+        ),
+    ] {
+        if let Some(rate) = rate {
+            env.insert(name.to_owned(), rate.to_string());
+        }
+    }
+    if let Some(tools) = llm_tools {
+        env.insert("LLM_TOOLS".to_owned(), tools);
+    }
+    config::set_reach(&mut env, arguments.listen.is_loopback());
+    config::set_services(
+        &mut env,
+        equipment.objects.is_some(),
+        equipment.assets.is_some(),
+    );
+    Ok(env)
+}
+
+/// What there is for the services.
+fn equip(arguments: &Serve) -> Result<Equipment> {
     let objects = arguments.images.as_ref().map(Objects::open);
     let objects = objects.transpose().context("--images")?;
     let assets = arguments.assets.as_deref().map(Assets::open);
@@ -232,11 +272,6 @@ fn equip(arguments: &Serve, env: &mut BTreeMap<String, String>) -> Result<Equipm
     {
         warn!("--assets has no index.html: whoever opens the app sees nothing");
     }
-    if let Some(file) = &arguments.llm_tools {
-        let tools = fs::read_to_string(file).context("--llm-tools cannot be read")?;
-        env.insert("LLM_TOOLS".to_owned(), tools);
-    }
-    config::set_services(env, objects.is_some(), assets.is_some());
     Ok(Equipment { objects, assets })
 }
 
@@ -298,7 +333,11 @@ fn operate(command: impl FnOnce() -> Result<String, OperatorError>) -> Result<()
 }
 
 fn mint(arguments: &Token) -> Result<()> {
-    let env = config::environment(Path::new("."))?;
+    let secret = Variable {
+        name: "JWT_SECRET".to_owned(),
+        help: Some("what tokens are signed with".to_owned()),
+    };
+    let env = config::environment(Path::new("."), &[secret])?;
     let Some(secret) = env.get("JWT_SECRET").filter(|secret| !secret.is_empty()) else {
         bail!(
             "JWT_SECRET is not set: put JWT_SECRET=… into .dev.vars here, or into the environment"

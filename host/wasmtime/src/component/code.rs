@@ -91,7 +91,7 @@ mod tests {
     fn was_compiled(file: Option<&Path>) -> bool {
         Runtime::new(
             file,
-            &BTreeMap::new(),
+            |_| Ok::<_, String>(BTreeMap::new()),
             ClaimsFile::new(None),
             Quotas::new(&Location::Memory),
         )

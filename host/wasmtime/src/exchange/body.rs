@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::contract::Refusal;
+use crate::contract::{Fault, Refusal};
 use crate::exchange::answer::BrokenOff;
 use crate::flow::intake::{FREE_BYTES, Reservation, Share};
 use crate::process::patience::{self, Moment};
@@ -18,9 +18,6 @@ use crate::process::patience::{self, Moment};
 /// What is reserved for a body that does not say how large it will be, and
 /// is larger than a small message, at first, in bytes.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
-
-/// How long a client is told to wait after a room's fault.
-pub const RETRY_AFTER_MS: u64 = 1_000;
 
 /// Why a body could not be read.
 pub enum BodyError {
@@ -37,7 +34,7 @@ pub enum BodyError {
 impl BodyError {
     /// What its client is told.
     #[must_use]
-    pub fn refusal(&self, bytes_max: usize, headers: Vec<(String, String)>) -> Refusal {
+    pub fn refusal(&self, bytes_max: usize, overloaded: &Fault) -> Refusal {
         let (status, code, message) = match self {
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -54,14 +51,14 @@ impl BodyError {
                 "BODY_BROKEN",
                 "The body ended before its end.".to_owned(),
             ),
-            Self::Overloaded => return overloaded(headers),
+            Self::Overloaded => return overloaded.refusal.clone(),
         };
         Refusal {
             status: status.as_u16(),
             code: code.to_owned(),
             message,
             retry_after_ms: None,
-            headers,
+            headers: vec![],
         }
     }
 }
@@ -172,21 +169,6 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Cut<B> {
             Some(bytes) => SizeHint::with_exact(bytes.min(left)),
             None => SizeHint::default(),
         }
-    }
-}
-
-/// There is no room for the request, or its answer.
-#[must_use]
-pub fn overloaded(mut headers: Vec<(String, String)>) -> Refusal {
-    let seconds = RETRY_AFTER_MS.div_ceil(1_000).to_string();
-    headers.push(("retry-after".to_owned(), seconds));
-    Refusal {
-        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-        code: "OVERLOADED".to_owned(),
-        message: "Too much waits for this store, or the server; nothing was stored. Try again."
-            .to_owned(),
-        retry_after_ms: Some(RETRY_AFTER_MS),
-        headers,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::contract::relay::{Collecting, Ending, Reading, Step};
 use crate::contract::services::{Head, Relay};
 use crate::contract::{self, Refusal};
 use crate::exchange::answer::{self, Response, status_of};
-use crate::exchange::body::{BodyError, Cut, overloaded, read_body};
+use crate::exchange::body::{BodyError, Cut, read_body};
 use crate::flow::intake::{Intake, Share};
 use crate::telemetry::peer::Peer;
 
@@ -61,7 +61,7 @@ enum Outcome<D: Decides> {
     /// It is answered.
     Respond(contract::Response),
     /// The upstream's answer is passed on.
-    Stream(Head, Passing<D>),
+    Stream(Head, Box<Passing<D>>),
 }
 
 impl Relays {
@@ -90,7 +90,9 @@ impl Relays {
             headers,
         } = relay;
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return guest.refuse(&overloaded(headers), peer);
+            let mut refusal = guest.gateway.faults().overloaded.refusal.clone();
+            refusal.headers = headers;
+            return guest.refuse(&refusal, peer);
         };
         let bytes_max = (body_bytes_max as usize).saturating_add(1);
         let body = Cut::new(request.into_body(), bytes_max);
@@ -99,7 +101,11 @@ impl Relays {
         let (body, _reservation) = match read_body(body, limits, share).await {
             Ok((body, reservation)) => (Some(body), reservation),
             Err(BodyError::TooSlow) => (None, None),
-            Err(error) => return guest.refuse(&error.refusal(bytes_max, headers), peer),
+            Err(error) => {
+                let mut refusal = error.refusal(bytes_max, &guest.gateway.faults().overloaded);
+                refusal.headers = headers;
+                return guest.refuse(&refusal, peer);
+            }
         };
         let begun = guest.gateway.begin(&context, body.as_deref());
         drop(body);
@@ -177,7 +183,8 @@ impl Calls {
                 (Reading::Stream(streaming), upstream) => {
                     held.keep(streaming.context);
                     let upstream = Some(upstream);
-                    return Ok(Outcome::Stream(streaming.head, Passing { held, upstream }));
+                    let passing = Box::new(Passing { held, upstream });
+                    return Ok(Outcome::Stream(streaming.head, passing));
                 }
             }
         }
@@ -251,7 +258,7 @@ impl<D: Decides> Passing<D> {
         self.held.end(ending)
     }
 
-    fn into_response(self, head: Head) -> Response {
+    fn into_response(self: Box<Self>, head: Head) -> Response {
         let pieces = stream::try_unfold(self, async |mut passing| {
             let next = passing.next().await?;
             Ok::<_, anyhow::Error>(next.map(|output| (Frame::data(output), passing)))
