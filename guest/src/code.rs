@@ -84,14 +84,18 @@ codes! {
     NeverPulled = "NEVER_PULLED",
     /// A subscriber of a log that was emptied.
     Reset = "RESET",
+    /// A room's turn or commit failed (`host_fault.rs`).
+    Unavailable = "UNAVAILABLE",
+    /// Too much waits for the store, or the host (`host_fault.rs`).
+    Overloaded = "OVERLOADED",
+    /// As many sockets as there may be (`host_fault.rs`).
+    TooManyConnections = "TOO_MANY_CONNECTIONS",
     /// A body that is not of the type that is read here.
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
     /// A body that is larger than is read.
     BodyTooLarge = "BODY_TOO_LARGE",
     /// A body that did not arrive in time.
     BodyTimeout = "BODY_TIMEOUT",
-    /// The host does as much as it has memory for.
-    Overloaded = "OVERLOADED",
     /// An upload without a file.
     NoFile = "NO_FILE",
     /// A file that is no image, or an upload that cannot be read.
@@ -127,7 +131,9 @@ impl Code {
             Self::Forbidden => 403,
             Self::AuthServiceError
             | Self::VersionUnknown
+            | Self::Unavailable
             | Self::Overloaded
+            | Self::TooManyConnections
             | Self::UploadFailed
             | Self::UpstreamBusy => 503,
             Self::InvalidRequest | Self::NoFile | Self::InvalidFile | Self::ModelNotAllowed => 400,
@@ -169,7 +175,9 @@ impl Code {
             | Self::ClockWrong
             | Self::VersionUnknown
             | Self::Internal
+            | Self::Unavailable
             | Self::Overloaded
+            | Self::TooManyConnections
             | Self::UploadFailed
             | Self::UpstreamBusy
             | Self::QuotaExceeded => Some(RETRY_AFTER_MS),
@@ -191,7 +199,9 @@ impl Code {
             Self::AuthServiceError
             | Self::TooManyPulls
             | Self::TooManyRequests
-            | Self::Overloaded => Some(1013),
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::TooManyConnections => Some(1013),
             Self::StorageFull
             | Self::StorageUnavailable
             | Self::StorageConflict

@@ -14,12 +14,15 @@ use self::bindings::syncline::backend::{
     event_log as wit_event_log, quotas as wit_quotas, services as wit_services, timer as wit_timer,
 };
 use crate::admission::{self, Admission, Cause, Request, Verdict};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, variables};
+use crate::host_fault::{self, HostFault};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
     Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
+use crate::limits;
 use crate::protocol::Transport;
+use crate::room::editor::WAIT_MS_MAX;
 use crate::room::{Frame, Page, Room};
 use crate::services::{images, relay};
 
@@ -253,6 +256,35 @@ pub struct Component;
 bindings::export!(Component with_types_in bindings);
 
 impl wit_gateway::Guest for Component {
+    fn variables_read() -> Vec<wit_gateway::Variable> {
+        let variables = variables().map(|it| wit_gateway::Variable {
+            name: it.name.to_owned(),
+            help: it.help.map(str::to_owned),
+        });
+        variables.collect()
+    }
+
+    fn bounds_kept() -> wit_gateway::Bounds {
+        wit_gateway::Bounds {
+            attachment_bytes_max: limits::ATTACHMENT_BYTES_MAX,
+            reason_bytes_max: limits::REASON_BYTES_MAX,
+            read_events_max: limits::READ_EVENTS_MAX,
+            read_bytes_max: limits::READ_BYTES_MAX,
+            wake_after_ms_max: u32::try_from(WAIT_MS_MAX).unwrap_or(u32::MAX),
+            refused_body_bytes_max: limits::REFUSED_BODY_BYTES_MAX,
+        }
+    }
+
+    fn faults_told() -> wit_gateway::Faults {
+        wit_gateway::Faults {
+            unavailable: host_fault::UNAVAILABLE.into(),
+            internal: host_fault::INTERNAL.into(),
+            overloaded: host_fault::OVERLOADED.into(),
+            too_many_connections: host_fault::TOO_MANY_CONNECTIONS.into(),
+            store_mismatch: host_fault::STORE_MISMATCH.into(),
+        }
+    }
+
     fn check() -> Result<wit_gateway::Summary, String> {
         with_config(|config| match config {
             Ok(config) => Ok(wit_gateway::Summary {
@@ -322,6 +354,24 @@ impl wit_gateway::Guest for Component {
             &body,
         )
         .into()
+    }
+}
+
+impl From<HostFault> for wit_gateway::Fault {
+    fn from(fault: HostFault) -> Self {
+        Self {
+            refusal: wit_gateway::Refusal {
+                status: fault.status,
+                code: fault.code.as_str().to_owned(),
+                message: fault.message.to_owned(),
+                retry_after_ms: fault.retry_after_ms,
+                headers: Vec::new(),
+            },
+            close: wit_gateway::Close {
+                code: fault.close_code,
+                reason: fault.code.as_str().to_owned(),
+            },
+        }
     }
 }
 
@@ -507,7 +557,10 @@ impl wit_relay::Guest for Component {
     }
 
     fn failed(context: Vec<u8>, failure: wit_relay::Failure) -> wit_relay::Step {
-        relay::failed(&mut Host, &context, failure)
+        with_usable_config(
+            || wit_relay::Step::Respond(images::unusable()),
+            |config| relay::failed(&mut Host, config, &context, failure),
+        )
     }
 
     fn head_arrived(
@@ -515,18 +568,27 @@ impl wit_relay::Guest for Component {
         status: u16,
         headers: Vec<(String, String)>,
     ) -> wit_relay::Reading {
-        relay::head_arrived(&mut Host, &context, status, &headers)
+        with_usable_config(
+            || wit_relay::Reading::Respond(images::unusable()),
+            |config| relay::head_arrived(&mut Host, config, &context, status, &headers),
+        )
     }
 
     fn answer(context: Vec<u8>, body: Option<Vec<u8>>) -> wit_services::Response {
-        relay::answer(&mut Host, &context, body.as_deref())
+        with_usable_config(images::unusable, |config| {
+            relay::answer(&mut Host, config, &context, body.as_deref())
+        })
     }
 
     fn piece(context: Vec<u8>, bytes: Vec<u8>) -> wit_relay::Passed {
-        relay::piece(&mut Host, &context, &bytes)
+        with_usable_config(relay::nothing_more, |config| {
+            relay::piece(&mut Host, config, &context, &bytes)
+        })
     }
 
     fn end(context: Vec<u8>, ending: wit_relay::Ending) -> Vec<u8> {
-        relay::end(&mut Host, &context, ending)
+        with_usable_config(Vec::new, |config| {
+            relay::end(&mut Host, config, &context, ending)
+        })
     }
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
-use crate::services::settings::{Settings, SettingsError};
+use crate::services::settings::{self, Settings, SettingsError};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
 /// than its hash can be searched for.
@@ -33,6 +33,71 @@ const HOST_MISCONFIGURED: &str = "HOST_MISCONFIGURED";
 /// Set by a host that knows who can connect: `loopback` is this machine alone,
 /// `network` others too. On Workers nobody knows: it is unset.
 const HOST_REACH: &str = "HOST_REACH";
+
+/// An environment variable (`wit/gateway.wit`).
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// One line for the operator; `None` of what hosts set.
+    pub help: Option<&'static str>,
+}
+
+pub(crate) const fn variable(name: &'static str, help: &'static str) -> Variable {
+    Variable {
+        name,
+        help: Some(help),
+    }
+}
+
+pub(crate) const fn of_host(name: &'static str) -> Variable {
+    Variable { name, help: None }
+}
+
+/// The variables that [`Config::read`] asks for. Hosts offer no other.
+pub fn variables() -> impl Iterator<Item = Variable> {
+    VARIABLES.into_iter().chain(settings::VARIABLES)
+}
+
+/// Those of sync.
+const VARIABLES: [Variable; 12] = [
+    variable(
+        "ENVIRONMENT",
+        "`development` (the default) or `production`; any other is production too",
+    ),
+    variable("REQUIRE_AUTH", "`true` requires tokens in development too"),
+    variable(
+        "JWT_SECRET",
+        "the secret that tokens are signed with (HS256); 32 bytes or more in production",
+    ),
+    variable(
+        "GRACE_PERIOD_SECONDS",
+        "how long after its `exp` a token still serves; 86400",
+    ),
+    variable(
+        "SERVER_BYPASS_TOKEN",
+        "what internal services present instead of a token",
+    ),
+    variable("ADMIN_SECRET", "lets 0.3 clients administer a store"),
+    variable(
+        "ALLOWED_ORIGINS",
+        "web origins that may connect, comma-separated",
+    ),
+    variable(
+        "CONNECTION_REQUESTS_PER_SECOND",
+        "requests a second of one connection, 0 for any number; 1000",
+    ),
+    variable(
+        "PRINCIPAL_REQUESTS_PER_SECOND",
+        "requests a second of one user in a store, 0 for any number; 2000",
+    ),
+    variable(
+        "DO_RPC_CLIENTS",
+        "Cloudflare: Durable Object bindings whose objects may subscribe, comma-separated",
+    ),
+    of_host(HOST_MISCONFIGURED),
+    of_host(HOST_REACH),
+];
 
 /// A variable that cannot be worked with. The text says what to do and never
 /// holds the value of a secret.
@@ -332,10 +397,66 @@ fn is_default(secret: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::SystemTime;
 
-    use super::{Config, ConfigError, HOST_REACH};
+    use super::{Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, settings, variables};
     use crate::imports::System;
+
+    /// An environment that notes what it is asked for.
+    #[derive(Default)]
+    struct Asked<'a> {
+        variables: &'a [(&'a str, &'a str)],
+        names: BTreeSet<String>,
+    }
+
+    impl System for Asked<'_> {
+        fn now(&mut self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn random(&mut self, _bytes: &mut [u8]) {}
+
+        fn env(&mut self, name: &str) -> Option<String> {
+            self.names.insert(name.to_owned());
+            Environment(self.variables).env(name)
+        }
+    }
+
+    fn asked(variables: &[(&str, &str)]) -> BTreeSet<String> {
+        let mut environment = Asked {
+            variables,
+            ..Asked::default()
+        };
+        let _ = Config::read(&mut environment);
+        environment.names
+    }
+
+    #[test]
+    fn the_variables_that_hosts_offer_are_those_that_are_read() {
+        let offered: BTreeSet<_> = variables().map(|it| it.name.to_owned()).collect();
+        assert_eq!(offered.len(), variables().count(), "one is named twice");
+        // Some are of no use without others.
+        let images = ("HOST_IMAGES", "1");
+        let of_own = asked(&[DEVELOPMENT, images, ("LLM_BASE_URL", "http://127.0.0.1:1")]);
+        let of_braintrust = asked(&[DEVELOPMENT, ("BRAINTRUST_API_KEY", "key")]);
+        assert_eq!(&of_own | &of_braintrust, offered);
+        // Whatever else is set, nothing else is read.
+        for variables in [&[][..], &[DEVELOPMENT, AUTH, PUBLIC], &[OWN], &[AUTH, OWN]] {
+            assert!(asked(variables).is_subset(&offered), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn an_operator_is_told_of_every_variable_but_those_of_hosts() {
+        let of_hosts: Vec<_> = variables().filter(|it| it.help.is_none()).collect();
+        let of_hosts: Vec<_> = of_hosts.iter().map(|it| it.name).collect();
+        let services = [settings::HOST_IMAGES, settings::HOST_ASSETS];
+        assert_eq!(
+            of_hosts,
+            [&[HOST_MISCONFIGURED, HOST_REACH][..], &services].concat()
+        );
+    }
 
     struct Environment<'a>(&'a [(&'a str, &'a str)]);
 

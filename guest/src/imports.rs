@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+use crate::limits::ATTACHMENT_BYTES_MAX;
+
 /// A WebSocket of the room or a subscriber, as the host numbers it (`wit/connections.wit`).
 pub type ConnectionId = u32;
 
@@ -90,8 +92,8 @@ pub enum StorageError {
 /// An attachment could not be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AttachError {
-    /// Over 16,000 bytes: its size in bytes.
-    #[error("the attachment has {0} bytes; at most 16,000 can be kept")]
+    /// More than [`ATTACHMENT_BYTES_MAX`]: its size in bytes.
+    #[error("the attachment has {0} bytes; at most {ATTACHMENT_BYTES_MAX} can be kept")]
     TooLarge(u32),
     /// No such connection.
     #[error("the connection is gone")]

@@ -14,6 +14,7 @@ pub mod code;
 pub mod component;
 pub mod config;
 pub mod contract;
+pub mod host_fault;
 pub mod imports;
 pub mod limits;
 pub mod principal;

@@ -138,3 +138,24 @@ pub const PRINCIPALS_MAX: usize = 1_000;
 
 /// How long a client is told to wait before it tries again after a fault.
 pub const RETRY_AFTER_MS: u64 = 1_000;
+
+// What hosts keep for the guest (`wit/gateway.wit`, `bounds`).
+
+/// A connection's attachment. Cloudflare keeps 16,384 bytes of a hibernating
+/// socket, its own framing among them.
+pub const ATTACHMENT_BYTES_MAX: u32 = 16_000;
+
+/// A close's reason. RFC 6455: a close frame's payload is 125 bytes, two of
+/// them the code.
+pub const REASON_BYTES_MAX: u32 = 123;
+
+/// Events that one read of the log returns: some Chunks.
+pub const READ_EVENTS_MAX: u32 = 1_000;
+
+/// The text of these, beyond the first: what a turn may take of an isolate's
+/// 128 MB, several times over.
+pub const READ_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// What is read of a refused request's body: enough for any real client's, to
+/// name its request id in the answer.
+pub const REFUSED_BODY_BYTES_MAX: u32 = 4 * 1024 * 1024;

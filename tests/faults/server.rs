@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use syncline::{App, ClaimsFile, Gateway, Limits, Listeners, Location, Runtime, Shards};
+use syncline::{App, ClaimsFile, Gateway, Limits, Listeners, Location, Runtime, Shards, Variable};
 
 use crate::shim;
 
@@ -18,7 +18,8 @@ pub fn run() -> Result<()> {
         .init();
     shim::install();
     let env = BTreeMap::from([("ENVIRONMENT".to_owned(), "development".to_owned())]);
-    let runtime = Runtime::new(None, &env, ClaimsFile::new(None))?;
+    let env = |_: &[Variable]| Ok::<_, String>(env);
+    let runtime = Runtime::new(None, env, ClaimsFile::new(None))?;
     let (gateway, _) = Gateway::new(&runtime)?;
     std::fs::create_dir_all("data")?;
     let location = Location::Sqlite(PathBuf::from("data"));

@@ -15,6 +15,7 @@ pub fn scenarios() -> Vec<Scenario> {
         i6_a_refused_request_makes_no_object,
         i6_a_forged_admission_does_not_admit,
         i5_a_forged_admission_leads_to_no_other_store,
+        the_guest_sees_the_variables_that_it_reads_and_no_other,
     ]
 }
 
@@ -126,4 +127,19 @@ fn i5_a_forged_admission_leads_to_no_other_store(rooms: &Rooms) {
     assert_eq!(payload["code"], "STORE_MISMATCH", "{answer}");
     Peer::live_v4(rooms, &mine, 1).has_all_to(1);
     assert!(!rooms.has_object(&theirs));
+}
+
+fn the_guest_sees_the_variables_that_it_reads_and_no_other(rooms: &Rooms) {
+    let store = new_store("variables");
+    assert_eq!(rooms.post(&store, &push_request(&store)).status, 200);
+    let url = format!("/__probe/variables?storeId={store}");
+    let seen = http::get(&rooms.server, &url).json();
+    for place in ["gateway", "room"] {
+        let names: Vec<_> = seen[place].as_array().unwrap().iter().collect();
+        assert!(names.contains(&&json!("JWT_SECRET")), "{place}: {seen}");
+        // The operator's own, and the shim's.
+        for other in ["CLOUD_SECRET_KEY", "STORAGE"] {
+            assert!(!names.contains(&&json!(other)), "{place}: {seen}");
+        }
+    }
 }

@@ -56,6 +56,9 @@ impl Rooms {
                 "0".clone_into(value);
             }
         }
+        // Of the same Worker, and nothing of the guest's.
+        let secret = ("CLOUD_SECRET_KEY".to_owned(), "somebody-else-s".to_owned());
+        worker.variables.push(secret);
         let server = worker.start()?;
         Ok(Self { server, storage })
     }

@@ -1,5 +1,6 @@
 //! What a person meets at the command line: addresses, colours, help, tokens.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -7,7 +8,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use syncline::command::config::{PROCESS_VARIABLES, VARIABLES};
+use syncline::command::config::PROCESS_VARIABLES;
+use syncline::{ClaimsFile, Runtime};
 use syncline_tests::http::get;
 use syncline_tests::process::Process;
 use syncline_tests::server::{Server, Syncline};
@@ -199,8 +201,14 @@ fn help_and_readme_list_every_variable() {
     assert!(output.status.success());
     let help = text(output.stdout);
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for variable in VARIABLES.iter().chain(&PROCESS_VARIABLES) {
-        let (name, words) = (variable.name, variable.help);
+    let none = |_: &[_]| Ok::<_, String>(BTreeMap::new());
+    let runtime = Runtime::new(None, none, ClaimsFile::new(None)).unwrap();
+    let of_component = runtime.terms().variables.iter();
+    let of_component = of_component.filter_map(|it| Some((it.name.as_str(), it.help.as_deref()?)));
+    let of_process = PROCESS_VARIABLES.iter().map(|it| (it.name, it.help));
+    let listed: Vec<_> = of_component.chain(of_process).collect();
+    assert!(listed.iter().any(|(name, _)| *name == "JWT_SECRET"));
+    for (name, words) in listed {
         let line = help.lines().find(|line| line.trim().starts_with(name));
         let line = line.unwrap_or_else(|| panic!("{name} is missing:\n{help}"));
         assert!(line.contains(words), "{line}");

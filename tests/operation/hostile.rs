@@ -178,6 +178,27 @@ fn i9_a_turn_that_panics_harms_its_room_alone_and_the_log_says_why() {
 }
 
 #[test]
+fn a_component_sees_the_variables_that_it_asked_for_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut syncline = Syncline::with_variables(&[
+        ("JWT_SECRET", "a-secret-of-syncline-s-own"),
+        ("ALLOWED_ORIGINS", ""),
+        ("RUST_LOG", "info"),
+        ("CLOUD_SECRET_KEY", "somebody-else-s"),
+    ]);
+    let component = component().to_str().unwrap().to_owned();
+    syncline.arguments = vec!["--component".to_owned(), component];
+    syncline.log = Some(dir.path().join("log"));
+    let dev_vars = "REQUIRE_AUTH=true\nANOTHER_SECRET=of-this-directory\n";
+    std::fs::write(dir.path().join(".dev.vars"), dev_vars).unwrap();
+    let _server = syncline.start_in(dir.path()).unwrap();
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    // An empty one counts as unset; the host says who can connect.
+    let names = ["ENVIRONMENT", "HOST_REACH", "JWT_SECRET", "REQUIRE_AUTH"];
+    assert!(log.contains(&format!("it sees {names:?}")), "{log}");
+}
+
+#[test]
 fn a_gateway_that_panics_says_why_in_the_log() {
     let scene = Scene::new();
     let answer = http::request(&scene.server, "GET", "/hostile:panic", &[], "");

@@ -209,6 +209,7 @@ fn i7_a_server_whose_places_are_taken_still_says_how_it_is() {
         let answer = http::get(&server, "/");
         if answer.status == 503 {
             assert_eq!(answer.json()["code"], "OVERLOADED");
+            assert_eq!(answer.header("retry-after"), Some("1"));
             break;
         }
         assert_eq!(answer.status, 200);

@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use syncline::command::config::{PROCESS_VARIABLES, VARIABLES};
 use tempfile::TempDir;
 
 use crate::npm;
@@ -16,6 +15,9 @@ use crate::profile::{Profile, REVOKED_USER, REVOKED_VERSION};
 
 /// How long a server may take to get ready. wrangler bundles first.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What a server under test has of the environment beside its own variables.
+const KEPT_VARIABLES: [&str; 4] = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"];
 
 /// A running server.
 pub struct Server {
@@ -81,8 +83,11 @@ impl Syncline {
     pub fn command(&self, dir: &Path) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command.current_dir(dir);
-        for variable in VARIABLES.iter().chain(&PROCESS_VARIABLES) {
-            command.env_remove(variable.name);
+        // What the person who runs the tests has set is not under test.
+        let kept = KEPT_VARIABLES.map(|name| (name, std::env::var_os(name)));
+        command.env_clear();
+        for (name, value) in kept {
+            command.envs(value.map(|value| (name, value)));
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)

@@ -239,6 +239,10 @@ pub fn refuse(
     body: &[u8],
 ) -> Response {
     headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    if let Some(ms) = retry_after_ms {
+        let seconds = ms.div_ceil(1_000).to_string();
+        headers.push(("retry-after".to_owned(), seconds));
+    }
     Response {
         status,
         headers,

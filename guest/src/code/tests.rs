@@ -8,16 +8,14 @@ use super::*;
 const PROTOCOL: &str = include_str!("../../../PROTOCOL.md");
 
 /// The codes of the tables that hosts have to themselves.
-const OF_HOSTS: [&str; 9] = [
+const OF_HOSTS: [&str; 7] = [
     "MESSAGE_TIMEOUT",
     "MESSAGE_TOO_LARGE",
     "NOT_UTF8",
     "PROTOCOL_ERROR",
     "RESTART",
     "SILENT",
-    "TOO_MANY_CONNECTIONS",
     "TOO_SLOW",
-    "UNAVAILABLE",
 ];
 
 /// The rows of a section's table, without its head.

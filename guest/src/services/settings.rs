@@ -3,6 +3,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::config::{Variable, of_host, variable};
 use crate::imports::System;
 
 /// `IMAGE_BYTES_MAX` when it is unset: 5 MB, the reference worker's limit.
@@ -24,30 +25,78 @@ const TOKENS_PER_DAY_DEFAULT: u64 = 1_000_000;
 /// `LLM_STREAMS_MAX` when it is unset: a tab or two.
 const STREAMS_MAX_DEFAULT: u64 = 4;
 
+/// `LLM_CONNECT_TIMEOUT_MS` when it is unset.
+const CONNECT_TIMEOUT_MS_DEFAULT: u32 = 10_000;
+
+/// `LLM_HEAD_TIMEOUT_MS` when it is unset: without a stream the head comes when
+/// all of the answer is made.
+const HEAD_TIMEOUT_MS_DEFAULT: u32 = 120_000;
+
+/// `LLM_IDLE_TIMEOUT_MS` when it is unset: models think before they speak.
+const IDLE_TIMEOUT_MS_DEFAULT: u32 = 60_000;
+
+/// The longest time-out: half of what a call may take in all.
+const TIMEOUT_MS_MAX: u64 = 300_000;
+
 /// Set by a host that has an object store.
-const HOST_IMAGES: &str = "HOST_IMAGES";
+pub const HOST_IMAGES: &str = "HOST_IMAGES";
 
 /// Set by a host that has the app's files.
-const HOST_ASSETS: &str = "HOST_ASSETS";
+pub const HOST_ASSETS: &str = "HOST_ASSETS";
 
-/// The variables that are read here.
-pub const VARIABLES: [&str; 16] = [
-    HOST_IMAGES,
-    HOST_ASSETS,
-    "IMAGE_BYTES_MAX",
-    "R2_PUBLIC_URL",
-    "BRAINTRUST_API_KEY",
-    "BRAINTRUST_PROJECT_ID",
-    "BRAINTRUST_BASE_URL",
-    "LLM_API_KEY",
-    "LLM_BASE_URL",
-    "LLM_MODELS",
-    "LLM_TOOLS",
-    "LLM_SYSTEM_PROMPT",
-    "LLM_REQUESTS_PER_MINUTE",
-    "LLM_TOKENS_PER_DAY",
-    "LLM_STREAMS_MAX",
-    "ENVIRONMENT",
+/// The variables that [`Settings::read`] asks for.
+pub const VARIABLES: [Variable; 18] = [
+    variable("IMAGE_BYTES_MAX", "the largest image, in bytes; 5242880"),
+    variable(
+        "R2_PUBLIC_URL",
+        "what stands before an image's key in its URL; needed in production",
+    ),
+    variable(
+        "LLM_BASE_URL",
+        "an OpenAI-compatible server, up to what stands before `/chat/completions`",
+    ),
+    variable("LLM_API_KEY", "its key"),
+    variable(
+        "BRAINTRUST_API_KEY",
+        "Braintrust's key: its proxy is the upstream where there is no LLM_BASE_URL",
+    ),
+    variable("BRAINTRUST_PROJECT_ID", "the project that its logs are for"),
+    variable(
+        "BRAINTRUST_BASE_URL",
+        "where it is; https://api.braintrust.dev/v1/proxy",
+    ),
+    variable(
+        "LLM_MODELS",
+        "models that may be asked for, comma-separated, the default first; any",
+    ),
+    variable(
+        "LLM_TOOLS",
+        "tools that every request has, a JSON list as OpenAI has it",
+    ),
+    variable("LLM_SYSTEM_PROMPT", "what every conversation begins with"),
+    variable(
+        "LLM_REQUESTS_PER_MINUTE",
+        "requests a minute of one user, 0 for any number; 30",
+    ),
+    variable(
+        "LLM_TOKENS_PER_DAY",
+        "tokens a day of one user, 0 for any number; 1000000",
+    ),
+    variable("LLM_STREAMS_MAX", "calls of one user at once; 4"),
+    variable(
+        "LLM_CONNECT_TIMEOUT_MS",
+        "how long connecting to the upstream may take; 10000",
+    ),
+    variable(
+        "LLM_HEAD_TIMEOUT_MS",
+        "how long the upstream's answer may take to begin; 120000",
+    ),
+    variable(
+        "LLM_IDLE_TIMEOUT_MS",
+        "how long a stream of the upstream's may pause; 60000",
+    ),
+    of_host(HOST_IMAGES),
+    of_host(HOST_ASSETS),
 ];
 
 /// A variable of a service that cannot be worked with.
@@ -68,6 +117,12 @@ pub enum SettingsError {
     /// It is no usable URL.
     #[error("{name} is no URL of a server: set it to `https://…`, without `?` or `#`")]
     Url {
+        /// The variable.
+        name: &'static str,
+    },
+    /// It cannot stand in a header of a request.
+    #[error("{name} has characters that no header may have: set it without spaces or line ends")]
+    HeaderValue {
         /// The variable.
         name: &'static str,
     },
@@ -115,6 +170,12 @@ pub struct Llm {
     pub tokens_per_day: u64,
     /// `LLM_STREAMS_MAX`: calls of a user under way at once.
     pub streams_max: u64,
+    /// `LLM_CONNECT_TIMEOUT_MS`: for a connection to the upstream.
+    pub connect_timeout_ms: u32,
+    /// `LLM_HEAD_TIMEOUT_MS`: from a request to the head of its answer.
+    pub head_timeout_ms: u32,
+    /// `LLM_IDLE_TIMEOUT_MS`: between two pieces of an answer.
+    pub idle_timeout_ms: u32,
 }
 
 /// What of the services is on.
@@ -194,13 +255,14 @@ impl Llm {
     /// there is a key for it.
     fn read(system: &mut impl System) -> Result<Option<Self>, SettingsError> {
         let own = url(system, "LLM_BASE_URL")?;
-        let braintrust = system.env("BRAINTRUST_API_KEY");
+        let braintrust = header_value(system, "BRAINTRUST_API_KEY")?;
         let (base, key, braintrust_project_id) = match (own, braintrust) {
-            (Some(base), _) => (base, system.env("LLM_API_KEY"), None),
+            (Some(base), _) => (base, header_value(system, "LLM_API_KEY")?, None),
             (None, Some(key)) => {
                 let base = url(system, "BRAINTRUST_BASE_URL")?
                     .unwrap_or_else(|| BRAINTRUST_BASE_URL_DEFAULT.to_owned());
-                (base, Some(key), system.env("BRAINTRUST_PROJECT_ID"))
+                let project = header_value(system, "BRAINTRUST_PROJECT_ID")?;
+                (base, Some(key), project)
             }
             (None, None) => return Ok(None),
         };
@@ -231,6 +293,13 @@ impl Llm {
                 1_000_000_000_000,
             )?,
             streams_max: number(system, "LLM_STREAMS_MAX", STREAMS_MAX_DEFAULT, 1, 1_000)?,
+            connect_timeout_ms: timeout(
+                system,
+                "LLM_CONNECT_TIMEOUT_MS",
+                CONNECT_TIMEOUT_MS_DEFAULT,
+            )?,
+            head_timeout_ms: timeout(system, "LLM_HEAD_TIMEOUT_MS", HEAD_TIMEOUT_MS_DEFAULT)?,
+            idle_timeout_ms: timeout(system, "LLM_IDLE_TIMEOUT_MS", IDLE_TIMEOUT_MS_DEFAULT)?,
         }))
     }
 }
@@ -253,6 +322,33 @@ fn number(
             min,
             max,
         }),
+    }
+}
+
+/// A time-out, in milliseconds.
+fn timeout(
+    system: &mut impl System,
+    name: &'static str,
+    default: u32,
+) -> Result<u32, SettingsError> {
+    let ms = number(system, name, u64::from(default), 1, TIMEOUT_MS_MAX)?;
+    Ok(u32::try_from(ms).unwrap_or(default))
+}
+
+/// What is sent in a header. One that cannot be would make every call fail,
+/// with words of the HTTP client's in which it might stand.
+fn header_value(
+    system: &mut impl System,
+    name: &'static str,
+) -> Result<Option<String>, SettingsError> {
+    let Some(value) = system.env(name) else {
+        return Ok(None);
+    };
+    let value = value.trim();
+    if value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok((!value.is_empty()).then(|| value.to_owned()))
+    } else {
+        Err(SettingsError::HeaderValue { name })
     }
 }
 

@@ -9,6 +9,7 @@ use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
     Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
+use syncline_guest::limits::{ATTACHMENT_BYTES_MAX, READ_EVENTS_MAX};
 use syncline_guest::protocol::Transport;
 use syncline_guest::room::{Frame, Room};
 
@@ -247,7 +248,9 @@ impl EventLog for Host {
     ) -> Result<Vec<StoredEvent>, StorageError> {
         let mut bytes = 0;
         let events = self.events.iter().filter(|event| event.seq_num > after);
-        let events = events.take(max_events.min(1_000) as usize).enumerate();
+        let events = events
+            .take(max_events.min(READ_EVENTS_MAX) as usize)
+            .enumerate();
         Ok(events
             .take_while(|(index, event)| {
                 bytes += event.name.len() + event.args.as_ref().map_or(0, String::len);
@@ -286,7 +289,7 @@ impl Connections for Host {
     }
 
     fn attach(&mut self, connection: ConnectionId, attachment: &str) -> Result<(), AttachError> {
-        if attachment.len() > 16_000 {
+        if attachment.len() > ATTACHMENT_BYTES_MAX as usize {
             let bytes = u32::try_from(attachment.len()).unwrap();
             return Err(AttachError::TooLarge(bytes));
         }

@@ -1,6 +1,8 @@
 //! What another version of Syncline has written: attachments and principals.
 
-use syncline_guest::limits::{PRINCIPAL_BYTES_MAX, PULLS_MAX, REQUEST_ID_BYTES_MAX, SEQ_NUM_MAX};
+use syncline_guest::limits::{
+    ATTACHMENT_BYTES_MAX, PRINCIPAL_BYTES_MAX, PULLS_MAX, REQUEST_ID_BYTES_MAX, SEQ_NUM_MAX,
+};
 use syncline_guest::protocol::Transport;
 
 use super::host::{Host, ack, admission, anybody, numbers, pull, push, say, start};
@@ -119,7 +121,7 @@ fn i7_the_largest_attachment_fits() {
     }
     assert!(host.closed.is_empty());
     let bytes = host.attachments[&1].len();
-    assert!(bytes < 16_000, "{bytes}");
+    assert!(bytes < ATTACHMENT_BYTES_MAX as usize, "{bytes}");
     // It comes back whole.
     let mut room = start(&mut host);
     say(

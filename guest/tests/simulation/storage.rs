@@ -4,10 +4,7 @@
 use std::rc::Rc;
 
 use syncline_guest::imports::{Event, LogInfo, StorageError, StoredEvent};
-
-/// The host clamps a read to these (`wit/event-log.wit`).
-const READ_EVENTS_MAX: u32 = 1_000;
-const READ_BYTES_MAX: u32 = 4 << 20;
+use syncline_guest::limits::{READ_BYTES_MAX, READ_EVENTS_MAX};
 
 /// A log at one moment.
 #[derive(Debug, Clone, Default)]

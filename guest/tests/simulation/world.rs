@@ -11,13 +11,11 @@ use syncline_guest::imports::{
     Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 
+use syncline_guest::limits::ATTACHMENT_BYTES_MAX;
 use syncline_guest::room::Page;
 
 use super::network::{Network, Owner, Said};
 use super::storage::Storage;
-
-/// What the contract lets a connection keep (`wit/connections.wit`).
-const ATTACHMENT_BYTES_MAX: usize = 16_000;
 
 /// The binding that leads to the simulated objects.
 pub const BINDING: &str = "CLIENT";
@@ -268,7 +266,7 @@ impl Connections for World {
     }
 
     fn attach(&mut self, connection: ConnectionId, attachment: &str) -> Result<(), AttachError> {
-        if attachment.len() > ATTACHMENT_BYTES_MAX {
+        if attachment.len() > ATTACHMENT_BYTES_MAX as usize {
             return Err(AttachError::TooLarge(
                 u32::try_from(attachment.len()).unwrap(),
             ));

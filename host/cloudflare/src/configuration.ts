@@ -1,14 +1,12 @@
 // The Worker's bindings: what the guest sees as its environment, and what the
 // shim itself needs. Names as in the worker that Syncline replaces.
 
-import type { Summary } from '../generated/plain/interfaces/syncline-backend-gateway.js'
-import type { WebSocketServer } from './room.js'
-import type { Quotas } from './services/quotas.js'
+import type { Summary, Variable } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 
 /** The bindings of wrangler.toml. */
 export interface Env {
   /** The rooms. */
-  WEBSOCKET_SERVER: DurableObjectNamespace<WebSocketServer>
+  WEBSOCKET_SERVER: DurableObjectNamespace
   /** Where the logs are: `do-sqlite` (also when unset) or `d1`. */
   STORAGE?: string
   /** The database of `STORAGE=d1`. */
@@ -20,7 +18,7 @@ export interface Env {
   /** The app's files, if it is served. */
   ASSETS?: Fetcher
   /** What users have used of what is counted. */
-  QUOTAS?: DurableObjectNamespace<Quotas>
+  QUOTAS?: DurableObjectNamespace
   /** Variables and secrets, and bindings of the operator's own. */
   [binding: string]: unknown
 }
@@ -31,15 +29,24 @@ export type StorageKind = 'do-sqlite' | 'd1'
 /** A configuration that cannot be worked with: what to do about it. */
 export class ConfigurationError extends Error {}
 
-/** Variables and secrets, as the guest's environment. */
-export function variables(env: Env): Array<[string, string]> {
+/** The guest's environment: of the variables and secrets those that it reads,
+ * but for those that hosts set. */
+export function variables(env: Env, read: Variable[]): Array<[string, string]> {
   const found: Array<[string, string]> = []
-  for (const [name, value] of Object.entries(env)) {
+  for (const { name, help } of read) {
+    const value = env[name]
     // TOML has numbers and truth values too.
-    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') {
-      found.push([name, String(value)])
-    }
+    const isText = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    if (help !== undefined && isText) found.push([name, String(value)])
   }
+  return found
+}
+
+/** What there is for services, for the guest, which asks for nothing else. */
+export function equipment({ IMAGES, ASSETS }: Env): Array<[string, string]> {
+  const found: Array<[string, string]> = []
+  if (IMAGES) found.push(['HOST_IMAGES', '1'])
+  if (ASSETS) found.push(['HOST_ASSETS', '1'])
   return found
 }
 

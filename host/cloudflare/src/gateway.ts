@@ -4,21 +4,13 @@
 
 import type { Admission, Decision, Denial, Refusal, Request as GuestRequest, Response as GuestResponse, Verdict } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 import { claims } from './component/claims.js'
-import { type Imports, Instance } from './component/instance.js'
+import { Instance } from './component/instance.js'
+import { NO_ROOM } from './component/no-room.js'
 import { quotas } from './component/quotas.js'
-import { checkBindings, ConfigurationError, type Env, variables } from './configuration.js'
-import { equipment } from './services/serve.js'
-import { StorageFailure } from './storage/event-log.js'
+import { terms } from './component/terms.js'
+import { checkBindings, ConfigurationError, type Env, equipment, variables } from './configuration.js'
 
 export type { Admission, Refusal, GuestResponse, Verdict }
-
-/** What a client is told whose room failed (PROTOCOL.md, “Error codes”). */
-export const UNAVAILABLE = {
-  status: 503,
-  code: 'UNAVAILABLE',
-  message: 'The server failed at this request; a push may have landed or not. Try again.',
-  retryAfterMs: 1_000n,
-}
 
 /** Instances kept for the next request: more are made when they are needed.
  * One request cannot wait for another's instance: the runtime ends requests
@@ -30,8 +22,6 @@ const HOST_MISCONFIGURED = 'HOST_MISCONFIGURED'
 
 /** Admission. */
 export class Gateway {
-  /** The headers that admission looks at. */
-  readonly headersRead: string[]
   private readonly variables: Array<[string, string]>
   private readonly pool: Instance[] = []
   private static shared: Gateway | undefined
@@ -43,9 +33,8 @@ export class Gateway {
   }
 
   private constructor(private readonly env: Env) {
-    this.variables = [...variables(env), ...equipment(env)]
+    this.variables = [...variables(env, terms().variables), ...equipment(env)]
     const instance = this.instantiate()
-    this.headersRead = instance.gateway.headersRead()
     const fault = this.check(instance)
     if (fault === undefined) this.pool.push(instance)
     // Whoever asks is told by the guest, which logs what is wrong each time.
@@ -113,27 +102,4 @@ export class Gateway {
 function guestError(error: unknown): string | undefined {
   const { payload } = Object(error) as { payload?: unknown }
   return typeof payload === 'string' ? payload : undefined
-}
-
-const unavailable = () => {
-  throw new StorageFailure({ tag: 'unavailable', val: 'the event log is for rooms only' })
-}
-
-/** What a gateway has no use for. */
-const NO_ROOM: Pick<Imports, 'connections' | 'eventLog' | 'timer'> = {
-  connections: {
-    send() {},
-    sendEach() {},
-    close() {},
-    attach() {
-      throw { payload: { tag: 'gone' } }
-    },
-    attached: () => [],
-    subscribe() {
-      throw { payload: 'unsupported' }
-    },
-    notifyDrained() {},
-  },
-  eventLog: { open: unavailable, append: unavailable, read: unavailable, reset: unavailable },
-  timer: { wakeAfter() {} },
 }

@@ -1,16 +1,17 @@
 // The Worker: every request is put to the gateway; what it admits goes to its
 // store's room. Nothing here knows the protocol.
 
-import type { Refusal } from '../generated/plain/interfaces/syncline-backend-gateway.js'
+import type { Close, Refusal } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 import { toRoom } from './admission.js'
 import { Bodies, type Held } from './bodies.js'
+import { terms } from './component/terms.js'
 import type { Env } from './configuration.js'
-import { Gateway, type GuestResponse, UNAVAILABLE, type Verdict } from './gateway.js'
+import { Gateway, type GuestResponse, type Verdict } from './gateway.js'
 import { type Peer, peerOf } from './peer.js'
 import { refusals } from './refusals.js'
 import { serve as serveService } from './services/serve.js'
 
-export { WebSocketServer } from './room.js'
+export { WebSocketServer } from './room/room.js'
 export { Quotas } from './services/quotas.js'
 
 /** Workers' limits on a request, in bytes; `wrangler dev` has none. */
@@ -19,10 +20,6 @@ const HEADERS_BYTES_MAX = 128 * 1024
 
 /** A request's body: as much as a WebSocket message, in bytes. */
 const BODY_BYTES_MAX = 32 * 1024 * 1024
-
-/** What is read of a refused request's body, in bytes: enough for any real
- * client's, to name its request id in the answer. */
-const REFUSED_BODY_BYTES_MAX = 4 * 1024 * 1024
 
 /** How long a body may take to arrive, in milliseconds. */
 const BODY_MS_MAX = 30_000
@@ -45,12 +42,13 @@ export default {
 
 async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, ctx: ExecutionContext): Promise<Response> {
   const url = new URL(request.url)
+  const { headersRead, bounds, faults } = terms()
   const upgrade = request.headers.get('upgrade')?.toLowerCase() === 'websocket'
   const { verdict, cause } = await gateway.admit({
     method: request.method,
     path: url.pathname,
     ...(url.search.length > 1 ? { query: url.search.slice(1) } : {}),
-    headers: gateway.headersRead.flatMap((name): Array<[string, string]> => {
+    headers: headersRead.flatMap((name): Array<[string, string]> => {
       const value = request.headers.get(name)
       return value === null ? [] : [[name, value]]
     }),
@@ -62,15 +60,15 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
     case 'respond':
       return respond(verdict.val)
     case 'close':
-      return closed(verdict.val.code, verdict.val.reason)
+      return closed(verdict.val)
     case 'refuse':
-      return respond(await gateway.refuse(verdict.val, await readRefused(request)))
+      return respond(await gateway.refuse(verdict.val, await readRefused(request, bounds.refusedBodyBytesMax)))
     case 'serve':
       return serveService({ request, peer, env, gateway, waitUntil: (it) => ctx.waitUntil(it) }, verdict.val)
     case 'enter': {
       const admission = verdict.val
       const { storeId } = admission
-      const refuse = async (refusal: Pick<Refusal, 'status' | 'code' | 'message' | 'retryAfterMs'>, body: Uint8Array) => {
+      const refuse = async (refusal: Omit<Refusal, 'headers'>, body: Uint8Array) => {
         refusals.refused(peer, storeId, refusal.code, refusal.status, refusal.message)
         return respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
       }
@@ -80,8 +78,9 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
           return await room.fetch(toRoom(admission, peer, undefined))
         } catch (error) {
           console.error(`a room failed at an upgrade: ${String(error)}`)
-          refusals.refused(peer, storeId, UNAVAILABLE.code, 1013, UNAVAILABLE.message)
-          return closed(1013, UNAVAILABLE.code)
+          const { refusal, close } = faults.unavailable
+          refusals.refused(peer, storeId, refusal.code, close.code, refusal.message)
+          return closed(close)
         }
       }
       const held = bodies.begin(`${storeId}\n${admission.principal}`)
@@ -94,7 +93,7 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
           return answered
         } catch (error) {
           console.error(`a room failed at a request: ${String(error)}`)
-          return await refuse(UNAVAILABLE, body.subarray(0, REFUSED_BODY_BYTES_MAX))
+          return await refuse(faults.unavailable.refusal, body.subarray(0, bounds.refusedBodyBytesMax))
         }
       } finally {
         held.end()
@@ -122,12 +121,6 @@ function answerOf(verdict: Verdict): number | undefined {
 
 const TOO_LARGE = { status: 413, code: 'BODY_TOO_LARGE', message: 'The body has more than 32 MiB.' }
 const TOO_SLOW = { status: 408, code: 'BODY_TIMEOUT', message: 'The body did not arrive in 30 seconds.' }
-const OVERLOADED = {
-  status: 503,
-  code: 'OVERLOADED',
-  message: 'Too many large bodies are on their way here. Nothing was stored. Try again.',
-  retryAfterMs: 1_000n,
-}
 
 function respond({ status, headers, body }: GuestResponse): Response {
   const hasBody = status !== 204 && status !== 304
@@ -135,7 +128,7 @@ function respond({ status, headers, body }: GuestResponse): Response {
 }
 
 /** Accepts a socket only to tell why it is refused: no room is touched. */
-function closed(code: number, reason: string): Response {
+function closed({ code, reason }: Close): Response {
   const { 0: client, 1: server } = new WebSocketPair()
   server.accept()
   server.close(code, reason)
@@ -147,7 +140,7 @@ async function read(
   request: Request,
   bytesMax: number,
   held: Held,
-): Promise<Uint8Array | typeof TOO_LARGE | typeof TOO_SLOW | typeof OVERLOADED> {
+): Promise<Uint8Array | Omit<Refusal, 'headers'>> {
   if (!request.body) return new Uint8Array()
   const reader = (request.body as ReadableStream<Uint8Array>).getReader()
   const refused = <T>(why: T) => {
@@ -163,7 +156,7 @@ async function read(
     if (next.done) break
     bytes += next.value.length
     if (bytes > bytesMax) return refused(TOO_LARGE)
-    if (!held.grow(next.value.length)) return refused(OVERLOADED)
+    if (!held.grow(next.value.length)) return refused(terms().faults.overloaded.refusal)
     pieces.push(next.value)
   }
   if (pieces.length === 1 && pieces[0]) return pieces[0]
@@ -177,10 +170,10 @@ async function read(
 }
 
 /** A refused request's body, or nothing of it. */
-async function readRefused(request: Request): Promise<Uint8Array> {
+async function readRefused(request: Request, bytesMax: number): Promise<Uint8Array> {
   const held = refusedBodies.begin('')
   try {
-    const body = await read(request, REFUSED_BODY_BYTES_MAX, held)
+    const body = await read(request, bytesMax, held)
     return body instanceof Uint8Array ? body : new Uint8Array()
   } finally {
     held.end()

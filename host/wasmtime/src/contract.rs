@@ -1,7 +1,8 @@
 //! The contract (`wit/`) as types.
 
 pub use self::bindings::exports::syncline::backend::gateway::{
-    Admission, Decision, Refusal, Request, Response, Summary, Transport, Verdict,
+    Admission, Bounds, Close, Decision, Fault, Faults, Refusal, Request, Response, Summary,
+    Transport, Variable, Verdict,
 };
 pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
 pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};

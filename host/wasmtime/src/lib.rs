@@ -21,8 +21,8 @@ mod telemetry;
 
 pub use app::App;
 pub use component::gateway::Gateway;
-pub use component::{ClaimsFile, Runtime};
-pub use contract::Summary;
+pub use component::{ClaimsFile, ComponentError, Runtime};
+pub use contract::{Summary, Variable};
 pub use limits::Limits;
 pub use net::listen::{Listen, ListenError, Listeners};
 pub use net::places::OTHERS_MAX;

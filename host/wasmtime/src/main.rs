@@ -1,5 +1,6 @@
 //! The `syncline` binary: arguments in, library called, errors out.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,13 +8,14 @@ use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use syncline::command::config;
 use syncline::command::operator::{self, OperatorError};
 use syncline::command::token::{self, Workspace};
 use syncline::{
     App, ClaimsFile, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX, Runtime, Shards,
-    Summary, directory, machine,
+    Summary, Variable, directory, machine,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
@@ -37,7 +39,6 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve LiveStore clients.
-    #[command(after_help = config::help())]
     Serve(Serve),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
@@ -123,7 +124,7 @@ fn main() -> ExitCode {
                 .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never),
         )
         .init();
-    let result = match Cli::parse().command {
+    let result = match arguments().command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Token(arguments) => mint(&arguments),
         Command::Restored { dir } => operate(|| {
@@ -150,6 +151,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line. Whoever asks for help is told of the variables too, which
+/// the component knows.
+fn arguments() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        if error.kind() != ErrorKind::DisplayHelp {
+            error.exit();
+        }
+        let none = |_: &[Variable]| Ok::<_, String>(BTreeMap::new());
+        let variables = match Runtime::new(None, none, ClaimsFile::new(None)) {
+            Ok(runtime) => config::help(&runtime.terms().variables),
+            Err(error) => format!("The variables cannot be listed: {error:#}"),
+        };
+        let command = Cli::command().mut_subcommand("serve", |it| it.after_help(variables));
+        command.get_matches();
+        error.exit()
+    })
+}
+
 /// Libraries that would log whole frames, or the compiler's insides: whatever
 /// `RUST_LOG` says, they do not.
 fn is_library(target: &str) -> bool {
@@ -158,29 +177,15 @@ fn is_library(target: &str) -> bool {
 }
 
 fn serve(arguments: &Serve) -> Result<()> {
-    let mut env = config::environment(Path::new("."))?;
-    for (name, rate) in [
-        (
-            "CONNECTION_REQUESTS_PER_SECOND",
-            arguments.connection_requests_per_second,
-        ),
-        (
-            "PRINCIPAL_REQUESTS_PER_SECOND",
-            arguments.principal_requests_per_second,
-        ),
-    ] {
-        if let Some(rate) = rate {
-            env.insert(name.to_owned(), rate.to_string());
-        }
-    }
-    config::set_reach(&mut env, arguments.listen.is_loopback());
     let claims = ClaimsFile::new(arguments.claims_versions.clone());
     // A file that cannot be read now would refuse every client later.
     claims
         .current_version("")
         .map_err(anyhow::Error::msg)
         .context("--claims-versions")?;
-    let runtime = Runtime::new(arguments.component.as_deref(), &env, claims)?;
+    let env = |read: &[Variable]| environment(arguments, read);
+    let runtime = Runtime::new(arguments.component.as_deref(), env, claims)?;
+
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
         Location::Sqlite(dir) => Some(directory::create(dir)?),
@@ -203,6 +208,31 @@ fn serve(arguments: &Serve) -> Result<()> {
             app.serve(listeners, stop).await;
             Ok(())
         })
+}
+
+/// The variables for the component: the environment's, and what the command
+/// line says instead.
+fn environment(
+    arguments: &Serve,
+    read: &[Variable],
+) -> Result<BTreeMap<String, String>, config::EnvError> {
+    let mut env = config::environment(Path::new("."), read)?;
+    for (name, rate) in [
+        (
+            "CONNECTION_REQUESTS_PER_SECOND",
+            arguments.connection_requests_per_second,
+        ),
+        (
+            "PRINCIPAL_REQUESTS_PER_SECOND",
+            arguments.principal_requests_per_second,
+        ),
+    ] {
+        if let Some(rate) = rate {
+            env.insert(name.to_owned(), rate.to_string());
+        }
+    }
+    config::set_reach(&mut env, arguments.listen.is_loopback());
+    Ok(env)
 }
 
 fn announce(arguments: &Serve, listeners: &Listeners, summary: &Summary) -> Result<()> {
@@ -260,7 +290,11 @@ fn operate(command: impl FnOnce() -> Result<String, OperatorError>) -> Result<()
 }
 
 fn mint(arguments: &Token) -> Result<()> {
-    let env = config::environment(Path::new("."))?;
+    let secret = Variable {
+        name: "JWT_SECRET".to_owned(),
+        help: Some("what tokens are signed with".to_owned()),
+    };
+    let env = config::environment(Path::new("."), &[secret])?;
     let Some(secret) = env.get("JWT_SECRET").filter(|secret| !secret.is_empty()) else {
         bail!(
             "JWT_SECRET is not set: put JWT_SECRET=… into .dev.vars here, or into the environment"

@@ -3,7 +3,7 @@
 
 import { D1Log } from '../../../host/cloudflare/src/storage/d1.js'
 import { ObjectLog } from '../../../host/cloudflare/src/storage/object.js'
-import { Turns } from '../../../host/cloudflare/src/turns.js'
+import { Turns } from '../../../host/cloudflare/src/room/turns.js'
 
 /** A fault to come. */
 export interface Fault {

@@ -4,6 +4,8 @@
 //
 //   /__probe?storeId=S            which instance serves S (this wakes it)
 //   /__probe/id?storeId=S         the object's id (this does not)
+//   /__probe/variables?storeId=S  the names of the variables that the guest has,
+//                                 in the gateway and in S's room
 //   /__probe/arm?storeId=S&fault=F  one fault to come, of faults.ts
 //   /__probe/unread?url=U&answers=N  asks U so many times and reads none of the
 //                                 answers, then one more and reads it, then
@@ -13,8 +15,9 @@
 //   /__probe/sql                  runs a list of statements in D1, as another
 //                                 writer; answers with the last one's rows
 
-import { WebSocketServer as Room } from '../../../host/cloudflare/src/room.js'
+import { WebSocketServer as Room } from '../../../host/cloudflare/src/room/room.js'
 import type { Env } from '../../../host/cloudflare/src/configuration.js'
+import { Gateway } from '../../../host/cloudflare/src/gateway.js'
 import product from '../../../host/cloudflare/src/worker.js'
 import { arm, breakDatabase, breakSql, type Fault, write } from './faults.js'
 
@@ -37,6 +40,11 @@ export class WebSocketServer extends Room {
   /** Not an event of the room's, but it wakes the object like one. */
   probe() {
     return { instance: this.instance, heard: this.heard }
+  }
+
+  /** The variables of the guest, if it was entered. */
+  variables(): string[] {
+    return names(this['known']()?.['variables'] ?? [])
   }
 
   /** The next fault of this store. */
@@ -63,6 +71,8 @@ export class WebSocketServer extends Room {
     if (this.heard.length < HEARD_EVENTS_MAX) this.heard.push(event.slice(0, HEARD_CHARS))
   }
 }
+
+const names = (variables: Array<[string, string]>) => variables.map(([name]) => name).sort()
 
 export default {
   async fetch(request, env) {
@@ -102,6 +112,9 @@ export default {
     if (pathname === '/__probe/arm') {
       await room.arm(storeId, JSON.parse(searchParams.get('fault') ?? '') as Fault)
       return new Response('armed')
+    }
+    if (pathname === '/__probe/variables') {
+      return Response.json({ gateway: names(Gateway.of(env)['variables']), room: await room.variables() })
     }
     return Response.json(await room.probe())
   },

@@ -3,19 +3,8 @@
 // Durable Object's output gate then holds it back until all is durable.
 
 import type * as Connections from '../../generated/plain/interfaces/syncline-backend-connections.js'
+import type { Bounds } from '../../generated/plain/interfaces/syncline-backend-gateway.js'
 import type * as Timer from '../../generated/plain/interfaces/syncline-backend-timer.js'
-
-/**
- * What is kept with a connection, in bytes: Cloudflare keeps 16,384 with its
- * own framing (wit/connections.wit).
- */
-const ATTACHMENT_BYTES_MAX = 16_000
-
-/** The longest a room may ask for, in milliseconds: it cannot hibernate meanwhile. */
-const WAKE_AFTER_MS_MAX = 5_000
-
-/** RFC 6455: a close frame's payload is 125 bytes, two of them the code. */
-const REASON_BYTES_MAX = 123
 
 /** The room's connections, as effects reach them. */
 export interface Peers {
@@ -41,7 +30,10 @@ export class Effects {
   /** When a subscription that this turn begins may be told of events. */
   private hold = Promise.resolve()
 
-  constructor(private readonly peers: Peers) {}
+  constructor(
+    private readonly peers: Peers,
+    private readonly bounds: Bounds,
+  ) {}
 
   /** A turn begins. */
   begin(hold: Promise<void>): void {
@@ -62,12 +54,13 @@ export class Effects {
       for (const { to, head } of openings) this.imports.send(to, head + rest)
     },
     close: (connection, code, reason) => {
-      const cut = cutToBytes(reason, REASON_BYTES_MAX)
+      const cut = cutToBytes(reason, this.bounds.reasonBytesMax)
       this.list.push(() => this.peers.close(connection, code, cut))
     },
     attach: (connection, attachment) => {
-      const bytes = utf8Bytes(attachment)
-      if (bytes > ATTACHMENT_BYTES_MAX) throw { payload: { tag: 'too-large', val: bytes } }
+      const { attachmentBytesMax } = this.bounds
+      const bytes = utf8Bytes(attachment, attachmentBytesMax)
+      if (bytes > attachmentBytesMax) throw { payload: { tag: 'too-large', val: bytes } }
       if (!this.peers.has(connection)) throw { payload: { tag: 'gone' } }
       this.list.push(() => this.peers.attach(connection, attachment))
     },
@@ -87,7 +80,7 @@ export class Effects {
   /** The `timer` import, for the turn under way. */
   readonly timer: typeof Timer = {
     wakeAfter: (ms) => {
-      this.list.push(() => this.peers.wakeAfter(Math.min(ms, WAKE_AFTER_MS_MAX)))
+      this.list.push(() => this.peers.wakeAfter(Math.min(ms, this.bounds.wakeAfterMsMax)))
     },
   }
 
@@ -105,8 +98,8 @@ export class Effects {
 }
 
 /** UTF-8 bytes, without encoding what is surely small enough. */
-function utf8Bytes(text: string): number {
-  return text.length * 3 <= ATTACHMENT_BYTES_MAX ? text.length : new TextEncoder().encode(text).length
+function utf8Bytes(text: string, bytesMax: number): number {
+  return text.length * 3 <= bytesMax ? text.length : new TextEncoder().encode(text).length
 }
 
 /** As much of a text as fits, by whole characters. */

@@ -5,7 +5,8 @@ import type { Exhausted, Quotas as User } from '../services/quotas.js'
 import type { Waiting } from './instance.js'
 
 /** Counters in these objects; without them nothing is granted. */
-export function quotas(namespace: DurableObjectNamespace<User> | undefined): Waiting<typeof Quotas> {
+export function quotas(binding: DurableObjectNamespace | undefined): Waiting<typeof Quotas> {
+  const namespace = binding as DurableObjectNamespace<User> | undefined
   const ask = async <T>(user: string, question: (of: DurableObjectStub<User>) => Promise<T>): Promise<T> => {
     if (!namespace) throw unavailable('the Durable Object binding QUOTAS is missing')
     try {

@@ -5,10 +5,9 @@ import type { Held } from '../bodies.js'
 /** How long a body may take to arrive, in milliseconds. */
 const BODY_MS_MAX = 30_000
 
-/** What is read of a body that nobody wants, in bytes, and for how long, in
- * milliseconds: a client that is still sending may not see the answer. */
+/** What is read of a body that nobody wants, in bytes: a client that is still
+ * sending may not see the answer. */
 const DRAINED_BYTES_MAX = 32 * 1024 * 1024
-const DRAINED_MS_MAX = 5_000
 
 /** A body that has not arrived in time. */
 export class TooSlow extends Error {}
@@ -50,7 +49,7 @@ export async function discard({ body }: Request): Promise<void> {
 }
 
 async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
-  const timer = setTimeout(() => reader.cancel().catch(() => undefined), DRAINED_MS_MAX)
+  const timer = setTimeout(() => reader.cancel().catch(() => undefined), BODY_MS_MAX)
   try {
     for (let bytes = 0; bytes < DRAINED_BYTES_MAX; ) {
       const { done, value } = await reader.read()

@@ -2,6 +2,7 @@
 // is told of it.
 
 import type { Response as GuestResponse } from '../../generated/plain/interfaces/syncline-backend-gateway.js'
+import { terms } from '../component/terms.js'
 import type { Env } from '../configuration.js'
 import type { Gateway } from '../gateway.js'
 import type { Peer } from '../peer.js'
@@ -20,30 +21,30 @@ export interface Exchange {
   waitUntil(promise: Promise<unknown>): void
 }
 
-/** What a client is told for whose call there is no room. */
-const OVERLOADED = {
-  status: 503,
-  code: 'OVERLOADED',
-  message: 'Too many calls are under way here. Try again.',
-  retryAfterMs: 1_000n,
-}
-
 /** What there is no body for: `Response` takes none. */
 const BODILESS = [204, 304]
 
 /** The guest's answer, which is in the log if it refuses something. */
 export function answer({ peer }: Exchange, response: GuestResponse): Response {
-  const { status, headers, body } = response
+  const { status, body } = response
   if (status >= 400) {
     const { code, why } = told(body)
     refusals.refused(peer, undefined, code, status, why)
   }
+  return respond(response)
+}
+
+function respond({ status, headers, body }: GuestResponse): Response {
   return new Response(BODILESS.includes(status) ? null : body, { status, headers })
 }
 
 /** There is no room for a call. */
-export async function overloaded(exchange: Exchange, headers: HeaderList): Promise<Response> {
-  return answer(exchange, await exchange.gateway.refuse({ ...OVERLOADED, headers }, new Uint8Array()))
+export async function overloaded({ peer, gateway }: Exchange, headers: HeaderList): Promise<Response> {
+  const { refusal } = terms().faults.overloaded
+  refusals.refused(peer, undefined, refusal.code, refusal.status, refusal.message)
+  const wait: HeaderList =
+    refusal.retryAfterMs === undefined ? [] : [['retry-after', String(Math.ceil(Number(refusal.retryAfterMs) / 1000))]]
+  return respond(await gateway.refuse({ ...refusal, headers: [...headers, ...wait] }, new Uint8Array()))
 }
 
 /** The guest, or what there is for it, failed. */

@@ -3,19 +3,10 @@
 // are for.
 
 import type { Service } from '../../generated/plain/interfaces/syncline-backend-services.js'
-import type { Env } from '../configuration.js'
 import { asset } from './assets.js'
 import { type Exchange, failed } from './exchange.js'
 import { deliver, remove, upload } from './images.js'
 import { relay } from './relay.js'
-
-/** What there is for services, for the guest, which asks for nothing else. */
-export function equipment({ IMAGES, ASSETS }: Env): Array<[string, string]> {
-  const found: Array<[string, string]> = []
-  if (IMAGES) found.push(['HOST_IMAGES', '1'])
-  if (ASSETS) found.push(['HOST_ASSETS', '1'])
-  return found
-}
 
 /** Carries a decision out. */
 export async function serve(exchange: Exchange, service: Service): Promise<Response> {

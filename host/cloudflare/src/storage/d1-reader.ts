@@ -2,7 +2,7 @@
 // (upstream found so: `@livestore/sync-cf` 0.4.0,
 // `src/cf-worker/do/sync-storage.ts`), whatever text a log holds.
 
-import { READ_EVENTS_MAX, type Row, storedEvent, type StoredEvent, unavailable } from './event-log.js'
+import { type Row, storedEvent, type StoredEvent, unavailable } from './event-log.js'
 
 /** What one answer's rows may take as JSON, in bytes, at the worst. */
 const ANSWER_BYTES_MAX = 900_000
@@ -60,7 +60,7 @@ export class D1Reader {
          FROM "page" JOIN ${this.table} USING ("seqNum")
          WHERE "nth" = 1 OR ("total" <= ?4 AND "answer" <= ?3) ORDER BY "seqNum"`,
       )
-      .bind(Number(after), Math.min(eventsMax, READ_EVENTS_MAX), ANSWER_BYTES_MAX, Math.min(bytesMax, PAGE_BYTES_MAX))
+      .bind(Number(after), eventsMax, ANSWER_BYTES_MAX, Math.min(bytesMax, PAGE_BYTES_MAX))
       .raw<Sized>()
     const events = []
     for (const [seqNum, parentSeqNum, name, args, createdAt, clientId, sessionId, isLarge, ...sizes] of rows) {

@@ -29,10 +29,6 @@ export function storageFailure(error: unknown): StorageFailure {
   return unavailable(words)
 }
 
-/** The most one `read` returns (wit/event-log.wit). */
-export const READ_EVENTS_MAX = 1_000
-export const READ_BYTES_MAX = 4 * 1024 * 1024
-
 /** Rows of a statement: 7 parameters each, and 100 at the most. */
 export const ROWS_PER_STATEMENT = 14
 

@@ -10,8 +10,6 @@ import {
   parameters,
   placeholders,
   quoted,
-  READ_BYTES_MAX,
-  READ_EVENTS_MAX,
   type Row,
   ROWS_PER_STATEMENT,
   StorageFailure,
@@ -67,16 +65,15 @@ export class ObjectLog {
         .exec(
           `SELECT ${COLUMNS} FROM ${table} WHERE "seqNum" > ? ORDER BY "seqNum" LIMIT ?`,
           Number(after),
-          Math.min(eventsMax, READ_EVENTS_MAX),
+          eventsMax,
         )
         .raw<Row>()
-      const limit = Math.min(bytesMax, READ_BYTES_MAX)
       const events: StoredEvent[] = []
       let bytes = 0
       // The cursor reads as it is asked: rows beyond the limit never are.
       for (const row of rows) {
         bytes += textBytes(row)
-        if (bytes > limit && events.length > 0) break
+        if (bytes > bytesMax && events.length > 0) break
         events.push(storedEvent(row))
       }
       return events

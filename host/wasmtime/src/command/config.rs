@@ -2,7 +2,7 @@
 //! `.dev.vars` beside it.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt::Write;
 use std::fs;
@@ -12,77 +12,46 @@ use std::rc::Rc;
 
 use thiserror::Error;
 
-/// An environment variable, and what it is for.
+use crate::contract::Variable;
+
+/// A variable of the process's own, and what it is for.
 #[derive(Debug, Clone, Copy)]
-pub struct Variable {
+pub struct ProcessVariable {
     /// Its name.
     pub name: &'static str,
     /// One line for `--help`.
     pub help: &'static str,
 }
 
-const fn variable(name: &'static str, help: &'static str) -> Variable {
-    Variable { name, help }
-}
-
-/// The variables that a component may read. Others stay with the process.
-pub const VARIABLES: [Variable; 9] = [
-    variable(
-        "ENVIRONMENT",
-        "`development` (the default) or `production`; any other is production too",
-    ),
-    variable("REQUIRE_AUTH", "`true` requires tokens in development too"),
-    variable(
-        "JWT_SECRET",
-        "the secret that tokens are signed with (HS256); 32 bytes or more in production",
-    ),
-    variable(
-        "GRACE_PERIOD_SECONDS",
-        "how long after its `exp` a token still serves; 86400",
-    ),
-    variable(
-        "SERVER_BYPASS_TOKEN",
-        "what internal services present instead of a token",
-    ),
-    variable("ADMIN_SECRET", "lets 0.3 clients administer a store"),
-    variable(
-        "ALLOWED_ORIGINS",
-        "web origins that may connect, comma-separated",
-    ),
-    variable(
-        "CONNECTION_REQUESTS_PER_SECOND",
-        "requests a second of one connection, 0 for any number; 1000",
-    ),
-    variable(
-        "PRINCIPAL_REQUESTS_PER_SECOND",
-        "requests a second of one user in a store, 0 for any number; 2000",
-    ),
-];
-
 /// The variables that are the process's own. `.dev.vars` does not set them.
-pub const PROCESS_VARIABLES: [Variable; 2] = [
-    variable(
-        "RUST_LOG",
-        "what is logged, to stderr: `warn`, `info` (the default), `debug`",
-    ),
-    variable("NO_COLOR", "anything: no colours, on a terminal too"),
+pub const PROCESS_VARIABLES: [ProcessVariable; 2] = [
+    ProcessVariable {
+        name: "RUST_LOG",
+        help: "what is logged, to stderr: `warn`, `info` (the default), `debug`",
+    },
+    ProcessVariable {
+        name: "NO_COLOR",
+        help: "anything: no colours, on a terminal too",
+    },
 ];
 
-/// What `--help` says of the environment.
+/// What `--help` says of the environment of a component that reads these.
 #[must_use]
-pub fn help() -> String {
+pub fn help(variables: &[Variable]) -> String {
     let mut text = format!(
         "Environment variables (in development also from {DEV_VARS} in the working directory, \
          but the environment wins; README.md, “Configuration”):\n"
     );
-    for (variables, note) in [
-        (VARIABLES.as_slice(), ""),
-        (PROCESS_VARIABLES.as_slice(), " (environment only)"),
-    ] {
-        for Variable { name, help } in variables {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "  {name:<30}  {help}{note}");
-        }
+    let of_operator = variables.iter().filter_map(|it| {
+        let help = it.help.as_deref()?;
+        Some((it.name.as_str(), help, ""))
+    });
+    let of_process = PROCESS_VARIABLES
+        .iter()
+        .map(|it| (it.name, it.help, " (environment only)"));
+    for (name, help, note) in of_operator.chain(of_process) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<30}  {help}{note}");
     }
     text
 }
@@ -99,7 +68,7 @@ const HOST_REACH: (&str, &str, &str) = ("HOST_REACH", "loopback", "network");
 pub enum EnvError {
     /// A variable is not UTF-8.
     #[error("the environment variable {0} is not valid UTF-8")]
-    NotUnicode(&'static str),
+    NotUnicode(String),
     /// The file is there and cannot be read.
     #[error("{DEV_VARS} cannot be read: {0}")]
     Unreadable(io::Error),
@@ -116,19 +85,31 @@ pub enum EnvError {
     ProductionInDevVars,
 }
 
-/// The variables for the guest. The process environment wins over
+/// The variables for a component that reads these, as far as they are set;
+/// those that hosts set are not looked for. The process environment wins over
 /// `.dev.vars`, which production ignores; `ENVIRONMENT` is `development`
 /// unless something is said.
 ///
 /// # Errors
 /// What cannot be read.
-pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvError> {
+pub fn environment(
+    directory: &Path,
+    read: &[Variable],
+) -> Result<BTreeMap<String, String>, EnvError> {
+    let of_operator = read.iter().filter(|it| it.help.is_some());
+    // Whether `.dev.vars` counts depends on it, whoever reads it.
+    let names: BTreeSet<&str> = of_operator
+        .map(|it| it.name.as_str())
+        .chain(["ENVIRONMENT"])
+        .collect();
     let mut variables = BTreeMap::new();
-    for Variable { name, .. } in VARIABLES {
+    for &name in &names {
         match env::var(name) {
             Ok(value) if !value.is_empty() => drop(variables.insert(name.to_owned(), value)),
             Ok(_) | Err(env::VarError::NotPresent) => {}
-            Err(env::VarError::NotUnicode(_)) => return Err(EnvError::NotUnicode(name)),
+            Err(env::VarError::NotUnicode(_)) => {
+                return Err(EnvError::NotUnicode(name.to_owned()));
+            }
         }
     }
     let in_process = variables.get("ENVIRONMENT").cloned();
@@ -138,7 +119,7 @@ pub fn environment(directory: &Path) -> Result<BTreeMap<String, String>, EnvErro
             if name == "ENVIRONMENT" && value != "development" && in_process.is_none() {
                 return Err(EnvError::ProductionInDevVars);
             }
-            if VARIABLES.iter().any(|variable| variable.name == name) {
+            if names.contains(name.as_str()) {
                 variables.entry(name).or_insert(value);
             }
         }

@@ -87,9 +87,13 @@ mod tests {
     use crate::component::{ClaimsFile, Runtime, engine};
 
     fn was_compiled(file: Option<&Path>) -> bool {
-        Runtime::new(file, &BTreeMap::new(), ClaimsFile::new(None))
-            .unwrap()
-            .was_compiled()
+        Runtime::new(
+            file,
+            |_| Ok::<_, String>(BTreeMap::new()),
+            ClaimsFile::new(None),
+        )
+        .unwrap()
+        .was_compiled()
     }
 
     #[test]

@@ -7,13 +7,6 @@ use crate::contract::bindings::syncline::backend::connections::{
     AttachError, Host, Opening, SubscribeError,
 };
 
-/// What Cloudflare keeps of a hibernating socket, less its own framing, in
-/// bytes.
-const ATTACHMENT_BYTES_MAX: usize = 16_000;
-
-/// RFC 6455: a close frame's payload is 125 bytes, two of them the code.
-const REASON_BYTES_MAX: usize = 123;
-
 impl Host for State {
     fn send(&mut self, to: Vec<u32>, frame: String) {
         if let Some(turn) = &mut self.turn {
@@ -29,7 +22,7 @@ impl Host for State {
     }
 
     fn close(&mut self, connection: u32, code: u16, mut reason: String) {
-        let mut end = reason.len().min(REASON_BYTES_MAX);
+        let mut end = reason.len().min(self.bounds.reason_bytes_max as usize);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
@@ -44,7 +37,7 @@ impl Host for State {
     }
 
     fn attach(&mut self, connection: u32, attachment: String) -> Result<(), AttachError> {
-        if attachment.len() > ATTACHMENT_BYTES_MAX {
+        if attachment.len() > self.bounds.attachment_bytes_max as usize {
             let bytes = u32::try_from(attachment.len()).unwrap_or(u32::MAX);
             return Err(AttachError::TooLarge(bytes));
         }

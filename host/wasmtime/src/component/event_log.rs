@@ -6,12 +6,6 @@ use crate::contract::bindings::syncline::backend::event_log::{
     Event, Host, LogInfo, StorageError, StoredEvent,
 };
 
-/// The most one `read` returns, whatever the guest asks for.
-const READ_EVENTS_MAX: u32 = 1_000;
-
-/// The most text one `read` returns, in bytes, beyond its first event.
-const READ_BYTES_MAX: u32 = 4 * 1024 * 1024;
-
 impl State {
     fn turn(&mut self) -> Result<&mut Turn, StorageError> {
         self.turn
@@ -43,8 +37,8 @@ impl Host for State {
         max_events: u32,
         max_bytes: u32,
     ) -> Result<Vec<StoredEvent>, StorageError> {
-        let max_events = max_events.min(READ_EVENTS_MAX);
-        let max_bytes = max_bytes.min(READ_BYTES_MAX);
+        let max_events = max_events.min(self.bounds.read_events_max);
+        let max_bytes = max_bytes.min(self.bounds.read_bytes_max);
         self.turn()?
             .with_storage(|storage, store| storage.read(store, after, max_events, max_bytes))
     }

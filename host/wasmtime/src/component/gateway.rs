@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Instance, Role, Runtime};
-use crate::contract::{Decision, Refusal, Request, Response, Summary};
+use super::{ComponentError, Instance, Role, Runtime};
+use crate::contract::{Decision, Faults, Refusal, Request, Response, Summary};
 
 /// Instances kept for the next request: as many as are busy at once on a
 /// small machine. More are made when they are needed.
@@ -15,7 +15,6 @@ const POOLED_MAX: usize = 8;
 pub struct Gateway {
     runtime: Arc<Runtime>,
     pool: Mutex<Vec<Instance>>,
-    headers_read: Vec<String>,
 }
 
 impl Gateway {
@@ -23,17 +22,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When the configuration cannot be worked with: what to do about it.
-    pub fn new(runtime: &Arc<Runtime>) -> Result<(Self, Summary)> {
+    pub fn new(runtime: &Arc<Runtime>) -> Result<(Self, Summary), ComponentError> {
         let mut instance = runtime.instantiate(Role::Gateway)?;
-        let summary = instance
-            .check()?
-            .map_err(anyhow::Error::msg)
-            .context("the configuration cannot be used")?;
-        let headers_read = instance.headers_read()?;
+        let summary = instance.check()?.map_err(ComponentError::Configuration)?;
         let gateway = Self {
             runtime: Arc::clone(runtime),
             pool: Mutex::new(vec![instance]),
-            headers_read,
         };
         Ok((gateway, summary))
     }
@@ -41,7 +35,19 @@ impl Gateway {
     /// The headers that admission looks at, lower case.
     #[must_use]
     pub fn headers_read(&self) -> &[String] {
-        &self.headers_read
+        &self.runtime.terms().headers_read
+    }
+
+    /// What clients are told of what goes wrong in this host.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.runtime.terms().faults
+    }
+
+    /// What [`Self::refuse`] is given of a request's body, in bytes.
+    #[must_use]
+    pub fn refused_body_bytes_max(&self) -> usize {
+        self.runtime.terms().bounds.refused_body_bytes_max as usize
     }
 
     /// Decides on a request.

@@ -6,31 +6,37 @@ mod code;
 mod connections;
 mod diagnostics;
 mod engine;
+mod error;
 mod event_log;
 pub mod gateway;
 mod stderr;
+mod terms;
 mod timer;
 pub mod turn;
 mod wasi;
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::error::Context;
 use wasmtime::{Engine, ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 pub use self::claims::ClaimsFile;
 use self::code::Code;
+pub use self::error::ComponentError;
 use self::stderr::Stderr;
+pub use self::terms::Terms;
 use crate::component::turn::Turn;
 use crate::contract::bindings::{SyncBackend, SyncBackendPre};
 use crate::contract::{
-    Admission, Answer, Decision, Frame, Page, Refusal, Request, Response, Summary,
+    Admission, Answer, Bounds, Decision, Faults, Frame, Page, Refusal, Request, Response, Summary,
+    Variable,
 };
 use crate::process::heap::{self, Trimmer};
 use crate::process::patience;
@@ -52,11 +58,17 @@ pub const MEMORY_BYTES_KEPT_MAX: usize = 16 * 1024 * 1024;
 
 /// Compiled code and everything instances share.
 pub struct Runtime {
-    engine: Engine,
-    pre: SyncBackendPre<State>,
+    code: Linked,
     compiled: bool,
+    terms: Terms,
     env: Vec<(String, String)>,
     claims: Arc<ClaimsFile>,
+}
+
+/// A component that can be instantiated.
+struct Linked {
+    engine: Engine,
+    pre: SyncBackendPre<State>,
 }
 
 /// What an instance is for.
@@ -76,6 +88,8 @@ pub struct State {
     limiter: Limiter,
     lines: diagnostics::Lines,
     role: Role,
+    /// The limits that are kept for it.
+    bounds: Bounds,
     /// The turn under way; `None` at the gateway and between turns.
     pub(crate) turn: Option<Turn>,
 }
@@ -143,45 +157,29 @@ impl Drop for Instance {
 
 impl Runtime {
     /// Loads the built-in component, which the build compiled, or compiles the
-    /// one in `file`. `env` is what the guest may read of the environment.
+    /// one in `file`, and asks it what it needs. `env` finds the variables that
+    /// it names; of what that gives, its instances see those and nothing else.
     ///
     /// # Errors
-    /// When it is no component, or not one of this world.
-    pub fn new(
+    /// When it is no component, or not one of this world; when it imports what
+    /// this host does not offer, or asks for what none is given; when its
+    /// variables cannot be found.
+    pub fn new<E: Into<Box<dyn StdError + Send + Sync>>>(
         file: Option<&Path>,
-        env: &BTreeMap<String, String>,
+        env: impl FnOnce(&[Variable]) -> Result<BTreeMap<String, String>, E>,
         claims: ClaimsFile,
-    ) -> Result<Arc<Self>> {
-        let engine = Engine::new(&engine::config())?;
-        let code = match file {
-            None => Code::embedded(&engine)?,
-            Some(file) => Code::of_file(&engine, file)?,
-        };
-        let mut linker = Linker::new(&engine);
-        wasi::add_to_linker(&mut linker)?;
-        SyncBackend::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
-        let pre = SyncBackendPre::new(linker.instantiate_pre(&code.component)?)
-            .context("the component does not implement wit/world.wit")?;
-
-        let ticker = engine.weak();
-        std::thread::Builder::new()
-            .name("epochs".to_owned())
-            .spawn(move || {
-                let mut trimmer = Trimmer::new();
-                while let Some(engine) = ticker.upgrade() {
-                    engine.increment_epoch();
-                    patience::tick();
-                    drop(engine);
-                    trimmer.tick();
-                    std::thread::sleep(EPOCH_TICK);
-                }
-            })?;
+    ) -> Result<Arc<Self>, ComponentError> {
+        let claims = Arc::new(claims);
+        let (linked, compiled, terms) = load(file, &claims)?;
+        let mut env =
+            env(&terms.variables).map_err(|error| ComponentError::Environment(error.into()))?;
+        env.retain(|name, _| terms.variables.iter().any(|it| it.name == *name));
         Ok(Arc::new(Self {
-            engine,
-            pre,
-            compiled: code.compiled,
-            env: env.clone().into_iter().collect(),
-            claims: Arc::new(claims),
+            code: linked,
+            compiled,
+            terms,
+            env: env.into_iter().collect(),
+            claims,
         }))
     }
 
@@ -192,25 +190,94 @@ impl Runtime {
         self.compiled
     }
 
+    /// What the component has said of itself.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// A fresh instance. No files, no sockets: WASI gives it the clock, random
-    /// bytes, the variables it may read and a way to say why it panicked.
+    /// bytes, the variables that it reads and a way to say why it panicked.
     ///
     /// # Errors
     /// When it cannot be instantiated.
     pub fn instantiate(&self, role: Role) -> Result<Instance> {
-        let state = State {
+        let claims = Arc::clone(&self.claims);
+        let state = State::new(role, &self.env, self.terms.bounds, claims);
+        self.code.instantiate(state)
+    }
+}
+
+/// The limits of an instance that nothing is known of.
+const NOTHING: Bounds = Bounds {
+    attachment_bytes_max: 0,
+    reason_bytes_max: 0,
+    read_events_max: 0,
+    read_bytes_max: 0,
+    wake_after_ms_max: 0,
+    refused_body_bytes_max: 0,
+};
+
+/// Loads a component and asks what it needs; whether it had to be compiled.
+fn load(file: Option<&Path>, claims: &Arc<ClaimsFile>) -> Result<(Linked, bool, Terms)> {
+    let engine = Engine::new(&engine::config())?;
+    let code = match file {
+        None => Code::embedded(&engine)?,
+        Some(file) => Code::of_file(&engine, file)?,
+    };
+    let pre = link(&engine, &code.component)?;
+    let ticker = engine.weak();
+    std::thread::Builder::new()
+        .name("epochs".to_owned())
+        .spawn(move || {
+            let mut trimmer = Trimmer::new();
+            while let Some(engine) = ticker.upgrade() {
+                engine.increment_epoch();
+                patience::tick();
+                drop(engine);
+                trimmer.tick();
+                std::thread::sleep(EPOCH_TICK);
+            }
+        })?;
+    let linked = Linked { engine, pre };
+    // Before it has said what it needs it has nothing.
+    let state = State::new(Role::Gateway, &[], NOTHING, Arc::clone(claims));
+    let terms = Terms::ask(&mut linked.instantiate(state)?)?;
+    Ok((linked, code.compiled, terms))
+}
+
+/// Gives a component its imports.
+fn link(engine: &Engine, component: &Component) -> Result<SyncBackendPre<State>> {
+    let mut linker = Linker::new(engine);
+    wasi::add_to_linker(&mut linker)?;
+    SyncBackend::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state)?;
+    let linked = linker
+        .instantiate_pre(component)
+        .context("the component imports what this host does not offer")?;
+    Ok(SyncBackendPre::new(linked).context("the component does not implement wit/world.wit")?)
+}
+
+impl State {
+    fn new(role: Role, env: &[(String, String)], bounds: Bounds, claims: Arc<ClaimsFile>) -> Self {
+        Self {
             wasi: WasiCtxBuilder::new()
                 .wall_clock(wasi::WallClock)
                 .stderr(Stderr::new(role.clone()))
-                .envs(&self.env)
+                .envs(env)
                 .build(),
             table: ResourceTable::new(),
-            claims: Arc::clone(&self.claims),
+            claims,
             limiter: Limiter::default(),
             lines: diagnostics::Lines::default(),
             role,
+            bounds,
             turn: None,
-        };
+        }
+    }
+}
+
+impl Linked {
+    fn instantiate(&self, state: State) -> Result<Instance> {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(CALL_EPOCHS_MAX);
@@ -250,6 +317,21 @@ impl Instance {
     /// `gateway.check`.
     pub fn check(&mut self) -> Result<Result<Summary, String>> {
         call!(self, syncline_backend_gateway, call_check)
+    }
+
+    /// `gateway.variables-read`.
+    pub fn variables_read(&mut self) -> Result<Vec<Variable>> {
+        call!(self, syncline_backend_gateway, call_variables_read)
+    }
+
+    /// `gateway.bounds-kept`.
+    pub fn bounds_kept(&mut self) -> Result<Bounds> {
+        call!(self, syncline_backend_gateway, call_bounds_kept)
+    }
+
+    /// `gateway.faults-told`.
+    pub fn faults_told(&mut self) -> Result<Faults> {
+        call!(self, syncline_backend_gateway, call_faults_told)
     }
 
     /// `gateway.headers-read`.

@@ -6,13 +6,11 @@ use super::State;
 use crate::component::turn::Effect;
 use crate::contract::bindings::syncline::backend::timer::Host;
 
-/// The longest a room may ask for.
-const WAKE_AFTER_MAX: Duration = Duration::from_secs(5);
-
 impl Host for State {
     fn wake_after(&mut self, ms: u32) {
         if let Some(turn) = &mut self.turn {
-            let after = Duration::from_millis(ms.into()).min(WAKE_AFTER_MAX);
+            let ms = ms.min(self.bounds.wake_after_ms_max);
+            let after = Duration::from_millis(ms.into());
             turn.add(Effect::WakeAfter(after));
         }
     }

@@ -1,28 +1,48 @@
-//! WASI, as far as the guest has it: everything but to wait. A thread that
-//! waits for a guest's clock is out of reach of the deadline, and the thread of
-//! a room has an event loop under it that must not be entered again.
+//! WASI, as far as the guest uses it, which is what Rust's standard library
+//! links: a component that imports more does not start. And nobody waits: a
+//! thread that waits for a guest's clock is out of reach of the deadline, and
+//! the thread of a room has an event loop under it that must not be entered
+//! again.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wasmtime::Result;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime::component::{HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::HostWallClock;
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::p2::bindings::sync::io::poll::{self, HostPollable};
 use wasmtime_wasi::p2::bindings::sync::io::streams::{self, HostInputStream, HostOutputStream};
+use wasmtime_wasi::p2::bindings::{cli, clocks, random};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamError, StreamResult};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+use wasmtime_wasi_io::bindings::wasi::io::error;
 
 use super::State;
 
-/// Adds WASI's imports.
+/// Adds WASI's imports, one by one: no file and no socket is among them. The
+/// terminals, standard input and the monotonic clock are there because the
+/// standard library links them: nothing is behind the first two, and nobody
+/// can wait for the clock.
 pub fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
-    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
-    linker.allow_shadowing(true);
-    poll::add_to_linker::<State, NoWaiting<'static>>(linker, |state| NoWaiting(&mut state.table))?;
-    streams::add_to_linker::<State, NoWaiting<'static>>(linker, |state| {
-        NoWaiting(&mut state.table)
-    })?;
-    linker.allow_shadowing(false);
-    Ok(())
+    let l = linker;
+    cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    error::add_to_linker::<State, HasSelf<ResourceTable>>(l, |state| &mut state.table)?;
+    poll::add_to_linker::<State, NoWaiting<'static>>(l, no_waiting)?;
+    streams::add_to_linker::<State, NoWaiting<'static>>(l, no_waiting)?;
+    random::random::add_to_linker::<State, WasiRandom>(l, State::random)?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(l, State::random)
 }
 
 /// The machine's clock, which need not be set: wasmtime's own panics before
@@ -41,6 +61,10 @@ impl HostWallClock for WallClock {
 }
 
 struct NoWaiting<'a>(&'a mut ResourceTable);
+
+fn no_waiting(state: &mut State) -> NoWaiting<'_> {
+    NoWaiting(&mut state.table)
+}
 
 impl HasData for NoWaiting<'static> {
     type Data<'a> = NoWaiting<'a>;
@@ -172,5 +196,84 @@ impl HostInputStream for NoWaiting<'_> {
 
     fn subscribe(&mut self, stream: Resource<DynInputStream>) -> Result<Resource<DynPollable>> {
         HostInputStream::subscribe(self.0, stream)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use wasmtime::Engine;
+    use wasmtime::component::Component;
+
+    use crate::component::code::Code;
+    use crate::component::{engine, link};
+
+    /// A component that imports an interface with one function, in bytes.
+    fn importer(interface: &str, function: &str) -> Vec<u8> {
+        let text = |text: &str| {
+            let mut bytes = vec![0, u8::try_from(text.len()).unwrap()];
+            bytes.extend(text.as_bytes());
+            bytes
+        };
+        let section = |id: u8, content: Vec<u8>| {
+            let mut bytes = vec![id, u8::try_from(content.len()).unwrap()];
+            bytes.extend(content);
+            bytes
+        };
+        // An instance of two declarations: the type of a function that takes
+        // and gives nothing, and an export of it.
+        let instance = [1, 0x42, 2, 1, 0x40, 0, 1, 0, 4];
+        let types = [&instance[..], &text(function), &[1, 0]].concat();
+        let imports = [&[1][..], &text(interface), &[5, 0]].concat();
+        let head = b"\0asm\x0d\0\x01\0".to_vec();
+        [head, section(7, types), section(10, imports)].concat()
+    }
+
+    #[test]
+    fn a_component_that_imports_more_is_refused_by_name() {
+        let engine = Engine::new(&engine::config()).unwrap();
+        for (interface, function) in [
+            ("wasi:sockets/instance-network@0.2.6", "instance-network"),
+            ("wasi:filesystem/preopens@0.2.6", "get-directories"),
+            ("wasi:random/insecure@0.2.6", "get-insecure-random-u64"),
+            ("wasi:http/outgoing-handler@0.2.6", "handle"),
+            ("somebody:else/thing@1.0.0", "do-it"),
+        ] {
+            let component = Component::new(&engine, importer(interface, function)).unwrap();
+            let error = link(&engine, &component).err().unwrap();
+            let words = format!("{error:#}");
+            assert!(words.contains(interface), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_is_offered_is_what_the_guest_imports() {
+        let engine = Engine::new(&engine::config()).unwrap();
+        let component = Code::embedded(&engine).unwrap().component;
+        let unversioned = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
+        let imported: BTreeSet<String> = component
+            .component_type()
+            .imports(&engine)
+            .map(|(name, _)| unversioned(name))
+            .filter(|name| name.starts_with("wasi:"))
+            .collect();
+        // Named as they are added, above.
+        let source = include_str!("wasi.rs");
+        let added = source.split("pub fn add_to_linker").nth(1).unwrap();
+        let added = added.split("\n}").next().unwrap();
+        for name in &imported {
+            let interface = name.rsplit('/').next().unwrap().replace('-', "_");
+            assert!(
+                added.contains(&format!("{interface}::add_to_linker")),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            added.matches("::add_to_linker").count(),
+            imported.len(),
+            "{imported:?}"
+        );
     }
 }

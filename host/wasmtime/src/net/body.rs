@@ -8,16 +8,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 
-use crate::contract::Refusal;
+use crate::contract::{Fault, Refusal};
 use crate::flow::intake::{FREE_BYTES, Reservation, Share};
 use crate::process::patience::{self, Moment};
 
 /// What is reserved for a body that does not say how large it will be, and
 /// is larger than a small message, at first, in bytes.
 const UNKNOWN_BODY_BYTES: usize = 64 * 1024;
-
-/// How long a client is told to wait after a room's fault.
-pub const RETRY_AFTER_MS: u64 = 1_000;
 
 /// Why a body could not be read.
 pub enum BodyError {
@@ -28,7 +25,7 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    pub fn refusal(&self, bytes_max: usize, headers: Vec<(String, String)>) -> Refusal {
+    pub fn refusal(&self, bytes_max: usize, overloaded: &Fault) -> Refusal {
         let (status, code, message) = match self {
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -45,14 +42,14 @@ impl BodyError {
                 "BODY_BROKEN",
                 "The body ended before its end.".to_owned(),
             ),
-            Self::Overloaded => return overloaded(headers),
+            Self::Overloaded => return overloaded.refusal.clone(),
         };
         Refusal {
             status: status.as_u16(),
             code: code.to_owned(),
             message,
             retry_after_ms: None,
-            headers,
+            headers: vec![],
         }
     }
 }
@@ -112,18 +109,4 @@ pub async fn read_body(
         reservation.shrink(all.len());
     }
     Ok((all.freeze(), reservation))
-}
-
-/// There is no room for the request, or its answer.
-pub fn overloaded(mut headers: Vec<(String, String)>) -> Refusal {
-    let seconds = RETRY_AFTER_MS.div_ceil(1_000).to_string();
-    headers.push(("retry-after".to_owned(), seconds));
-    Refusal {
-        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-        code: "OVERLOADED".to_owned(),
-        message: "Too much waits for this store, or the server; nothing was stored. Try again."
-            .to_owned(),
-        retry_after_ms: Some(RETRY_AFTER_MS),
-        headers,
-    }
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
@@ -19,7 +18,7 @@ use crate::component::turn::Overloaded;
 use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
 use crate::flow::intake::Permits;
 use crate::net::answer::{Response, body_of, http_response, stream, with_head};
-use crate::net::body::{RETRY_AFTER_MS, overloaded, read_body};
+use crate::net::body::read_body;
 use crate::net::places::Place;
 use crate::net::socket;
 use crate::process::patience;
@@ -29,10 +28,6 @@ use crate::telemetry::peer::Peer;
 /// Cloudflare's limits on a request, in bytes.
 const URL_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_BYTES_MAX: usize = 128 * 1024;
-
-/// What is read of a refused request's body, in bytes: enough for any real
-/// client's, to name its request id in the answer.
-const REFUSED_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long a refused client may take with its body, which anybody can be.
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,7 +53,7 @@ pub async fn handle(
     }
     let asks_how_it_is = ["/healthz", "/readyz"].contains(&request.uri().path());
     if place.is_reserved() && !asks_how_it_is {
-        return app.turn_away(&peer, None, &overloaded(vec![]), &[]);
+        return app.turn_away(&peer, None, &app.gateway().faults().overloaded.refusal, &[]);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
     if upgrade {
@@ -100,11 +95,13 @@ pub async fn handle(
             }
         }
         // Whoever syncs by such a path has no place either.
-        _ if place.is_reserved() => app.turn_away(&peer, None, &overloaded(vec![]), &[]),
+        _ if place.is_reserved() => {
+            app.turn_away(&peer, None, &app.gateway().faults().overloaded.refusal, &[])
+        }
         Verdict::Refuse(refusal) => {
             // Whoever cannot be told within that time is told without.
             let share = app.refused_bodies().of_store("");
-            let limits = (REFUSED_BODY_BYTES_MAX, REFUSED_BODY_TIMEOUT);
+            let limits = (app.gateway().refused_body_bytes_max(), REFUSED_BODY_TIMEOUT);
             let body = read_body(request.into_body(), limits, share);
             let body = patience::timeout(REFUSED_BODY_TIMEOUT, body).await;
             match body {
@@ -194,18 +191,25 @@ impl App {
     async fn request(&self, admission: Admission, body: Incoming, peer: &Peer) -> Response {
         let room = self.shards().room(&admission.store_id);
         let store = admission.store_id.clone();
-        let turn_away =
-            |refusal: &Refusal, body: &[u8]| self.turn_away(peer, Some(&store), refusal, body);
         let response_headers = admission.response_headers.clone();
+        let turn_away = |refusal: &Refusal, body: &[u8]| {
+            let refusal = Refusal {
+                headers: response_headers,
+                ..refusal.clone()
+            };
+            let seen = body.get(..self.gateway().refused_body_bytes_max());
+            self.turn_away(peer, Some(&store), &refusal, seen.unwrap_or(body))
+        };
+        let faults = self.gateway().faults();
         let share = self.bodies().of_store(&admission.store_id);
         let Some(_under_way) = share.begin_request() else {
-            return turn_away(&overloaded(response_headers), &[]);
+            return turn_away(&faults.overloaded.refusal, &[]);
         };
         let limits = (self.limits().frame_bytes_max, self.limits().message_timeout);
         let (body, reservation) = match read_body(body, limits, share).await {
             Ok(read) => read,
             Err(error) => {
-                let refusal = error.refusal(self.limits().frame_bytes_max, response_headers);
+                let refusal = error.refusal(self.limits().frame_bytes_max, &faults.overloaded);
                 return turn_away(&refusal, &[]);
             }
         };
@@ -232,25 +236,10 @@ impl App {
                 }
                 stream(room, answer)
             }
-            (Ok(Err(Overloaded)), _) => turn_away(&overloaded(response_headers), refused(&body)),
-            _ => {
-                let refusal = Refusal {
-                    status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-                    code: "UNAVAILABLE".to_owned(),
-                    message: "The server failed at this request; nothing was stored. Try again."
-                        .to_owned(),
-                    retry_after_ms: Some(RETRY_AFTER_MS),
-                    headers: response_headers,
-                };
-                turn_away(&refusal, refused(&body))
-            }
+            (Ok(Err(Overloaded)), _) => turn_away(&faults.overloaded.refusal, &body),
+            _ => turn_away(&faults.unavailable.refusal, &body),
         }
     }
-}
-
-/// As much of a body as a refusal looks at.
-fn refused(body: &Bytes) -> &[u8] {
-    body.get(..REFUSED_BODY_BYTES_MAX).unwrap_or(body)
 }
 
 /// What is too large of a request: the answer's status, its code and why.

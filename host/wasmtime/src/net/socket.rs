@@ -18,7 +18,7 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message};
 
 use crate::app::App;
-use crate::contract::{Admission, Frame};
+use crate::contract::{Admission, Close, Frame};
 use crate::flow::intake::{FREE_BYTES, InFlight, Permits, Share};
 use crate::flow::outbox::{Inlet, OVERFLOW, Outbox, Outgoing, outbox, weight};
 use crate::flow::output::TextFrame;
@@ -62,13 +62,6 @@ const NO_STATUS: u16 = 1005;
 /// The close of a client whose room is not there: the server is stopping.
 const STOPPING: (u16, &str) = (1012, "RESTART");
 
-/// The close of a client for which the server has no room.
-const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
-
-/// The close of a client whose message found no room for long: it may try
-/// again.
-const OVERLOADED: (u16, &str) = (1013, "OVERLOADED");
-
 /// The close of a client whose message does not end.
 const UNFINISHED: (u16, &str) = (1008, "MESSAGE_TIMEOUT");
 
@@ -90,12 +83,12 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
 /// that nothing that a client does once it is connected comes first.
 pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, place: Place, peer: Peer) {
     let Ok(slot) = Arc::clone(app.connections()).try_acquire_owned() else {
-        let (code, reason) = CROWDED;
+        let Close { code, reason } = &app.gateway().faults().too_many_connections.close;
         let why = "The server has as many WebSockets as it may (--connections-max).";
         let store = Some(admission.store_id.as_str());
         app.refusals()
-            .refused(&peer, store, reason, Some(code), why);
-        tokio::spawn(refuse(upgrade, code, reason.to_owned(), place));
+            .refused(&peer, store, reason, Some(*code), why);
+        tokio::spawn(refuse(upgrade, *code, reason.clone(), place));
         return;
     };
     let Some(room) = app.shards().room(&admission.store_id) else {
@@ -227,6 +220,7 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
         auto_response,
         life: _,
     } = admitted;
+    let overloaded = &app.gateway().faults().overloaded.close;
     let places = InFlight::default();
     let mut silence = Silence::new(app.limits().idle_timeout);
     let mut messages = 0;
@@ -267,7 +261,7 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
                 return outbox.answer_close(code);
             }
             Some(Err(error)) => {
-                if let Some((code, reason)) = close_for(&error) {
+                if let Some((code, reason)) = close_for(&error, overloaded) {
                     outbox.close(code, reason.to_owned());
                 }
                 return;
@@ -284,7 +278,7 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
             reserved => reserved,
         };
         if reservation.is_none() {
-            return outbox.close(OVERLOADED.0, OVERLOADED.1.to_owned());
+            return outbox.close(overloaded.code, overloaded.reason.clone());
         }
         let taken = room.deliver(Event::Message {
             connection: *connection,
@@ -344,7 +338,7 @@ impl Silence {
 }
 
 /// What the client is told of a message that cannot be taken.
-fn close_for(error: &Error) -> Option<(u16, &'static str)> {
+fn close_for<'a>(error: &Error, overloaded: &'a Close) -> Option<(u16, &'a str)> {
     match error {
         Error::Capacity(_) => Some(TOO_BIG),
         Error::Utf8(_) => Some(NOT_UTF8),
@@ -352,7 +346,9 @@ fn close_for(error: &Error) -> Option<(u16, &'static str)> {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some(PROTOCOL_ERROR),
         Error::Io(error) if arrival::is_timeout(error) => Some(UNFINISHED),
-        Error::Io(error) if arrival::is_overload(error) => Some(OVERLOADED),
+        Error::Io(error) if arrival::is_overload(error) => {
+            Some((overloaded.code, &overloaded.reason))
+        }
         _ => None,
     }
 }

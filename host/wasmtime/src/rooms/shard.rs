@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::component::Runtime;
 use crate::component::turn::{Effect, Members};
+use crate::contract::Close;
 use crate::flow::deliveries::Deliveries;
 use crate::flow::output::Output;
 use crate::limits::Limits;
@@ -52,14 +53,8 @@ const RESTING_PART: usize = 16;
 /// What is left to a socket when others wait for less, in bytes.
 const BACKLOG_BYTES_MIN: usize = 64 * 1024;
 
-/// What a socket is told whose room failed.
-const FAULT: (u16, &str) = (1011, "INTERNAL");
-
 /// What a socket is told when the server stops.
 const RESTART: (u16, &str) = (1012, "RESTART");
-
-/// What a socket is told that is one too many of its store.
-const CROWDED: (u16, &str) = (1013, "TOO_MANY_CONNECTIONS");
 
 /// What a shard is told.
 pub enum Order {
@@ -240,7 +235,9 @@ impl Shard {
         if let Event::Open { outbox, .. } = &event
             && room.sockets.len() >= self.connections_max
         {
-            outbox.close(CROWDED.0, CROWDED.1.to_owned());
+            let faults = &self.runtime.terms().faults;
+            let Close { code, reason } = &faults.too_many_connections.close;
+            outbox.close(*code, reason.clone());
             return;
         }
         let asker = event.asker();
@@ -295,7 +292,8 @@ impl Shard {
             }
         }
         for socket in orphans.into_iter().flat_map(Members::into_values) {
-            socket.outbox.close(FAULT.0, FAULT.1.to_owned());
+            let Close { code, reason } = &self.runtime.terms().faults.internal.close;
+            socket.outbox.close(*code, reason.clone());
         }
         // Now that attachments are in place, rooms may sleep.
         if self.awake > self.rooms_awake_max {

@@ -2,8 +2,8 @@
 // (the connection id, and what the log says of it) and their attachments while
 // the object sleeps; all that is here besides is found again when it wakes.
 
-import { cutToBytes } from './component/connections.js'
-import type { Peer } from './peer.js'
+import { cutToBytes } from '../component/connections.js'
+import type { Peer } from '../peer.js'
 
 /** Hibernatable sockets of one object (durable-objects/api/state). */
 const SOCKETS_MAX = 32_768

@@ -5,8 +5,8 @@
 // socket keeps them while the room sleeps; what waits for them is not: it is
 // in the log, and their attachments say from where on.
 
-import type { SubscribeError } from '../generated/plain/interfaces/syncline-backend-connections.js'
-import type { Env } from './configuration.js'
+import type { SubscribeError } from '../../generated/plain/interfaces/syncline-backend-connections.js'
+import type { Env } from '../configuration.js'
 
 /** Subscribers of one store: each costs a call a push. */
 const SUBSCRIBERS_MAX = 1_000

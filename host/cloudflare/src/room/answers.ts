@@ -1,6 +1,6 @@
 // Answers of many pages, and how it is known that a caller has taken one.
 
-import type { Answer, Page } from '../generated/plain/interfaces/syncline-backend-room.js'
+import type { Answer, Page } from '../../generated/plain/interfaces/syncline-backend-room.js'
 
 /**
  * Pages of one room that their callers have not taken yet, in bytes: part of

@@ -2,12 +2,13 @@
 // sent leaves when the turn has ended well. A turn that traps never happened,
 // and the room starts again from storage at the next event (I9).
 
-import { Effects, type Peers } from './component/connections.js'
-import { noClaims } from './component/claims.js'
-import { Instance, type RoomExports } from './component/instance.js'
-import { database, type Env, storageKind, variables } from './configuration.js'
-import { D1Log } from './storage/d1.js'
-import { ObjectLog } from './storage/object.js'
+import { Effects, type Peers } from '../component/connections.js'
+import { noClaims } from '../component/claims.js'
+import { Instance, type RoomExports } from '../component/instance.js'
+import { terms } from '../component/terms.js'
+import { database, type Env, storageKind, variables } from '../configuration.js'
+import { D1Log } from '../storage/d1.js'
+import { ObjectLog } from '../storage/object.js'
 
 /**
  * Events that wait while D1 answers, in bytes of their frames: part of an
@@ -38,20 +39,22 @@ export class Turns {
   private readonly effects: Effects
   private readonly log: ObjectLog | D1Log
   private readonly waits: boolean
+  private readonly variables: Array<[string, string]>
   private instance: Instance | undefined
   /** The last turn of those that wait for one another. */
   private last: Promise<unknown> = Promise.resolve()
   private waitingBytes = 0
 
   constructor(
-    private readonly env: Env,
+    env: Env,
     storage: DurableObjectStorage,
     private readonly storeId: string,
     private readonly peers: Peers,
     /** Called when a turn failed: whoever is connected has to know. */
     private readonly failed: () => void,
   ) {
-    this.effects = new Effects(peers)
+    this.effects = new Effects(peers, terms().bounds)
+    this.variables = variables(env, terms().variables)
     this.waits = storageKind(env) === 'd1'
     this.log = this.waits ? new D1Log(database(env), storage, storeId) : new ObjectLog(storage, storeId)
   }
@@ -106,14 +109,16 @@ export class Turns {
 
   private awake(): { room: RoomExports; isFresh: boolean } {
     const isFresh = this.instance === undefined
-    this.instance ??= new Instance(this.waits ? 'waiting' : 'plain', variables(this.env), {
+    const { readEventsMax, readBytesMax } = terms().bounds
+    this.instance ??= new Instance(this.waits ? 'waiting' : 'plain', this.variables, {
       claims: noClaims,
       connections: this.effects.imports,
       timer: this.effects.timer,
       eventLog: {
         open: (newBackendId) => this.log.open(newBackendId),
         append: (expectedHead, batch, createdAt) => this.log.append(expectedHead, batch, createdAt),
-        read: (after, eventsMax, bytesMax) => this.log.read(after, eventsMax, bytesMax),
+        read: (after, eventsMax, bytesMax) =>
+          this.log.read(after, Math.min(eventsMax, readEventsMax), Math.min(bytesMax, readBytesMax)),
         reset: (newBackendId) => this.log.reset(newBackendId),
       },
     })

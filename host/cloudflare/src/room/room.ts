@@ -3,15 +3,16 @@
 
 import { DurableObject } from 'cloudflare:workers'
 
-import type { Admission } from '../generated/plain/interfaces/syncline-backend-room.js'
-import { admissionOf, admittedPeerOf } from './admission.js'
+import type { Admission } from '../../generated/plain/interfaces/syncline-backend-room.js'
+import { admissionOf, admittedPeerOf } from '../admission.js'
 import { CallAnswer, pages, Untaken } from './answers.js'
 import { fromJson, toJson } from './calls.js'
-import type { Env } from './configuration.js'
-import type { Peers } from './component/connections.js'
-import { Gateway, type Refusal, UNAVAILABLE } from './gateway.js'
-import type { Peer } from './peer.js'
-import { ABNORMAL, ended, refusals } from './refusals.js'
+import type { Env } from '../configuration.js'
+import type { Peers } from '../component/connections.js'
+import { terms } from '../component/terms.js'
+import { Gateway, type Refusal } from '../gateway.js'
+import type { Peer } from '../peer.js'
+import { ABNORMAL, ended, refusals } from '../refusals.js'
 import { Sockets } from './sockets.js'
 import { Subscribers } from './subscribers.js'
 import { Overloaded, textBytes, Turns } from './turns.js'
@@ -19,20 +20,8 @@ import { Overloaded, textBytes, Turns } from './turns.js'
 /** Where the object remembers which store it is: it cannot know by itself. */
 const STORE_ID = 'syncline:store'
 
-/** Closes of the room's own making (PROTOCOL.md, “Close codes”). */
-const FAULT = { code: 1011, reason: 'INTERNAL' }
-const OVERLOADED = { code: 1013, reason: 'OVERLOADED' }
-const TOO_MANY = { code: 1013, reason: 'TOO_MANY_CONNECTIONS' }
-
 /** Who calls as another object: it holds a binding, and has no address. */
 const CALLER: Peer = { address: 'object' }
-
-/** What a call is told that means another store (PROTOCOL.md, “Error codes”). */
-const STORE_MISMATCH = {
-  status: 403,
-  code: 'STORE_MISMATCH',
-  message: 'The `storeId` is not the one of the object that was called.',
-}
 
 /** A room. */
 export class WebSocketServer extends DurableObject<Env> implements Peers {
@@ -76,9 +65,10 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   async rpc(payload: Uint8Array): Promise<Uint8Array | ReadableStream<Uint8Array>> {
     const body = toJson(payload) ?? new TextEncoder().encode('[]')
     const gateway = Gateway.of(this.env)
-    const refuse = async (refusal: Omit<Refusal, 'headers'>) => {
+    const { faults } = terms()
+    const refuse = async (refusal: Refusal) => {
       refusals.refused(CALLER, this.storeId, refusal.code, refusal.status, refusal.message)
-      return fromJson((await gateway.refuse({ ...refusal, headers: [] }, body)).body)
+      return fromJson((await gateway.refuse(refusal, body)).body)
     }
     const verdict = await gateway.admitCall(body)
     if ('answer' in verdict) {
@@ -88,7 +78,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     }
     const { admission } = verdict
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
-      return refuse(STORE_MISMATCH)
+      return refuse(faults.storeMismatch.refusal)
     }
     const { settled, ended } = new CallAnswer(this.ctx.storage)
     try {
@@ -103,7 +93,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     } catch {
       // Were it thrown on, 0.4.0 would never push again. It was logged.
       ended(0)
-      return refuse(UNAVAILABLE)
+      return refuse(faults.unavailable.refusal)
     }
   }
 
@@ -117,8 +107,9 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const turns = this.known()
     if (id === undefined || !turns) {
       const { peer, livedMs } = this.sockets.life(socket)
-      refusals.closed(peer, this.storeId, FAULT.code, FAULT.reason, livedMs)
-      return socket.close(FAULT.code, FAULT.reason)
+      const { code, reason } = terms().faults.internal.close
+      refusals.closed(peer, this.storeId, code, reason, livedMs)
+      return socket.close(code, reason)
     }
     this.sockets.heard(id)
     const isText = typeof message === 'string'
@@ -128,7 +119,8 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
       )
     } catch (error) {
       // A turn that failed has closed every socket.
-      if (error instanceof Overloaded) this.sockets.close(id, OVERLOADED.code, OVERLOADED.reason)
+      const { code, reason } = terms().faults.overloaded.close
+      if (error instanceof Overloaded) this.sockets.close(id, code, reason)
     }
   }
 
@@ -195,9 +187,10 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const connection = this.sockets.accept(server, peer)
     if (connection === undefined) {
       const why = 'The store has as many WebSockets as an object may.'
-      refusals.refused(peer, admission.storeId, TOO_MANY.reason, TOO_MANY.code, why)
+      const { code, reason } = terms().faults.tooManyConnections.close
+      refusals.refused(peer, admission.storeId, reason, code, why)
       server.accept()
-      server.close(TOO_MANY.code, TOO_MANY.reason)
+      server.close(code, reason)
       return new Response(null, { status: 101, webSocket: client })
     }
     this.autoRespond(admission)
@@ -258,7 +251,8 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
 
   private start(storeId: string): Turns {
     this.turns ??= new Turns(this.env, this.ctx.storage, storeId, this, () => {
-      this.sockets.closeAll(FAULT.code, FAULT.reason)
+      const { code, reason } = terms().faults.internal.close
+      this.sockets.closeAll(code, reason)
       this.subscribers.startAgain()
     })
     return this.turns

@@ -1,0 +1,90 @@
+//! What clients are told of something that went wrong in the host
+//! (`wit/gateway.wit`, `faults`). Hosts know when, and nothing of how it is
+//! said.
+
+use crate::code::Code;
+use crate::limits::RETRY_AFTER_MS;
+
+/// What went wrong, in the clients' terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostFault {
+    /// One of PROTOCOL.md's error codes; the reason of a close.
+    pub code: Code,
+    /// The HTTP status.
+    pub status: u16,
+    /// The WebSocket close code.
+    pub close_code: u16,
+    /// What happened and what to do.
+    pub message: &'static str,
+    /// When it is worth another try, if it is.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// A room's turn or commit failed. What it stored before may be stored: D1
+/// commits before the turn ends, and so does a disk that fails.
+pub const UNAVAILABLE: HostFault = HostFault {
+    code: Code::Unavailable,
+    status: 503,
+    close_code: 1013,
+    message: "The server failed at this request; a push may have landed or not. Try again.",
+    retry_after_ms: Some(RETRY_AFTER_MS),
+};
+
+/// The same, for the room's sockets: they come back, and pull.
+pub const INTERNAL: HostFault = HostFault {
+    code: Code::Internal,
+    status: 500,
+    close_code: 1011,
+    message: "The server failed. Its log says more.",
+    retry_after_ms: None,
+};
+
+/// Too much waits for the store, or the host.
+pub const OVERLOADED: HostFault = HostFault {
+    code: Code::Overloaded,
+    status: 503,
+    close_code: 1013,
+    message: "Too much waits for this store, or the server; nothing was stored. Try again.",
+    retry_after_ms: Some(RETRY_AFTER_MS),
+};
+
+/// The store, or the host, has as many sockets as it may.
+pub const TOO_MANY_CONNECTIONS: HostFault = HostFault {
+    code: Code::TooManyConnections,
+    status: 503,
+    close_code: 1013,
+    message: "The store, or the server, has as many connections as it may. Try again later.",
+    retry_after_ms: Some(RETRY_AFTER_MS),
+};
+
+/// A call means another store than the object's that was called.
+pub const STORE_MISMATCH: HostFault = HostFault {
+    code: Code::StoreMismatch,
+    status: 403,
+    close_code: 4403,
+    message: "The `storeId` is not the one of the object that was called.",
+    retry_after_ms: None,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_has_every_close_and_code() {
+        let protocol = include_str!("../../PROTOCOL.md");
+        for fault in [
+            UNAVAILABLE,
+            INTERNAL,
+            OVERLOADED,
+            TOO_MANY_CONNECTIONS,
+            STORE_MISMATCH,
+        ] {
+            let HostFault {
+                code, close_code, ..
+            } = fault;
+            let close = format!("| {close_code} | `{code}` |");
+            assert!(protocol.contains(&close), "{close}");
+        }
+    }
+}
