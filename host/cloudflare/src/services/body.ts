@@ -33,7 +33,10 @@ export async function* pieces({ body }: Request, held: Held): AsyncGenerator<Uin
       const { done, value } = await Promise.race([reader.read(), late])
       if (done) return
       isOver = false
-      if (!held.grow(value.length)) throw new Busy()
+      if (!held.grow(value.length)) {
+        held.end()
+        throw new Busy()
+      }
       yield value
     }
   } finally {
