@@ -9,6 +9,9 @@ const BODY_MS_MAX = 30_000
  * sending may not see the answer. */
 const DRAINED_BYTES_MAX = 32 * 1024 * 1024
 
+/** How much of it is in memory, in bytes. */
+const DISCARDED_BYTES = 16 * 1024
+
 /** A body that has not arrived in time. */
 export class TooSlow extends Error {}
 
@@ -18,7 +21,8 @@ export class Busy extends Error {}
 /** A body's pieces, each counted. Whoever stops early does not read on.
  *
  * Throws {@link TooSlow}, {@link Busy}, or what ended it. */
-export async function* pieces({ body }: Request, held: Held): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* pieces(request: Request, held: Held): AsyncGenerator<Uint8Array, void, undefined> {
+  const { body } = request
   if (!body) return
   const reader = (body as ReadableStream<Uint8Array>).getReader()
   let timer: ReturnType<typeof setTimeout> | null = null
@@ -42,22 +46,26 @@ export async function* pieces({ body }: Request, held: Held): AsyncGenerator<Uin
   } finally {
     clearTimeout(timer)
     if (isOver) reader.cancel().catch(() => undefined)
-    else await drain(reader)
+    else {
+      reader.releaseLock()
+      await discard(request)
+    }
   }
 }
 
 /** Reads a body that nobody wants, and keeps nothing of it. */
 export async function discard({ body }: Request): Promise<void> {
-  if (body) await drain((body as ReadableStream<Uint8Array>).getReader())
-}
-
-async function drain(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  if (!body) return
+  const reader = body.getReader({ mode: 'byob' })
   const timer = setTimeout(() => reader.cancel().catch(() => undefined), BODY_MS_MAX)
   try {
+    // One buffer for all of it, since many may be discarded at once.
+    let buffer = new Uint8Array(DISCARDED_BYTES)
     for (let bytes = 0; bytes < DRAINED_BYTES_MAX; ) {
-      const { done, value } = await reader.read()
+      const { done, value } = await reader.read(buffer)
       if (done) return
       bytes += value.length
+      buffer = new Uint8Array(value.buffer)
     }
   } catch {
     // It has broken off.
