@@ -18,9 +18,9 @@ const RELAYS_MAX = 100
 /** How long nothing may be heard of one that still counts, in milliseconds. */
 const UNUSED_MS_MAX = 600_000
 
-/** What clients' bodies may take until the upstream has answered, in bytes; the
- * guest needs some times as much to read one.
- * Apart from sync's, so that none of those waits for another server. */
+/** What clients' bodies may take until the upstream has answered, in bytes.
+ * Apart from sync's, so that none of those waits for another server; few,
+ * since the guest needs some times as much to read one. */
 const BODIES_BYTES_MAX = 8 * 1024 * 1024
 
 /** What answers that are read whole may take, in bytes. */
