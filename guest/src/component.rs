@@ -292,6 +292,7 @@ impl wit_gateway::Guest for Component {
                 warnings: config.warnings(),
                 auth_required: config.auth_required,
                 services: config.services.announcement(),
+                quotas_used: config.services.llm.is_some(),
             }),
             Err(error) => Err(error.to_string()),
         })
