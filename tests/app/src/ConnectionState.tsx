@@ -22,7 +22,7 @@ export const ConnectionState = ({ connection: { state } }: { connection: Connect
 export const Refused = ({ code, why }: { code: string; why: string }) => (
   <div className="notice refused" role="alert" data-code={code}>
     <p>
-      <strong>The server refuses this session.</strong> {why} What you do here is kept in this browser until then.{' '}
+      <strong>The server refuses this session.</strong> {why} What you do here is kept in this browser.{' '}
       <code>{code}</code>
     </p>
     <button type="button" onClick={signOut}>

@@ -3,19 +3,15 @@ import { askAdmission } from './admission'
 import { STORE_ID_PATTERN, signIn, workspaceOf } from './session'
 
 /** `?store=…`; not `storeId`, by which Syncline knows what syncs. */
-const fromUrl = new URLSearchParams(location.search).get('store') ?? ''
+const fromUrl = new URLSearchParams(location.search).get('store') || undefined
 
 export const SignIn = () => {
   const [token, setToken] = useState('')
-  const [storeId, setStoreId] = useState(fromUrl)
+  const [typed, setTyped] = useState<string>()
   const [asking, setAsking] = useState(false)
   const [refusal, setRefusal] = useState<{ code: string; why: string }>()
 
-  const onToken = (token: string) => {
-    setToken(token)
-    const workspace = workspaceOf(token)
-    if (workspace !== undefined && storeId === '') setStoreId(workspace)
-  }
+  const storeId = typed ?? fromUrl ?? workspaceOf(token) ?? 'my-store'
 
   const onSubmit = async (event: FormEvent) => {
     event.preventDefault()
@@ -40,8 +36,7 @@ export const SignIn = () => {
         <input
           id="store"
           value={storeId}
-          onChange={(event) => setStoreId(event.target.value)}
-          placeholder="my-store"
+          onChange={(event) => setTyped(event.target.value)}
           pattern={STORE_ID_PATTERN}
           title="Letters, digits, - and _"
           maxLength={512}
@@ -55,7 +50,7 @@ export const SignIn = () => {
         <textarea
           id="token"
           value={token}
-          onChange={(event) => onToken(event.target.value)}
+          onChange={(event) => setToken(event.target.value)}
           placeholder="eyJhbGciOi…"
           rows={4}
           autoCapitalize="off"
