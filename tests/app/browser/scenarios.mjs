@@ -92,6 +92,23 @@ export const scenarios = {
     await agree([a, b])
   },
 
+  /** The server has another log than before: the page says so, and begins again with it. */
+  async reset({ open, store, token, ask }) {
+    const a = await signedIn(await open(), { store, token })
+    await a.add('reset before')
+    const b = await signedIn(await open(), { store, token })
+    await b.shows(['reset before'])
+    await ask('reset')
+    await a.ended('backend-id-mismatch')
+    await a.page.getByRole('button', { name: 'Begin again' }).click()
+    await a.connection('connected')
+    await a.lacks(['reset before'])
+    await a.add('reset after')
+    await b.ended('backend-id-mismatch')
+    await b.page.getByRole('button', { name: 'Begin again' }).click()
+    await b.shows(['reset after'])
+  },
+
   /** A token that is refused: the page says why, when signing in and later; edits are kept, and sync with a better one. */
   async refused({ open, store, token, badToken, badCode }) {
     assert.ok(badToken, 'this scenario needs --token or --bad-token')

@@ -56,6 +56,11 @@ export class Tab {
     return (await this.page.getByRole('alert').innerText()).trim()
   }
 
+  /** Waits until the page says that its store has ended, for this reason. */
+  ended(why) {
+    return this.until(`the store's end, ${why}`, (why) => document.querySelector('[data-ended]')?.dataset.ended === why, why)
+  }
+
   async add(title) {
     await this.page.getByLabel('New todo').fill(title)
     await this.page.getByLabel('New todo').press('Enter')

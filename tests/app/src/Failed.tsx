@@ -1,6 +1,24 @@
 import { Component, type ReactNode } from 'react'
 
-/** What is shown instead of the app when the store could not be opened, or died. */
+/** Instead of the app, when it cannot go on. */
+export const Ended = ({ why }: { why: string }) => (
+  <main className="card sign-in" role="alert" data-ended={why}>
+    <h1>This store has ended</h1>
+    {why === 'backend-id-mismatch' ? (
+      <p>The server’s store is another one than this browser knew: it was deleted, or put back from a backup.</p>
+    ) : (
+      <>
+        <p>The todos of this browser cannot be kept any more.</p>
+        <pre>{why}</pre>
+      </>
+    )}
+    <button type="button" className="primary" onClick={() => location.reload()}>
+      Begin again with the server’s
+    </button>
+  </main>
+)
+
+/** Catches what the app throws, such as a store that could not be opened. */
 export class Failed extends Component<{ children: ReactNode }, { why?: string }> {
   override state: { why?: string } = {}
 
@@ -9,16 +27,6 @@ export class Failed extends Component<{ children: ReactNode }, { why?: string }>
   }
 
   override render() {
-    if (this.state.why === undefined) return this.props.children
-    return (
-      <main className="card sign-in" role="alert">
-        <h1>This did not work</h1>
-        <p>The todos of this browser could not be opened.</p>
-        <pre>{this.state.why}</pre>
-        <button type="button" className="primary" onClick={() => location.reload()}>
-          Load the page again
-        </button>
-      </main>
-    )
+    return this.state.why === undefined ? this.props.children : <Ended why={this.state.why} />
   }
 }
