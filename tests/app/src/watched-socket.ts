@@ -14,13 +14,8 @@ class WatchedSocket extends WebSocket {
 
   constructor(url: string | URL, protocols?: string | string[]) {
     super(url, protocols)
-    const abandon = () => this.#abandon()
     this.addEventListener('message', () => this.#unwatch())
-    self.addEventListener('offline', abandon)
-    this.addEventListener('close', () => {
-      this.#unwatch()
-      self.removeEventListener('offline', abandon)
-    })
+    this.addEventListener('close', () => this.#unwatch())
   }
 
   override send(data: Parameters<WebSocket['send']>[0]): void {
