@@ -331,7 +331,7 @@ fn info(attributes: &Attributes) -> Info {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use futures_util::TryStreamExt;
 
