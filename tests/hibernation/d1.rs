@@ -125,6 +125,8 @@ fn i2_a_push_that_another_writer_overtakes_with_a_hole_leaves_nothing(rooms: &Ro
     overtakes(rooms, &store, "write-before-insert", &[other]);
     assert_eq!(failure(&pusher.push(4, 33)), ahead(17, 3));
     assert_eq!(of_clients(rooms, &store), 3, "I2");
+    // Who was refused is told when the others pause.
+    pusher.until(17);
     pusher.settle();
     assert_eq!(pusher.seen, [1, 2, 3, 17], "I3");
 }

@@ -72,7 +72,8 @@ fn refuses(dir: &Path, as_nobody: bool) -> String {
         // By another process: what is open for writing here, servers that
         // other tests start just then have open too, and it cannot be run.
         let copied = Command::new("cp")
-            .args([&binary().unwrap(), &copy])
+            .arg(binary().unwrap())
+            .arg(&copy)
             .status();
         assert!(copied.unwrap().success());
         fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
