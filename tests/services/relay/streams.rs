@@ -5,7 +5,7 @@ use syncline_tests::exchange::Next;
 use syncline_tests::upstream::{Head, Piece, Reply, event};
 
 use super::{FORMS, Form, events, stream, told};
-use crate::stage::{Stage, TOOL, upstream};
+use crate::stage::{Host, Stage, TOOL, upstream};
 use crate::{Scenario, scenarios};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -143,11 +143,17 @@ fn who_hangs_up_ends_the_call_of_the_upstream(stage: &Stage) {
 }
 
 fn who_hangs_up_before_the_answer_ends_the_call_too(stage: &Stage) {
+    // `wrangler dev` does not tell a Worker of it, neither through its proxy
+    // nor at the port behind it.
+    if stage.host == Host::Workerd {
+        return;
+    }
     let user = stage.user("early");
     for (form, is_stream) in [(Form::OpenAi, true), (Form::Api, false)] {
         let script = upstream().script([Reply::completion("late", 1).when(Head::Held)]);
         let question = form.question(&script.marker, is_stream);
-        let exchange = stage.begin_with(&user.post_json(form.path()), question.to_string());
+        let ask = user.post_json(form.path());
+        let exchange = ask.begin_with(&stage.server.url, question.to_string());
         script.wait_until_held(1);
         drop(exchange);
         script.wait_until_gone(1);
@@ -244,12 +250,8 @@ fn an_upstream_that_falls_silent_is_given_up(stage: &Stage) {
         script.wait_until_gone(1);
         // The same where nothing has come.
         let script = upstream().script([Reply::completion("late", 1).when(Head::Held)]);
-        question["messages"][0]["content"] = json!(script.marker);
-        if form == Form::Api {
-            question = json!({"model": "any", "message": script.marker});
-        } else {
-            question["stream"] = json!(false);
-        }
+        let mut question = form.question(&script.marker, false);
+        question["model"] = json!("any");
         let answer = super::ask(stage, &user, form.path(), &question);
         form.refused(&answer, 504, "UPSTREAM_TIMEOUT");
         script.wait_until_gone(1);
