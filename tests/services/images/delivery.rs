@@ -220,7 +220,7 @@ fn no_key_leaves_the_prefix(stage: &Stage) {
         format!("other/{name}"),
         format!("../covers/{name}"),
         format!("covers/../covers/{name}"),
-        format!("covers/..%2f..%2fclaims.json"),
+        "covers/..%2f..%2fclaims.json".to_owned(),
         format!("covers/%2e%2e/covers/{name}"),
         format!("covers/%2e%2e%2fcovers%2f{name}"),
         format!("covers/%252e%252e/{name}"),

@@ -5,7 +5,7 @@ use syncline_tests::exchange::Next;
 use syncline_tests::upstream::{Head, Piece, Reply, event};
 
 use super::{FORMS, Form, events, stream, told};
-use crate::stage::{Host, Stage, TOOL, upstream};
+use crate::stage::{Stage, TOOL, upstream};
 use crate::{Scenario, scenarios};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -143,11 +143,6 @@ fn who_hangs_up_ends_the_call_of_the_upstream(stage: &Stage) {
 }
 
 fn who_hangs_up_before_the_answer_ends_the_call_too(stage: &Stage) {
-    // `wrangler dev` does not tell a Worker of it, neither through its proxy
-    // nor at the port behind it.
-    if stage.host == Host::Workerd {
-        return;
-    }
     let user = stage.user("early");
     for (form, is_stream) in [(Form::OpenAi, true), (Form::Api, false)] {
         let script = upstream().script([Reply::completion("late", 1).when(Head::Held)]);
