@@ -1,7 +1,6 @@
 //! Admission with tokens (I6): who may enter, and how the others are told.
 
 use jwt_simple::prelude::{Claims, Duration, HS256Key, HS512Key, MACLike};
-use jwt_simple::reexports::ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use syncline_tests::http::{get, request as http_request};

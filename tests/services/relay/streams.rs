@@ -147,7 +147,8 @@ fn who_hangs_up_before_the_answer_ends_the_call_too(stage: &Stage) {
     for (form, is_stream) in [(Form::OpenAi, true), (Form::Api, false)] {
         let script = upstream().script([Reply::completion("late", 1).when(Head::Held)]);
         let question = form.question(&script.marker, is_stream);
-        let exchange = stage.begin_with(&user.post_json(form.path()), question.to_string());
+        let ask = user.post_json(form.path());
+        let exchange = ask.begin_with(&stage.server.url, question.to_string());
         script.wait_until_held(1);
         drop(exchange);
         script.wait_until_gone(1);
@@ -244,12 +245,8 @@ fn an_upstream_that_falls_silent_is_given_up(stage: &Stage) {
         script.wait_until_gone(1);
         // The same where nothing has come.
         let script = upstream().script([Reply::completion("late", 1).when(Head::Held)]);
-        question["messages"][0]["content"] = json!(script.marker);
-        if form == Form::Api {
-            question = json!({"model": "any", "message": script.marker});
-        } else {
-            question["stream"] = json!(false);
-        }
+        let mut question = form.question(&script.marker, false);
+        question["model"] = json!("any");
         let answer = super::ask(stage, &user, form.path(), &question);
         form.refused(&answer, 504, "UPSTREAM_TIMEOUT");
         script.wait_until_gone(1);
