@@ -6,6 +6,7 @@ mod app;
 mod app_files;
 mod callers;
 mod clients;
+mod direct;
 mod flood;
 mod images;
 mod picture;
@@ -21,11 +22,6 @@ use crate::stage::{Host, Profile, Stage};
 
 /// Scenarios at once, where `--test-threads` does not say.
 const THREADS: usize = 6;
-
-/// What `wrangler dev` cannot show: it does not tell a Worker that a client
-/// has gone before its answer began, neither through its proxy nor at the port
-/// behind it.
-const NOT_UNDER_WRANGLER: [&str; 1] = ["who_hangs_up_before_the_answer_ends_the_call_too"];
 
 /// A test for both hosts.
 pub struct Scenario {
@@ -75,9 +71,6 @@ fn main() -> ExitCode {
             flood::scenarios(),
         ];
         for Scenario { name, profile, run } in scenarios.into_iter().flatten() {
-            if host == Host::Workerd && NOT_UNDER_WRANGLER.contains(&name) {
-                continue;
-            }
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {
                 let stage = stage::stage(host, profile).map_err(|error| format!("{error:#}"))?;
                 run(&stage);

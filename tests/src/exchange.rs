@@ -46,6 +46,7 @@ pub struct Ask {
     method: String,
     path_and_query: String,
     headers: Vec<(String, String)>,
+    resets: bool,
 }
 
 /// A whole answer.
@@ -93,6 +94,18 @@ impl Ask {
             method: method.to_owned(),
             path_and_query: path_and_query.to_owned(),
             headers: Vec::new(),
+            resets: false,
+        }
+    }
+
+    /// Whoever hangs up resets the connection, as a process does that dies
+    /// with something unread. Else it is closed, which some servers take for
+    /// the end of what is sent, and go on answering.
+    #[must_use]
+    pub fn resetting(self) -> Self {
+        Self {
+            resets: true,
+            ..self
         }
     }
 
@@ -199,6 +212,9 @@ impl Exchange {
         let (mut sender, connection) = wait("a connection", async {
             let stream = TcpStream::connect(&authority).await.expect("it listens");
             stream.set_nodelay(true).expect("a socket");
+            if ask.resets {
+                stream.set_zero_linger().expect("a socket");
+            }
             http1::handshake(TokioIo::new(stream))
                 .await
                 .expect("a connection")
