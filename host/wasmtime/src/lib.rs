@@ -21,7 +21,7 @@ mod telemetry;
 
 pub use app::App;
 pub use component::gateway::Gateway;
-pub use component::{ClaimsFile, ComponentError, Runtime};
+pub use component::{ClaimsFile, ComponentError, Runtime, Terms};
 pub use contract::{Summary, Variable};
 pub use limits::Limits;
 pub use net::listen::{Listen, ListenError, Listeners};
@@ -29,5 +29,5 @@ pub use net::places::OTHERS_MAX;
 pub use process::machine;
 pub use rooms::shards::{Shards, StartError};
 pub use storage::Location;
-pub use storage::sqlite::directory;
+pub use storage::sqlite::directory::create as create_directory;
 pub use storage::sqlite::open_error::OpenError;

@@ -15,7 +15,7 @@ use syncline::command::operator::{self, OperatorError};
 use syncline::command::token::{self, Workspace};
 use syncline::{
     App, ClaimsFile, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX, Runtime, Shards,
-    Summary, Variable, directory, machine,
+    Summary, Variable, create_directory, machine,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
@@ -188,7 +188,7 @@ fn serve(arguments: &Serve) -> Result<()> {
 
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
-        Location::Sqlite(dir) => Some(directory::create(dir)?),
+        Location::Sqlite(dir) => Some(create_directory(dir)?),
         Location::Memory => None,
     };
     let mut limits = arguments.limits.clone();

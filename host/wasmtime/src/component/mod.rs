@@ -201,7 +201,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When it cannot be instantiated.
-    pub fn instantiate(&self, role: Role) -> Result<Instance> {
+    pub(crate) fn instantiate(&self, role: Role) -> Result<Instance> {
         let claims = Arc::clone(&self.claims);
         let state = State::new(role, &self.env, self.terms.bounds, claims);
         self.code.instantiate(state)
