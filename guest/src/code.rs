@@ -6,6 +6,9 @@ use std::fmt;
 
 use crate::limits::RETRY_AFTER_MS;
 
+/// The close code of a server that failed at something (RFC 6455).
+const CLOSE_FAULT: u16 = 1011;
+
 /// Makes the enum and its texts of one list, so that none is forgotten.
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -231,6 +234,14 @@ impl Code {
             | Self::UpstreamTimeout
             | Self::UpstreamBusy => None,
         }
+    }
+
+    /// The same where there is no answer that could say it, only a close: what
+    /// closes nothing elsewhere is a fault of the server's then, and its
+    /// client has to come again.
+    #[must_use]
+    pub fn close_code_or_fault(self) -> u16 {
+        self.close_code().unwrap_or(CLOSE_FAULT)
     }
 }
 

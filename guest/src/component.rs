@@ -363,11 +363,11 @@ impl From<HostFault> for wit_gateway::Fault {
                 status: fault.status,
                 code: fault.code.as_str().to_owned(),
                 message: fault.message.to_owned(),
-                retry_after_ms: fault.retry_after_ms,
+                retry_after_ms: fault.code.retry_after_ms(),
                 headers: Vec::new(),
             },
             close: wit_gateway::Close {
-                code: fault.close_code,
+                code: fault.code.close_code_or_fault(),
                 reason: fault.code.as_str().to_owned(),
             },
         }

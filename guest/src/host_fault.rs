@@ -3,21 +3,18 @@
 //! said.
 
 use crate::code::Code;
-use crate::limits::RETRY_AFTER_MS;
 
 /// What went wrong, in the clients' terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostFault {
-    /// One of PROTOCOL.md's error codes; the reason of a close.
+    /// Why, and the reason of a close; it knows the close's code, and when it
+    /// is worth another try.
     pub code: Code,
-    /// The HTTP status.
+    /// The HTTP status: of an answer as a whole, where the code's own may be
+    /// that of an Exit in one.
     pub status: u16,
-    /// The WebSocket close code.
-    pub close_code: u16,
     /// What happened and what to do.
     pub message: &'static str,
-    /// When it is worth another try, if it is.
-    pub retry_after_ms: Option<u64>,
 }
 
 /// A room's turn or commit failed. What it stored before may be stored: D1
@@ -25,48 +22,39 @@ pub struct HostFault {
 pub const UNAVAILABLE: HostFault = HostFault {
     code: Code::Unavailable,
     status: 503,
-    close_code: 1013,
     message: "The server failed at this request; a push may have landed or not. Try again.",
-    retry_after_ms: Some(RETRY_AFTER_MS),
 };
 
 /// The same, for the room's sockets: they come back, and pull.
 pub const INTERNAL: HostFault = HostFault {
     code: Code::Internal,
     status: 500,
-    close_code: 1011,
     message: "The server failed. Its log says more.",
-    retry_after_ms: None,
 };
 
 /// Too much waits for the store, or the host.
 pub const OVERLOADED: HostFault = HostFault {
     code: Code::Overloaded,
     status: 503,
-    close_code: 1013,
     message: "Too much waits for this store, or the server; nothing was stored. Try again.",
-    retry_after_ms: Some(RETRY_AFTER_MS),
 };
 
 /// The store, or the host, has as many sockets as it may.
 pub const TOO_MANY_CONNECTIONS: HostFault = HostFault {
     code: Code::TooManyConnections,
     status: 503,
-    close_code: 1013,
     message: "The store, or the server, has as many connections as it may. Try again later.",
-    retry_after_ms: Some(RETRY_AFTER_MS),
 };
 
 /// A call means another store than the object's that was called.
 pub const STORE_MISMATCH: HostFault = HostFault {
     code: Code::StoreMismatch,
     status: 403,
-    close_code: 4403,
     message: "The `storeId` is not the one of the object that was called.",
-    retry_after_ms: None,
 };
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -80,9 +68,8 @@ mod tests {
             TOO_MANY_CONNECTIONS,
             STORE_MISMATCH,
         ] {
-            let HostFault {
-                code, close_code, ..
-            } = fault;
+            let code = fault.code;
+            let close_code = code.close_code().expect("a host closes with it");
             let close = format!("| {close_code} | `{code}` |");
             assert!(protocol.contains(&close), "{close}");
         }

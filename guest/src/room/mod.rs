@@ -57,9 +57,6 @@ impl Frame {
     }
 }
 
-/// The close code of a server that failed at something (RFC 6455).
-const CLOSE_FAULT: u16 = 1011;
-
 /// The room of one store.
 #[derive(Debug)]
 pub struct Room {
@@ -228,8 +225,7 @@ impl Room {
     }
 }
 
-/// Closes a connection. What closes nothing elsewhere is a fault here: the
-/// client has to come again.
+/// Closes a connection.
 fn close(imports: &mut impl Imports, id: ConnectionId, code: Code) {
-    imports.close(id, code.close_code().unwrap_or(CLOSE_FAULT), code.as_str());
+    imports.close(id, code.close_code_or_fault(), code.as_str());
 }

@@ -72,7 +72,7 @@ impl App {
 
     /// Admission.
     #[must_use]
-    pub fn gateway(&self) -> &Gateway {
+    pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
@@ -84,44 +84,44 @@ impl App {
 
     /// The rooms.
     #[must_use]
-    pub fn shards(&self) -> &Shards {
+    pub(crate) fn shards(&self) -> &Shards {
         &self.shards
     }
 
     /// What clients may take.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
     /// What WebSocket messages may take.
     #[must_use]
-    pub fn frames(&self) -> &Arc<Intake> {
+    pub(crate) fn frames(&self) -> &Arc<Intake> {
         &self.frames
     }
 
     /// What admitted requests' bodies may take. Apart from the sockets', so
     /// that slow bodies do not hold frames up.
     #[must_use]
-    pub fn bodies(&self) -> &Arc<Intake> {
+    pub(crate) fn bodies(&self) -> &Arc<Intake> {
         &self.bodies
     }
 
     /// What refused requests' bodies may take.
     #[must_use]
-    pub fn refused_bodies(&self) -> &Arc<Intake> {
+    pub(crate) fn refused_bodies(&self) -> &Arc<Intake> {
         &self.refused_bodies
     }
 
     /// What waits to be taken.
     #[must_use]
-    pub fn output(&self) -> &Arc<Output> {
+    pub(crate) fn output(&self) -> &Arc<Output> {
         self.shards.output()
     }
 
     /// What the log says of those who are turned away.
     #[must_use]
-    pub fn refusals(&self) -> &Arc<Refusals> {
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
         &self.refusals
     }
 
@@ -133,7 +133,7 @@ impl App {
 
     /// Why the server is not ready, if it is not.
     #[must_use]
-    pub fn complaint(&self) -> Option<String> {
+    pub(crate) fn complaint(&self) -> Option<String> {
         if self.stopping.is_cancelled() {
             return Some("stopping".to_owned());
         }
@@ -142,13 +142,13 @@ impl App {
 
     /// A permit for each WebSocket there may be.
     #[must_use]
-    pub fn connections(&self) -> &Arc<Semaphore> {
+    pub(crate) fn connections(&self) -> &Arc<Semaphore> {
         &self.connections
     }
 
     /// Cancelled when the server stops.
     #[must_use]
-    pub fn stopping(&self) -> &CancellationToken {
+    pub(crate) fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 }

@@ -23,7 +23,7 @@ mod telemetry;
 
 pub use app::App;
 pub use component::gateway::Gateway;
-pub use component::{ClaimsFile, ComponentError, Runtime};
+pub use component::{ClaimsFile, ComponentError, Runtime, Terms};
 pub use contract::{Summary, Variable};
 pub use limits::Limits;
 pub use net::listen::{Listen, ListenError, Listeners};
@@ -35,5 +35,5 @@ pub use services::assets::{Assets, AssetsError};
 pub use services::objects::{ObjectPlace, Objects, ObjectsError};
 pub use storage::Location;
 pub use storage::quotas::Quotas;
-pub use storage::sqlite::directory;
+pub use storage::sqlite::directory::create as create_directory;
 pub use storage::sqlite::open_error::OpenError;

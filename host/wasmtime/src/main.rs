@@ -16,7 +16,7 @@ use syncline::command::operator::{self, OperatorError};
 use syncline::command::token::{self, Workspace};
 use syncline::{
     App, Assets, ClaimsFile, Equipment, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX,
-    ObjectPlace, Objects, Quotas, Runtime, Shards, Summary, Variable, directory, machine,
+    ObjectPlace, Objects, Quotas, Runtime, Shards, Summary, Variable, create_directory, machine,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
@@ -209,7 +209,7 @@ fn serve(arguments: &Serve) -> Result<()> {
     let runtime = Runtime::new(arguments.component.as_deref(), env, claims, quotas)?;
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
-        Location::Sqlite(dir) => Some(directory::create(dir)?),
+        Location::Sqlite(dir) => Some(create_directory(dir)?),
         Location::Memory => None,
     };
     let mut limits = arguments.limits.clone();

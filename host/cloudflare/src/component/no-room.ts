@@ -25,4 +25,3 @@ export const NO_ROOM: Pick<Imports, 'connections' | 'eventLog' | 'timer'> = {
   eventLog: { open: noLog, append: noLog, read: noLog, reset: noLog },
   timer: { wakeAfter() {} },
 }
-

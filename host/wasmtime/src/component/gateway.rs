@@ -35,19 +35,19 @@ impl Gateway {
 
     /// The headers that admission looks at, lower case.
     #[must_use]
-    pub fn headers_read(&self) -> &[String] {
+    pub(crate) fn headers_read(&self) -> &[String] {
         &self.runtime.terms().headers_read
     }
 
     /// What clients are told of what goes wrong in this host.
     #[must_use]
-    pub fn faults(&self) -> &Faults {
+    pub(crate) fn faults(&self) -> &Faults {
         &self.runtime.terms().faults
     }
 
     /// What [`Self::refuse`] is given of a request's body, in bytes.
     #[must_use]
-    pub fn refused_body_bytes_max(&self) -> usize {
+    pub(crate) fn refused_body_bytes_max(&self) -> usize {
         self.runtime.terms().bounds.refused_body_bytes_max as usize
     }
 
@@ -55,7 +55,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the guest traps.
-    pub fn admit(&self, request: &Request) -> Result<Decision> {
+    pub(crate) fn admit(&self, request: &Request) -> Result<Decision> {
         self.with(|instance| instance.admit(request))
     }
 
@@ -63,7 +63,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the guest traps.
-    pub fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Result<Response> {
+    pub(crate) fn refuse(&self, refusal: &Refusal, body: &[u8]) -> Result<Response> {
         self.with(|instance| instance.refuse(refusal, body))
     }
 

@@ -212,7 +212,7 @@ impl Runtime {
     ///
     /// # Errors
     /// When it cannot be instantiated.
-    pub fn instantiate(&self, role: Role) -> Result<Instance> {
+    pub(crate) fn instantiate(&self, role: Role) -> Result<Instance> {
         let claims = Arc::clone(&self.claims);
         let given = (claims, Arc::clone(&self.quotas));
         let state = State::new(role, &self.env, self.terms.bounds, given);

@@ -148,7 +148,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When the system refuses one.
-    pub async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(crate) async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         self.first = self.first.wrapping_add(1) % self.sockets.len().max(1);
         let (before, from) = self.sockets.split_at(self.first);
         poll_fn(|context| {

@@ -131,19 +131,19 @@ impl Shards {
 
     /// What waits to be taken by their clients.
     #[must_use]
-    pub fn output(&self) -> &Arc<Output> {
+    pub(crate) fn output(&self) -> &Arc<Output> {
         &self.output
     }
 
     /// Signs that each shard is well, in their order.
     #[must_use]
-    pub fn pulses(&self) -> &[Arc<Pulse>] {
+    pub(crate) fn pulses(&self) -> &[Arc<Pulse>] {
         &self.pulses
     }
 
     /// Where a store's room takes its events; `None` is no store's.
     #[must_use]
-    pub fn room(&self, store: &str) -> Option<RoomQueue> {
+    pub(crate) fn room(&self, store: &str) -> Option<RoomQueue> {
         let shard = self.shards.get(shard_of(store))?;
         Some(RoomQueue {
             store: store.into(),
@@ -152,7 +152,11 @@ impl Shards {
     }
 
     /// Runs a socket of a store's on its shard's event loop.
-    pub fn run_socket(&self, store: &str, socket: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn run_socket(
+        &self,
+        store: &str,
+        socket: impl Future<Output = ()> + Send + 'static,
+    ) {
         if let Some(shard) = self.shards.get(shard_of(store)) {
             self.sockets.spawn_on(socket, &shard.handle);
         }
@@ -160,7 +164,7 @@ impl Shards {
 
     /// Finishes the turns that wait, tells every socket to come back later,
     /// and closes the storage.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         for shard in &self.shards {
             let _ = shard.queue.send(Order::Stop);
         }
