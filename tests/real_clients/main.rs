@@ -56,17 +56,33 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let scenarios = [
+    let together = [
         // The slow ones first, so that they do not end alone.
         outages::scenarios(),
-        contention::scenarios(),
         restored::scenarios(),
         pace::scenarios(),
         live::scenarios(),
         authentication::scenarios(),
     ];
+    let together = trials(&cells, together.into_iter().flatten());
+    let alone = trials(&cells, contention::scenarios());
+
+    let mut one_thread = arguments.clone();
+    one_thread.test_threads = Some(1);
+    // An end of its own: what they found is told, whatever comes after it.
+    let alone = libtest_mimic::run(&one_thread, alone);
+    let together = libtest_mimic::run(&arguments, together);
+    cell::stop_all();
+    if alone.has_failed() {
+        return alone.exit_code();
+    }
+    together.exit_code()
+}
+
+/// Scenarios, each for everything in its matrix that is selected.
+fn trials(cells: &[Cell], scenarios: impl IntoIterator<Item = Scenario>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for scenario in scenarios.into_iter().flatten() {
+    for scenario in scenarios {
         let selected = scenario.matrix.iter();
         for &(cell, fleets) in selected.filter(|(cell, _)| cells.contains(cell)) {
             for &fleet in fleets {
@@ -79,7 +95,5 @@ fn main() -> ExitCode {
             }
         }
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    cell::stop_all();
-    conclusion.exit_code()
+    trials
 }

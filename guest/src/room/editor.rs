@@ -16,10 +16,15 @@
 //!
 //! A client that only listens, or whose events are all acknowledged, is safe:
 //! it advances, and never rebases. So nobody who is quiet waits for anything
-//! here; only who has just pulled does once, for 10 ms: it may be about to
-//! push. Who edits is told of others' events in a pause of its own as far as
-//! can be seen, all at once, and as seldom as can be: each rebase among its
-//! app's commits is a risk.
+//! here; only who has just pulled does once, for 10 ms or for as long as its
+//! way is: it may be about to push. Who edits is told of others' events in a
+//! pause of its own as far as can be seen, all at once, and as seldom as can
+//! be: each rebase among its app's commits is a risk.
+//!
+//! How far away a client is (its network, its processor) is seen by how long
+//! it takes to acknowledge: a far one's pushes are as far apart, and the first
+//! takes as long to come. A processor that is taken from it makes each rebase
+//! last longer, and is why the tests' clients died on busy machines.
 //!
 //! A client whose push was refused says nothing until it is told, so whether
 //! its app goes on cannot be seen. It is told when the others pause, since
@@ -43,8 +48,13 @@ const PAUSE_AFTER_MANY_MS: u64 = 500;
 /// edited for longer is left alone for as long again.
 const REFUSED_MS: u64 = 1_000;
 
-/// How long the others have to be quiet before it is told, in milliseconds.
+/// How long the others have to be quiet before it is told, in milliseconds, at
+/// least: for longer if their pushes have been further apart.
 const OTHERS_PAUSE_MS: u64 = 400;
+
+/// How long at most, in milliseconds: people who type with pauses of their own
+/// are not waited for.
+const OTHERS_PAUSE_MS_MAX: u64 = 1_500;
 
 /// How long a client that was told waits for more at most, unless it pushes:
 /// until then it is busy with what it was told, in milliseconds.
@@ -56,9 +66,13 @@ const TOLD_MS: u64 = 1_000;
 const COMING_MS: u64 = 2_000;
 
 /// How long it is given to push before it is told for the first time, in
-/// milliseconds: once in its life. Two that began to commit at once were 1 to
-/// 5 ms apart.
+/// milliseconds, if it is near: once in its life. Two that began to commit at
+/// once were 1 to 5 ms apart. One that is far away is given longer.
 const FIRST_PUSH_MS: u64 = 10;
+
+/// What counts of a client's distance at most, in milliseconds: an Ack that
+/// takes longer says that it slept, or that somebody does not want to.
+const DISTANCE_MS_MAX: u64 = 250;
 
 /// What it waits for is small, in events and in bytes of their arguments: each
 /// that waits is told by itself, and what is large is encoded once for all.
@@ -79,6 +93,8 @@ pub struct Others {
     pub first_at_ms: u64,
     /// When the last of them came.
     pub last_at_ms: u64,
+    /// How far two of them were apart at most, in milliseconds.
+    pub gap_ms: u64,
 }
 
 impl Others {
@@ -88,7 +104,21 @@ impl Others {
         Self {
             first_at_ms: at_ms,
             last_at_ms: at_ms,
+            gap_ms: 0,
         }
+    }
+
+    /// Some more came.
+    pub fn more(&mut self, at_ms: u64) {
+        self.gap_ms = self.gap_ms.max(at_ms.saturating_sub(self.last_at_ms));
+        self.last_at_ms = at_ms;
+    }
+
+    /// When it is plain that no more come for now.
+    fn paused_ms(&self) -> u64 {
+        let pause_ms = self.gap_ms.saturating_mul(2);
+        let pause_ms = pause_ms.clamp(OTHERS_PAUSE_MS, OTHERS_PAUSE_MS_MAX);
+        self.last_at_ms.saturating_add(pause_ms)
     }
 }
 
@@ -106,6 +136,10 @@ pub struct Editor {
     new_events: usize,
     /// The events of its last push, if it was refused.
     refused_events: usize,
+    /// How long it took to acknowledge, lately.
+    distance_ms: u64,
+    /// When it was sent what it has not acknowledged yet.
+    asked_at_ms: Option<u64>,
     standing: Standing,
 }
 
@@ -143,13 +177,31 @@ impl Editor {
             burst_pushes: 0,
             new_events: 0,
             refused_events: 0,
+            distance_ms: 0,
+            asked_at_ms: None,
             standing: Standing::Coming { at_ms: now_ms },
+        }
+    }
+
+    /// It is sent something that it acknowledges.
+    pub fn asked(&mut self, now_ms: u64) {
+        self.asked_at_ms.get_or_insert(now_ms);
+    }
+
+    /// It acknowledges. Whoever was far away once, and answers fast since, is
+    /// near again soon.
+    pub fn acknowledged(&mut self, now_ms: impl FnOnce() -> u64) {
+        if let Some(asked_at_ms) = self.asked_at_ms.take() {
+            let distance_ms = now_ms().saturating_sub(asked_at_ms);
+            let distance_ms = distance_ms.min(DISTANCE_MS_MAX);
+            self.distance_ms = distance_ms.max(self.distance_ms / 2);
         }
     }
 
     /// It pushes.
     pub fn pushed(&mut self, events: usize, now_ms: u64) {
-        let goes_on = now_ms.saturating_sub(self.pushed_at_ms) <= BURST_GAP_MS
+        let burst_gap_ms = self.with_its_way_ms(BURST_GAP_MS);
+        let goes_on = now_ms.saturating_sub(self.pushed_at_ms) <= burst_gap_ms
             && self.standing == Standing::Landed;
         if !goes_on {
             self.burst_from_ms = now_ms;
@@ -200,7 +252,10 @@ impl Editor {
     pub fn is_forgotten(&self, now_ms: u64) -> bool {
         match self.standing {
             Standing::Coming { at_ms } => is_over(at_ms, COMING_MS, now_ms),
-            Standing::Landed => is_over(self.pushed_at_ms, BURST_GAP_MS, now_ms),
+            Standing::Landed => {
+                let burst_gap_ms = self.with_its_way_ms(BURST_GAP_MS);
+                is_over(self.pushed_at_ms, burst_gap_ms, now_ms)
+            }
             Standing::Refused { at_ms } | Standing::Told { at_ms } => now_ms < at_ms,
         }
     }
@@ -210,14 +265,16 @@ impl Editor {
     pub fn told_from_ms(&self, others: Others) -> u64 {
         match self.standing {
             Standing::Coming { at_ms } if is_over(at_ms, COMING_MS, others.first_at_ms) => 0,
-            Standing::Coming { .. } => others.first_at_ms.saturating_add(FIRST_PUSH_MS),
+            Standing::Coming { .. } => {
+                let first_push_ms = FIRST_PUSH_MS.max(self.with_its_way_ms(0));
+                others.first_at_ms.saturating_add(first_push_ms)
+            }
             Standing::Refused { at_ms } => {
                 let edited_ms = at_ms.saturating_sub(self.burst_from_ms);
                 let left_alone_ms = edited_ms.clamp(REFUSED_MS, WAIT_MS_MAX);
-                let others_paused_ms = others.last_at_ms.saturating_add(OTHERS_PAUSE_MS);
                 at_ms
                     .saturating_add(left_alone_ms)
-                    .max(others_paused_ms)
+                    .max(others.paused_ms())
                     .min(at_ms.saturating_add(WAIT_MS_MAX))
             }
             Standing::Told { at_ms } => at_ms.saturating_add(TOLD_MS),
@@ -232,9 +289,16 @@ impl Editor {
                 };
                 // One whose pushes fail goes on for ever.
                 let waited_ms = others.first_at_ms.saturating_add(WAIT_MS_MAX);
+                let pause_ms = self.with_its_way_ms(pause_ms);
                 self.pushed_at_ms.saturating_add(pause_ms).min(waited_ms)
             }
         }
+    }
+
+    /// A time that is long enough for a near client, made so for this one: it
+    /// may wander by as much as its way is long.
+    fn with_its_way_ms(&self, ms: u64) -> u64 {
+        ms.saturating_add(self.distance_ms.saturating_mul(2))
     }
 }
 
@@ -292,10 +356,8 @@ mod tests {
         let editor = Editor::coming(NOW);
         assert_eq!(waits_ms(&editor, NOW + 1_000), Some(FIRST_PUSH_MS));
         // However fast the others go on.
-        let others = Others {
-            first_at_ms: NOW + 1_000,
-            last_at_ms: NOW + 1_000 + FIRST_PUSH_MS,
-        };
+        let mut others = Others::of(NOW + 1_000);
+        others.more(NOW + 1_000 + FIRST_PUSH_MS);
         assert_eq!(
             wait_ms(editor.told_from_ms(others), others.last_at_ms),
             None
@@ -307,6 +369,57 @@ mod tests {
         let mut told = editor.clone();
         assert!(!told.told(NOW + 1_000 + FIRST_PUSH_MS));
         assert_eq!(waits_ms(&told, NOW + 1_000 + FIRST_PUSH_MS), None);
+    }
+
+    #[test]
+    fn who_is_far_away_is_given_the_time_that_its_way_takes() {
+        let mut coming = Editor::coming(NOW);
+        coming.asked(NOW);
+        coming.acknowledged(|| NOW + 120);
+        assert_eq!(waits_ms(&coming, NOW + 1_000), Some(240));
+        // Its pushes wander by as much.
+        let mut typist = pushing(&[(0, 1)]);
+        typist.asked(NOW);
+        typist.acknowledged(|| NOW + 200);
+        typist.pushed(1, NOW + BURST_GAP_MS + 400);
+        let last = NOW + BURST_GAP_MS + 400;
+        assert_eq!(waits_ms(&typist, last), Some(PAUSE_MS + 400));
+        assert!(!typist.is_forgotten(last + BURST_GAP_MS + 400));
+        assert!(typist.is_forgotten(last + BURST_GAP_MS + 401));
+    }
+
+    #[test]
+    fn an_ack_that_is_late_on_purpose_delays_nobody_for_long() {
+        let mut coming = Editor::coming(NOW);
+        coming.asked(NOW);
+        coming.acknowledged(|| NOW + 1_900);
+        assert_eq!(waits_ms(&coming, NOW + 1_900), Some(2 * DISTANCE_MS_MAX));
+        // An Ack that nothing was sent for says nothing.
+        coming.acknowledged(|| NOW + 9_000);
+        assert_eq!(waits_ms(&coming, NOW + 1_900), Some(2 * DISTANCE_MS_MAX));
+        // Who answers fast since is near again.
+        for _ in 0..8 {
+            coming.asked(NOW + 1_900);
+            coming.acknowledged(|| NOW + 1_901);
+        }
+        assert_eq!(waits_ms(&coming, NOW + 1_900), Some(FIRST_PUSH_MS));
+    }
+
+    #[test]
+    fn who_was_refused_waits_for_others_whose_pushes_are_far_apart() {
+        let mut editor = listening();
+        editor.pushed(1, NOW);
+        editor.refused(1, NOW);
+        let mut others = Others::of(NOW);
+        others.more(NOW + 600);
+        others.more(NOW + 1_200);
+        assert_eq!(
+            wait_ms(editor.told_from_ms(others), NOW + 1_200),
+            Some(1_200)
+        );
+        others.more(NOW + 3_000);
+        let waits = wait_ms(editor.told_from_ms(others), NOW + 3_000);
+        assert_eq!(waits, Some(OTHERS_PAUSE_MS_MAX));
     }
 
     #[test]

@@ -43,7 +43,15 @@ impl Room {
     pub(super) fn comes(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         let now_ms = clock::milliseconds(imports);
         let editors = &mut self.telling.editors;
-        editors.entry(id).or_insert_with(|| Editor::coming(now_ms));
+        let editor = editors.entry(id).or_insert_with(|| Editor::coming(now_ms));
+        editor.asked(now_ms);
+    }
+
+    /// A client acknowledges: how far away it is.
+    pub(super) fn is_heard(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+        if let Some(editor) = self.telling.editors.get_mut(&id) {
+            editor.acknowledged(|| clock::milliseconds(imports));
+        }
     }
 
     /// A client pushes.
@@ -58,6 +66,7 @@ impl Room {
     pub(super) fn edits_landed(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         if let Some(editor) = self.telling.editors.get_mut(&id) {
             editor.landed();
+            editor.asked(clock::milliseconds(imports));
         }
         if self.telling.held.contains_key(&id) {
             self.tell(imports, id);
@@ -100,7 +109,7 @@ impl Room {
             let told_from_ms = editor.told_from_ms(Others::of(now_ms));
             let waits = editor::wait_ms(told_from_ms, now_ms).is_some()
                 && (is_small || !editor.is_coming());
-            let others = held.get_mut(&id).map(|others| others.last_at_ms = now_ms);
+            let others = held.get_mut(&id).map(|others| others.more(now_ms));
             // A pull that it has begun since waits with the one before.
             if !waits && others.is_none() {
                 return !editor.is_forgotten(now_ms);

@@ -101,6 +101,7 @@ impl Room {
         } else if changed {
             self.mark_dirty(id);
         }
+        self.is_heard(imports, id);
     }
 
     /// A pull of a 0.4 connection.
