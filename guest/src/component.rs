@@ -11,14 +11,16 @@ pub use crate::contract as bindings;
 use self::bindings::exports::syncline::backend::{gateway as wit_gateway, room as wit_room};
 use self::bindings::syncline::backend::{
     claims as wit_claims, connections as wit_connections, diagnostics as wit_diagnostics,
-    event_log as wit_event_log, quotas as wit_quotas, services as wit_services, timer as wit_timer,
+    event_log as wit_event_log, quotas as wit_quotas, services as wit_services,
+    telemetry as wit_telemetry, timer as wit_timer,
 };
 use crate::admission::{self, Admission, Cause, Request, Verdict};
 use crate::config::{Config, ConfigError, variables};
 use crate::host_fault::{self, HostFault};
 use crate::imports::{
-    AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
+    AttachError, Called, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level,
+    LogInfo, Method, Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError,
+    Subscriptions, System, Telemetry, Timer,
 };
 use crate::limits;
 use crate::protocol::Transport;
@@ -209,6 +211,43 @@ impl Diagnostics for Host {
             Level::Error => wit_diagnostics::Level::Error,
         };
         wit_diagnostics::log(level, message);
+    }
+}
+
+impl Telemetry for Host {
+    fn called(&mut self, call: &Called<'_>) {
+        let method = match call.method {
+            Method::Pull => wit_telemetry::Method::Pull,
+            Method::Push => wit_telemetry::Method::Push,
+            Method::Ping => wit_telemetry::Method::Ping,
+            Method::Admin => wit_telemetry::Method::Admin,
+            Method::Other => wit_telemetry::Method::Other,
+        };
+        let parent = call.parent.map(|trace| wit_telemetry::Parent {
+            trace_id: &trace.trace_id,
+            span_id: &trace.span_id,
+            sampled: trace.sampled,
+        });
+        wit_telemetry::called(wit_telemetry::Call {
+            connection: call.connection,
+            method,
+            request: call.request,
+            events: u32::try_from(call.events).unwrap_or(u32::MAX),
+            refused: call.refused,
+            parent,
+        });
+    }
+
+    fn subscribed(&mut self, now: Subscriptions) {
+        wit_telemetry::subscribed(wit_telemetry::Subscriptions {
+            live: now.live,
+            catching: now.catching,
+            held: now.held,
+        });
+    }
+
+    fn tokens_used(&mut self, tokens: u64) {
+        wit_telemetry::tokens_used(tokens);
     }
 }
 

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
+use crate::room::HOST_TELEMETRY;
 use crate::services::settings::{self, Settings, SettingsError};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
@@ -60,7 +61,7 @@ pub fn variables() -> impl Iterator<Item = Variable> {
 }
 
 /// Those of sync.
-const VARIABLES: [Variable; 12] = [
+const VARIABLES: [Variable; 13] = [
     variable(
         "ENVIRONMENT",
         "`development` (the default) or `production`; any other is production too",
@@ -97,6 +98,7 @@ const VARIABLES: [Variable; 12] = [
     ),
     of_host(HOST_MISCONFIGURED),
     of_host(HOST_REACH),
+    of_host(HOST_TELEMETRY),
 ];
 
 /// A variable that cannot be worked with. The text says what to do and never

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::limits::ATTACHMENT_BYTES_MAX;
+use crate::protocol::v4::Trace;
 
 /// A WebSocket of the room or a subscriber, as the host numbers it (`wit/connections.wit`).
 pub type ConnectionId = u32;
@@ -270,6 +271,60 @@ pub trait Quotas {
     fn let_go(&mut self, user: &str, counter: &str, place: u64) -> Result<(), QuotaDenied>;
 }
 
+/// What a client asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// A pull.
+    Pull,
+    /// A push.
+    Push,
+    /// A ping that is a request.
+    Ping,
+    /// A 0.3 client's administration.
+    Admin,
+    /// What is no request that is known.
+    Other,
+}
+
+/// A request that was answered (`wit/telemetry.wit`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Called<'a> {
+    /// The socket; `None` for a request of its own.
+    pub connection: Option<ConnectionId>,
+    /// What was asked for.
+    pub method: Method,
+    /// The request's id.
+    pub request: &'a str,
+    /// How many events were pushed.
+    pub events: usize,
+    /// Why it was not served, as a code.
+    pub refused: Option<&'static str>,
+    /// The span that the client made it in.
+    pub parent: Option<&'a Trace>,
+}
+
+/// How many subscriptions stand where (`wit/telemetry.wit`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Subscriptions {
+    /// At the head, and told at once.
+    pub live: u32,
+    /// Behind it.
+    pub catching: u32,
+    /// Not told for now.
+    pub held: u32,
+}
+
+/// The telemetry import, `wit/telemetry.wit`. Asked for nothing where the
+/// variable `HOST_TELEMETRY` is not `1`.
+pub trait Telemetry {
+    /// A request was answered.
+    fn called(&mut self, _call: &Called<'_>) {}
+    /// Where the room's subscriptions stand now.
+    fn subscribed(&mut self, _subscriptions: Subscriptions) {}
+    /// Tokens that an upstream said were used.
+    fn tokens_used(&mut self, _tokens: u64) {}
+}
+
 /// The diagnostics import, `wit/diagnostics.wit`.
 pub trait Diagnostics {
     /// Writes one line.
@@ -287,6 +342,12 @@ pub trait System {
 }
 
 /// All that a host offers.
-pub trait Imports: EventLog + Connections + Timer + Claims + Quotas + Diagnostics + System {}
+pub trait Imports:
+    EventLog + Connections + Timer + Claims + Quotas + Diagnostics + Telemetry + System
+{
+}
 
-impl<T: EventLog + Connections + Timer + Claims + Quotas + Diagnostics + System> Imports for T {}
+impl<T: EventLog + Connections + Timer + Claims + Quotas + Diagnostics + Telemetry + System> Imports
+    for T
+{
+}

@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "room/answered.rs"]
+mod answered;
 #[path = "room/editing.rs"]
 mod editing;
 #[path = "room/host.rs"]

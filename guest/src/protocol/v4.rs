@@ -6,6 +6,7 @@
 mod frames;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,7 @@ use super::strict::{self, Flag, Int, Object};
 use crate::limits::{BACKEND_ID_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 
 pub use self::frames::*;
+pub use self::trace::Trace;
 
 /// The client's keep-alive, to the byte (`RpcMessage.constPing`).
 pub const PING: &str = r#"{"_tag":"Ping"}"#;
@@ -77,6 +79,9 @@ pub struct Pull<'a> {
     rpc_context: Option<Object<RpcContext<'a>>>,
     #[serde(skip)]
     start: Option<Cursor>,
+    /// The span that the client makes it in.
+    #[serde(skip)]
+    pub trace: Option<Box<Trace>>,
 }
 
 /// Who wants to be called when more is pushed: present in a live pull by
@@ -152,6 +157,9 @@ pub struct Push<'a> {
     /// The log's incarnation, as far as the client knows it.
     #[serde(skip)]
     pub backend_id: Option<String>,
+    /// The span that the client makes it in.
+    #[serde(skip)]
+    pub trace: Option<Box<Trace>>,
 }
 
 /// The payload of a Ping over HTTP, or by another Durable Object.
@@ -213,6 +221,12 @@ struct Envelope<'a> {
     procedure: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
+    #[serde(rename = "traceId", borrow, default)]
+    trace_id: Option<&'a RawValue>,
+    #[serde(rename = "spanId", borrow, default)]
+    span_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    sampled: Option<&'a RawValue>,
 }
 
 /// As little of a message as an answer needs.
@@ -292,6 +306,7 @@ fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError
     let payload = envelope.payload.map_or("null", RawValue::get).as_bytes();
     let undecodable = |error: serde_json::Error| CallError::Undecodable(strict::words(&error));
     let name = envelope.procedure.as_deref().unwrap_or_default();
+    let trace = Trace::read(envelope.trace_id, envelope.span_id, envelope.sampled).map(Box::new);
     match (group, name) {
         (Group::Ws, "SyncWsRpc.Pull")
         | (Group::Http, "SyncHttpRpc.Pull")
@@ -306,6 +321,7 @@ fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError
                 .decode::<Object<Cursor>>("cursor")
                 .map_err(CallError::Undecodable)?
                 .map(|cursor| cursor.0);
+            pull.trace = trace;
             Ok(Call::Pull(pull))
         }
         (Group::Ws, "SyncWsRpc.Push")
@@ -317,6 +333,7 @@ fn call<'a>(envelope: &Envelope<'a>, group: Group) -> Result<Call<'a>, CallError
                 .0
                 .decode("backendId")
                 .map_err(CallError::Undecodable)?;
+            push.trace = trace;
             Ok(Call::Push(push))
         }
         (Group::Http, "SyncHttpRpc.Ping") | (Group::Object, "SyncDoRpc.Ping") => {

@@ -56,17 +56,15 @@ impl Room {
                 Some(self.push_and_broadcast(imports, None, &id, &push))
             }
             Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
-                Some(if ping.store_id == self.store_id.as_str() {
-                    v4::exit_stream_success(&id)
-                } else {
-                    Fault::store_mismatch().exit(&id)
-                })
+                Some(self.answer_ping(imports, &id, &ping, v4::exit_stream_success))
             }
             Ok(Message::Request(id, Ok(Call::Pull(_)))) => {
                 let fault = Fault::invalid_request("A Pull has to be a call's only request.");
                 Some(fault.exit(&id))
             }
-            Ok(Message::Request(id, Err(error))) => Some(Fault::from(error).exit(&id)),
+            Ok(Message::Request(id, Err(error))) => {
+                Some(self.answer_undecodable(imports, &id, error))
+            }
             // Upstream passes over them too.
             Ok(Message::Ping | Message::Ack(_) | Message::Interrupt(_) | Message::Eof) => None,
             Err(words) => Some(v4::defect(&words)),

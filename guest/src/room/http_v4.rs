@@ -1,13 +1,14 @@
 //! Turns of 0.4 clients over HTTP: one request, one RPC array.
 
 use super::Room;
+use super::answered::Request;
 use super::fault::Fault;
 use super::paged::{Answer, Form, Page};
 use crate::admission::{Admission, refusal};
-use crate::imports::{Imports, Level};
+use crate::imports::{Imports, Level, Method};
 use crate::principal;
 use crate::protocol::Transport;
-use crate::protocol::v4::{self, Call, Group, Message};
+use crate::protocol::v4::{self, Call, CallError, Group, Message, Ping};
 
 /// The answer to a request that is not looked at further.
 fn refused(body: &[u8], fault: &Fault) -> Page {
@@ -50,7 +51,11 @@ impl Room {
             }
             Ok(user_id) => match self.pace_of_request(imports, user_id, body.len()).into() {
                 Ok(()) => self.answer(imports, body),
-                Err(fault) => (fault.code.status(), refused(body, &fault)),
+                Err(fault) => {
+                    let request = Request::of(None, Method::Other, "");
+                    self.answered(imports, request, Some(fault.word()));
+                    (fault.code.status(), refused(body, &fault))
+                }
             },
         };
         let mut headers = admission.response_headers.clone();
@@ -75,16 +80,45 @@ impl Room {
                 200,
                 array(&self.push_and_broadcast(imports, None, &id, &push)),
             ),
-            Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
-                let exit = if ping.store_id == self.store_id.as_str() {
-                    v4::exit_ping_success(&id)
-                } else {
-                    Fault::store_mismatch().exit(&id)
-                };
-                (200, array(&exit))
+            Ok(Message::Request(id, Ok(Call::Ping(ping)))) => (
+                200,
+                array(&self.answer_ping(imports, &id, &ping, v4::exit_ping_success)),
+            ),
+            Ok(Message::Request(id, Err(error))) => {
+                (200, array(&self.answer_undecodable(imports, &id, error)))
             }
-            Ok(Message::Request(id, Err(error))) => (200, array(&Fault::from(error).exit(&id))),
             Err(words) => (400, array(&v4::defect(&words))),
         }
+    }
+
+    /// Answers a Ping that is a request, in a transport's words.
+    pub(super) fn answer_ping(
+        &self,
+        imports: &mut impl Imports,
+        id: &str,
+        ping: &Ping<'_>,
+        success: impl Fn(&str) -> String,
+    ) -> String {
+        let request = Request::of(None, Method::Ping, id);
+        if ping.store_id == self.store_id.as_str() {
+            self.answered(imports, request, None);
+            return success(id);
+        }
+        let fault = Fault::store_mismatch();
+        self.answered(imports, request, Some(fault.word()));
+        fault.exit(id)
+    }
+
+    /// Answers a request that cannot be decoded, outside of sockets.
+    pub(super) fn answer_undecodable(
+        &self,
+        imports: &mut impl Imports,
+        id: &str,
+        error: CallError,
+    ) -> String {
+        let fault = Fault::from(error);
+        let request = Request::of(None, Method::Other, id);
+        self.answered(imports, request, Some(fault.word()));
+        fault.exit(id)
     }
 }

@@ -1,6 +1,7 @@
 //! A room: one store, all its connections, one event at a time. Exported as
 //! `wit/room.wit`; every public method is a turn.
 
+mod answered;
 mod batch;
 mod beginning;
 pub mod connection;
@@ -24,6 +25,7 @@ mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::answered::Answered;
 use self::connection::{Client, Connection, Pulling};
 use self::log::Log;
 use self::pace::Principals;
@@ -37,6 +39,7 @@ use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::limits::Rates;
 use crate::protocol::Transport;
 
+pub use self::answered::HOST_TELEMETRY;
 pub use self::paged::{Answer, Page};
 
 /// A WebSocket message.
@@ -72,6 +75,7 @@ pub struct Room {
     stranded: Stranded,
     /// Pushes that were refused for what they hold, since it woke.
     invalid_pushes: Tally,
+    answered: Answered,
     /// Those whose attachment has to be written at the end of the turn.
     dirty: BTreeSet<ConnectionId>,
     /// Subscribers that were here when the room woke.
@@ -91,6 +95,7 @@ impl Room {
         let mut woken = Vec::new();
         let mut telling = Telling::default();
         let mut stranded = Stranded::default();
+        let mut answered = Answered::wanted_by(imports);
         let mut connections = BTreeMap::new();
         for (id, attachment) in imports.attached() {
             match Connection::restore(&attachment) {
@@ -104,6 +109,7 @@ impl Room {
                     if let Pulling::Doubted { until_ms, .. } = connection.pulling {
                         stranded.doubted(id, until_ms);
                     }
+                    answered.stands(id, Some(&connection));
                     connections.insert(id, connection);
                 }
                 Err(error) => {
@@ -123,6 +129,7 @@ impl Room {
             telling,
             stranded,
             invalid_pushes: Tally::default(),
+            answered,
             dirty: BTreeSet::new(),
             woken,
         }
@@ -182,6 +189,7 @@ impl Room {
         self.connections.remove(&id);
         self.telling.gone(id);
         self.stranded.gone(id);
+        self.answered.stands(id, None);
     }
 
     fn close(&mut self, imports: &mut impl Imports, id: ConnectionId, code: Code) {
@@ -201,6 +209,7 @@ impl Room {
         self.close_stranded(imports);
         self.write_attachments(imports);
         self.set_timer(imports);
+        self.answered.tell(imports);
     }
 
     /// Writes down what has changed in this turn (design D3).
@@ -211,6 +220,7 @@ impl Room {
             let Some(connection) = self.connections.get(&id) else {
                 continue;
             };
+            self.answered.stands(id, Some(connection));
             match imports.attach(id, &connection.attachment()) {
                 Ok(()) | Err(AttachError::Gone) => {}
                 Err(error @ AttachError::TooLarge(_)) => {

@@ -5,9 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Room;
-use super::beginning::Beginning;
+use super::answered::Request;
+use super::beginning::{Beginning, NotBegun};
 use super::subscriptions::page_info;
-use crate::imports::Imports;
+use crate::imports::{Imports, Method};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
 use crate::protocol::v4::{self, PageInfo, Pull};
@@ -109,7 +110,14 @@ impl Room {
         pull: &Pull<'_>,
         form: Form,
     ) -> Page {
-        let Beginning { after, info } = match self.begin_pull(imports, pull.into()) {
+        let beginning = self.begin_pull(imports, pull.into());
+        let request = Request {
+            trace: pull.trace.as_deref(),
+            ..Request::of(None, Method::Pull, id)
+        };
+        let refused = beginning.as_ref().err().map(NotBegun::word);
+        self.answered(imports, request, refused);
+        let Beginning { after, info } = match beginning {
             Ok(beginning) => beginning,
             Err(error) => return Page::last(format!("[{}]", error.exit(id))),
         };

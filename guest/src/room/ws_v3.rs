@@ -3,13 +3,14 @@
 use subtle::ConstantTimeEq;
 
 use super::Room;
+use super::answered::Request;
 use super::beginning::{Asked, Beginning, NotBegun};
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
 use super::pace::{self, Pace};
 use crate::code::Code;
-use crate::imports::{ConnectionId, Event, Imports};
+use crate::imports::{ConnectionId, Event, Imports, Method};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
 use crate::protocol::event::{self, WireBatch};
@@ -37,6 +38,7 @@ impl Room {
             }
             (Some(request), Ok(Message::Push(batch))) => self.push_v3(imports, id, request, &batch),
             (Some(request), Ok(Message::AdminInfo(secret))) => {
+                self.answered_admin(imports, id, request, &secret);
                 let answer = if self.is_admin(&secret) {
                     v3::admin_info_res(request, &self.store_id)
                 } else {
@@ -72,7 +74,11 @@ impl Room {
             after: cursor,
             backend_id: None,
         };
-        let Beginning { after, info } = match self.begin_pull(imports, asked) {
+        let beginning = self.begin_pull(imports, asked);
+        let request = Request::of(Some(id), Method::Pull, request_id);
+        let refused = beginning.as_ref().err().map(NotBegun::word);
+        self.answered(imports, request, refused);
+        let Beginning { after, info } = match beginning {
             Ok(beginning) => beginning,
             Err(error) => {
                 let words = match error {
@@ -162,7 +168,13 @@ impl Room {
         batch: &WireBatch<'_>,
     ) {
         let batch = event::events(batch);
-        match self.push_batch(imports, &batch, None) {
+        let landed = self.push_batch(imports, &batch, None);
+        let request = Request {
+            events: batch.len(),
+            ..Request::of(Some(id), Method::Push, request_id)
+        };
+        self.answered(imports, request, landed.as_ref().err().map(PushError::word));
+        match landed {
             Ok(None) => imports.send(&[id], &v3::push_ack(request_id)),
             Ok(Some(created_at)) => {
                 // The acknowledgement first, then the broadcast (transcript
@@ -264,6 +276,7 @@ impl Room {
         request_id: &str,
         secret: &str,
     ) {
+        self.answered_admin(imports, id, request_id, secret);
         if !self.is_admin(secret) {
             imports.send(&[id], &v3::error(Some(request_id), ADMIN_REFUSED));
             return;
@@ -275,6 +288,18 @@ impl Room {
             }
             Err(fault) => imports.send(&[id], &v3::error(Some(request_id), &fault.message)),
         }
+    }
+
+    fn answered_admin(
+        &self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        secret: &str,
+    ) {
+        let request = Request::of(Some(id), Method::Admin, request_id);
+        let refused = (!self.is_admin(secret)).then_some(Code::Forbidden.as_str());
+        self.answered(imports, request, refused);
     }
 
     fn is_admin(&self, given: &str) -> bool {

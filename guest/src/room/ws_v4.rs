@@ -1,13 +1,14 @@
 //! Turns of 0.4 clients over WebSocket.
 
 use super::Room;
+use super::answered::Request;
 use super::beginning::{Asked, NotBegun};
 use super::connection::{self, Position};
 use super::fault::Fault;
 use super::log::PushError;
 use super::pace::{self, Pace};
 use crate::code::Code;
-use crate::imports::{ConnectionId, Event, Imports};
+use crate::imports::{ConnectionId, Event, Imports, Method};
 use crate::limits::PULLS_MAX;
 use crate::protocol::event;
 use crate::protocol::v4::{self, Call, Group, Message, Pull, Push};
@@ -45,8 +46,10 @@ impl Room {
             // Offered over HTTP only; decode has refused it.
             Ok(Message::Request(_, Ok(Call::Ping(_)))) => {}
             Ok(Message::Request(request_id, Err(error))) => {
-                let exit = Fault::from(error).exit(&request_id);
-                self.end_request(imports, id, &request_id, &exit);
+                let fault = Fault::from(error);
+                let request = Request::of(Some(id), Method::Other, &request_id);
+                self.answered(imports, request, Some(fault.word()));
+                self.end_request(imports, id, &request_id, &fault.exit(&request_id));
             }
             Err(words) => imports.send(&[id], &v4::defect(&words)),
         }
@@ -80,6 +83,15 @@ impl Room {
         message: &Result<Message<'_>, String>,
         fault: &Fault,
     ) {
+        if let Ok(Message::Request(request_id, call)) = message {
+            let method = match call {
+                Ok(Call::Pull(_)) => Method::Pull,
+                Ok(Call::Push(_)) => Method::Push,
+                _ => Method::Other,
+            };
+            let request = Request::of(Some(id), method, request_id);
+            self.answered(imports, request, Some(fault.word()));
+        }
         let is_live =
             matches!(message, Ok(Message::Request(_, Ok(Call::Pull(pull)))) if pull.is_live());
         match message {
@@ -147,6 +159,12 @@ impl Room {
             self.check_place(id, request_id)?;
             Ok(beginning)
         });
+        let request = Request {
+            trace: pull.trace.as_deref(),
+            ..Request::of(Some(id), Method::Pull, request_id)
+        };
+        let refused = beginning.as_ref().err().map(NotBegun::word);
+        self.answered(imports, request, refused);
         match beginning {
             Ok(beginning) => self.start_pull(imports, id, request_id, live, &beginning),
             // An Exit would silence the client for ever; a close makes it
@@ -207,11 +225,19 @@ impl Room {
         request_id: &str,
         push: &Push<'_>,
     ) -> String {
-        if push.store_id != self.store_id.as_str() {
-            return Fault::store_mismatch().exit(request_id);
-        }
         let batch = event::events(&push.batch);
-        match self.push_batch(imports, &batch, push.backend_id.as_deref()) {
+        let landed = if push.store_id == self.store_id.as_str() {
+            self.push_batch(imports, &batch, push.backend_id.as_deref())
+        } else {
+            Err(PushError::Fault(Fault::store_mismatch()))
+        };
+        let request = Request {
+            events: batch.len(),
+            trace: push.trace.as_deref(),
+            ..Request::of(from, Method::Push, request_id)
+        };
+        self.answered(imports, request, landed.as_ref().err().map(PushError::word));
+        match landed {
             Ok(created_at) => {
                 // Nothing at all lands anywhere.
                 if let Some(created_at) = created_at {

@@ -13,7 +13,8 @@ use crate::admission::Request;
 use crate::config::Config;
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Telemetry,
+    Timer,
 };
 
 /// The secret of tokens.
@@ -148,6 +149,8 @@ impl System for FakeHost {
         self.env.get(name).cloned()
     }
 }
+
+impl Telemetry for FakeHost {}
 
 impl Diagnostics for FakeHost {
     fn log(&mut self, level: Level, message: &str) {

@@ -6,12 +6,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use syncline_guest::admission::Admission;
 use syncline_guest::imports::{
-    AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
+    AttachError, Called, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level,
+    LogInfo, Method, Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError,
+    Subscriptions, System, Telemetry, Timer,
 };
 use syncline_guest::limits::{ATTACHMENT_BYTES_MAX, READ_EVENTS_MAX};
 use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::v4::Trace;
 use syncline_guest::room::{Frame, Room};
+
+/// A request that was answered.
+pub struct Answered {
+    pub connection: Option<ConnectionId>,
+    pub method: Method,
+    pub request: String,
+    pub events: usize,
+    pub refused: Option<&'static str>,
+    pub parent: Option<Trace>,
+}
 
 /// What the host was told and has to tell.
 pub struct Host {
@@ -25,6 +37,10 @@ pub struct Host {
     pub closed: Vec<(ConnectionId, u16, String)>,
     pub attachments: BTreeMap<ConnectionId, String>,
     pub lines: Vec<String>,
+    /// The requests that were answered.
+    pub called: Vec<Answered>,
+    /// Where subscriptions stood, each time that it was told.
+    pub standing: Vec<Subscriptions>,
     /// The subscribers, by their object's id.
     pub subscribed: BTreeMap<String, ConnectionId>,
     /// What the timer was last set to.
@@ -46,6 +62,8 @@ impl Default for Host {
             closed: Vec::new(),
             attachments: BTreeMap::new(),
             lines: Vec::new(),
+            called: Vec::new(),
+            standing: Vec::new(),
             subscribed: BTreeMap::new(),
             wakes_at: None,
             discards: None,
@@ -337,6 +355,23 @@ impl Quotas for Host {
 impl Claims for Host {
     fn current_version(&mut self, _: &str) -> Result<Option<u64>, String> {
         Ok(None)
+    }
+}
+
+impl Telemetry for Host {
+    fn called(&mut self, call: &Called<'_>) {
+        self.called.push(Answered {
+            connection: call.connection,
+            method: call.method,
+            request: call.request.to_owned(),
+            events: call.events,
+            refused: call.refused,
+            parent: call.parent.cloned(),
+        });
+    }
+
+    fn subscribed(&mut self, subscriptions: Subscriptions) {
+        self.standing.push(subscriptions);
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Telemetry,
+    Timer,
 };
 
 use syncline_guest::limits::ATTACHMENT_BYTES_MAX;
@@ -327,6 +328,8 @@ impl Claims for World {
         panic!("a room asks for no claims")
     }
 }
+
+impl Telemetry for World {}
 
 impl Diagnostics for World {
     fn log(&mut self, _level: Level, _message: &str) {}
