@@ -5,7 +5,6 @@ use thiserror::Error;
 
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
-use crate::room::HOST_TELEMETRY;
 use crate::services::settings::{self, Settings, SettingsError};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
@@ -34,6 +33,9 @@ const HOST_MISCONFIGURED: &str = "HOST_MISCONFIGURED";
 /// Set by a host that knows who can connect: `loopback` is this machine alone,
 /// `network` others too. On Workers nobody knows: it is unset.
 const HOST_REACH: &str = "HOST_REACH";
+
+/// Set to `1` by a host that keeps metrics or traces (`wit/telemetry.wit`).
+pub const HOST_TELEMETRY: &str = "HOST_TELEMETRY";
 
 /// An environment variable (`wit/gateway.wit`).
 #[derive(Debug, Clone, Copy)]
@@ -204,6 +206,8 @@ pub struct Config {
     pub rates: Rates,
     /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
     pub allowed_origins: Vec<String>,
+    /// Whether the host wants to be told what turns do.
+    pub has_telemetry: bool,
     /// The services beside sync.
     pub services: Settings,
 }
@@ -288,6 +292,7 @@ impl Config {
                 .iter()
                 .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
                 .collect(),
+            has_telemetry: system.env(HOST_TELEMETRY).as_deref() == Some("1"),
             services: Settings::read(system, !production)?,
         })
     }
@@ -402,7 +407,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::SystemTime;
 
-    use super::{Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, settings, variables};
+    use super::{
+        Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, HOST_TELEMETRY, settings, variables,
+    };
     use crate::imports::System;
 
     /// An environment that notes what it is asked for.
@@ -456,7 +463,11 @@ mod tests {
         let services = [settings::HOST_IMAGES, settings::HOST_ASSETS];
         assert_eq!(
             of_hosts,
-            [&[HOST_MISCONFIGURED, HOST_REACH][..], &services].concat()
+            [
+                &[HOST_MISCONFIGURED, HOST_REACH, HOST_TELEMETRY][..],
+                &services
+            ]
+            .concat()
         );
     }
 

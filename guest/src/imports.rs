@@ -321,7 +321,7 @@ pub trait Telemetry {
     fn called(&mut self, _call: &Called<'_>) {}
     /// Where the room's subscriptions stand now.
     fn subscribed(&mut self, _subscriptions: Subscriptions) {}
-    /// Tokens that an upstream said were used.
+    /// Tokens that a relay used, as far as is known.
     fn tokens_used(&mut self, _tokens: u64) {}
 }
 

@@ -9,11 +9,8 @@ use super::beginning::NotBegun;
 use super::connection::{Client, Connection, Feed, Position};
 use super::fault::Fault;
 use super::log::PushError;
-use crate::imports::{Called, ConnectionId, Imports, Method, Subscriptions, System};
+use crate::imports::{Called, ConnectionId, Imports, Method, Subscriptions};
 use crate::protocol::v4::Trace;
-
-/// Set to `1` by a host that wants to be told.
-pub const HOST_TELEMETRY: &str = "HOST_TELEMETRY";
 
 /// A push whose parent is not the log's head: upstream's `ServerAheadError`.
 const SERVER_AHEAD: &str = "SERVER_AHEAD";
@@ -34,10 +31,10 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// As the host wants it.
-    pub fn wanted_by(system: &mut impl System) -> Self {
+    /// Whether the host wants to be told.
+    pub fn new(is_wanted: bool) -> Self {
         Self {
-            is_wanted: system.env(HOST_TELEMETRY).as_deref() == Some("1"),
+            is_wanted,
             ..Self::default()
         }
     }

@@ -39,7 +39,6 @@ use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::limits::Rates;
 use crate::protocol::Transport;
 
-pub use self::answered::HOST_TELEMETRY;
 pub use self::paged::{Answer, Page};
 
 /// A WebSocket message.
@@ -88,14 +87,19 @@ impl Room {
     pub fn start(imports: &mut impl Imports, store_id: String) -> Self {
         // A configuration that cannot be read admits nobody (gateway), and
         // means no administration here.
-        let (admin_secret, do_rpc_clients, rates) = match Config::read(imports) {
-            Ok(config) => (config.admin_secret, config.do_rpc_clients, config.rates),
-            Err(_) => (None, Vec::new(), Rates::default()),
+        let (admin_secret, do_rpc_clients, rates, has_telemetry) = match Config::read(imports) {
+            Ok(config) => (
+                config.admin_secret,
+                config.do_rpc_clients,
+                config.rates,
+                config.has_telemetry,
+            ),
+            Err(_) => (None, Vec::new(), Rates::default(), false),
         };
         let mut woken = Vec::new();
         let mut telling = Telling::default();
         let mut stranded = Stranded::default();
-        let mut answered = Answered::wanted_by(imports);
+        let mut answered = Answered::new(has_telemetry);
         let mut connections = BTreeMap::new();
         for (id, attachment) in imports.attached() {
             match Connection::restore(&attachment) {

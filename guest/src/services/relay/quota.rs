@@ -4,6 +4,7 @@
 use super::fault::Fault;
 use super::state::Relay;
 use crate::code::Code;
+use crate::config::HOST_TELEMETRY;
 use crate::imports::{Imports, Level, QuotaDenied};
 use crate::services::settings::Llm;
 
@@ -92,6 +93,9 @@ pub fn settle(imports: &mut impl Imports, llm: Option<&Llm>, relay: &mut Relay, 
     let user = &relay.ticket.user;
     if let Err(why) = imports.let_go(user, CALLS, place) {
         imports.log(Level::Error, &format!("a place is not given back: {why}"));
+    }
+    if tokens > 0 && imports.env(HOST_TELEMETRY).as_deref() == Some("1") {
+        imports.tokens_used(tokens);
     }
     let counts = llm.is_some_and(|llm| llm.tokens_per_day > 0) && tokens > 0;
     if counts && let Err(why) = imports.add(user, TOKENS, tokens.min(TOKENS_MAX), DAY_MS) {
