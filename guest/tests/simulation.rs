@@ -126,7 +126,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use run::Run;
 
 /// Runs in a normal `cargo test`.
-const RUNS: u64 = 200;
+const RUNS: u64 = 800;
 
 /// Runs at a time; each keeps to one thread.
 const THREADS: usize = 2;

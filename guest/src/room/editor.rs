@@ -52,9 +52,9 @@ const REFUSED_MS: u64 = 1_000;
 /// least: for longer if their pushes have been further apart.
 const OTHERS_PAUSE_MS: u64 = 400;
 
-/// How long at most, in milliseconds: people who type with pauses of their own
-/// are not waited for.
-const OTHERS_PAUSE_MS_MAX: u64 = 1_500;
+/// Pushes that are further apart than this are no burst, in milliseconds: what
+/// is between them is a pause.
+const OTHERS_GAP_MS_MAX: u64 = 750;
 
 /// How long a client that was told waits for more at most, unless it pushes:
 /// until then it is busy with what it was told, in milliseconds.
@@ -93,7 +93,7 @@ pub struct Others {
     pub first_at_ms: u64,
     /// When the last of them came.
     pub last_at_ms: u64,
-    /// How far two of them were apart at most, in milliseconds.
+    /// How far two of them of a burst were apart at most, in milliseconds.
     pub gap_ms: u64,
 }
 
@@ -110,15 +110,18 @@ impl Others {
 
     /// Some more came.
     pub fn more(&mut self, at_ms: u64) {
-        self.gap_ms = self.gap_ms.max(at_ms.saturating_sub(self.last_at_ms));
+        let gap_ms = at_ms.saturating_sub(self.last_at_ms);
+        if gap_ms <= OTHERS_GAP_MS_MAX {
+            self.gap_ms = self.gap_ms.max(gap_ms);
+        }
         self.last_at_ms = at_ms;
     }
 
     /// When it is plain that no more come for now.
     fn paused_ms(&self) -> u64 {
         let pause_ms = self.gap_ms.saturating_mul(2);
-        let pause_ms = pause_ms.clamp(OTHERS_PAUSE_MS, OTHERS_PAUSE_MS_MAX);
-        self.last_at_ms.saturating_add(pause_ms)
+        self.last_at_ms
+            .saturating_add(pause_ms.max(OTHERS_PAUSE_MS))
     }
 }
 
@@ -417,9 +420,10 @@ mod tests {
             wait_ms(editor.told_from_ms(others), NOW + 1_200),
             Some(1_200)
         );
+        // What is longer is a pause, and says nothing of bursts.
         others.more(NOW + 3_000);
         let waits = wait_ms(editor.told_from_ms(others), NOW + 3_000);
-        assert_eq!(waits, Some(OTHERS_PAUSE_MS_MAX));
+        assert_eq!(waits, Some(1_200));
     }
 
     #[test]

@@ -8,11 +8,15 @@ use super::coverage::seen;
 /// Who has pulled may be about to push, for so long.
 const PULLED_MS: u64 = 2_000;
 
+/// What a client's way may add to a time of its own: twice its distance, of
+/// which 250 ms count. The oracle does not know it, and so takes it to be far.
+const WAY_MS_MAX: u64 = 500;
+
 /// As long as it is given to begin.
-const FIRST_PUSH_MS: u64 = 20;
+const FIRST_PUSH_MS: u64 = 20 + WAY_MS_MAX;
 
 /// A gap between pushes that is longer ends a burst.
-const BURST_GAP_MS: u64 = 500;
+const BURST_GAP_MS: u64 = 500 + WAY_MS_MAX;
 
 /// Who was told of what it had waited for is not told more for so long.
 const TOLD_MS: u64 = 1_000;
@@ -60,6 +64,8 @@ pub struct Conduct {
     told_at_ms: Option<u64>,
     /// When it did what only one does that has pulled, and it had not.
     doubted_at_ms: Option<u64>,
+    /// Whether that was a push that was refused.
+    is_doubted_for_push: bool,
     has_slept: bool,
 }
 
@@ -75,6 +81,10 @@ impl Conduct {
     }
 
     pub fn pushed(&mut self, moment: Moment) {
+        // Who tries again by itself does not wait for a pull.
+        if self.is_doubted_for_push {
+            self.doubted_at_ms = None;
+        }
         let goes_on = moment.is_within(BURST_GAP_MS, self.pushed_at_ms);
         self.burst = if goes_on { self.burst + 1 } else { 1 };
         self.pushed_at_ms = Some(moment.now_ms);
@@ -82,14 +92,18 @@ impl Conduct {
 
     pub fn refused(&mut self, moment: Moment) {
         self.refused_at_ms = Some(moment.now_ms);
-        self.doubt(moment);
+        self.doubt(moment, true);
     }
 
-    /// Others were first where it pushed, or it acknowledged what it never
-    /// asked for.
-    pub fn doubt(&mut self, moment: Moment) {
-        if !self.has_pulled {
-            self.doubted_at_ms.get_or_insert(moment.now_ms);
+    /// It acknowledged what it never asked for.
+    pub fn acknowledged_nothing(&mut self, moment: Moment) {
+        self.doubt(moment, false);
+    }
+
+    fn doubt(&mut self, moment: Moment, is_for_push: bool) {
+        if !self.has_pulled && self.doubted_at_ms.is_none() {
+            self.doubted_at_ms = Some(moment.now_ms);
+            self.is_doubted_for_push = is_for_push;
         }
     }
 

@@ -147,7 +147,7 @@ impl Oracle {
                 if let Some(pull) = self.pulls.get_mut(&(id, request.clone())) {
                     pull.acknowledged();
                 } else {
-                    self.conduct(id, |conduct| conduct.doubt(moment));
+                    self.conduct(id, |conduct| conduct.acknowledged_nothing(moment));
                 }
             }
             Meaning::PullV3 {
