@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use syncline::{
     App, ClaimsFile, Equipment, Gateway, Limits, Listeners, Location, Quotas, Runtime, Shards,
-    Variable,
+    Telemetry, Variable,
 };
 
 use crate::shim;
@@ -23,7 +23,7 @@ pub fn run() -> Result<()> {
     let env = BTreeMap::from([("ENVIRONMENT".to_owned(), "development".to_owned())]);
     let env = |_: &[Variable]| Ok::<_, String>(env);
     let quotas = Quotas::new(&Location::Memory);
-    let runtime = Runtime::new(None, env, ClaimsFile::new(None), quotas)?;
+    let runtime = Runtime::new(None, env, ClaimsFile::new(None), quotas, Telemetry::off())?;
     let (gateway, _) = Gateway::new(&runtime)?;
     std::fs::create_dir_all("data")?;
     let location = Location::Sqlite(PathBuf::from("data"));

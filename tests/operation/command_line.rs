@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use syncline::command::config::PROCESS_VARIABLES;
-use syncline::{ClaimsFile, Location, Quotas, Runtime};
+use syncline::{ClaimsFile, Location, Quotas, Runtime, Telemetry};
 use syncline_tests::http::get;
 use syncline_tests::process::Process;
 use syncline_tests::server::{Server, Syncline};
@@ -207,6 +207,7 @@ fn help_and_readme_list_every_variable() {
         none,
         ClaimsFile::new(None),
         Quotas::new(&Location::Memory),
+        Telemetry::off(),
     )
     .unwrap();
     let of_component = runtime.terms().variables.iter();

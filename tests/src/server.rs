@@ -103,6 +103,10 @@ impl Syncline {
             .args(["serve", "--listen", address, "--storage", &self.storage])
             .args(&self.arguments);
         if let Some(log) = &self.log {
+            // As a person reads it; one who wants to may say otherwise.
+            if !self.arguments.iter().any(|it| it == "--log-format") {
+                command.args(["--log-format", "text"]);
+            }
             command.stderr(File::options().create(true).append(true).open(log)?);
         } else if std::env::var_os("SYNCLINE_TEST_VERBOSE").is_none() {
             command.stderr(Stdio::null());

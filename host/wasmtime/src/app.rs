@@ -1,6 +1,7 @@
 //! The server: what all its connections share.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,9 @@ use crate::flow::output::Output;
 use crate::limits::Limits;
 use crate::rooms::shards::Shards;
 use crate::services::{Equipment, Services};
+use crate::telemetry::Telemetry;
+use crate::telemetry::exposition::Exposition;
+use crate::telemetry::observed::Sources;
 use crate::telemetry::refusals::Refusals;
 use crate::telemetry::watch::Watch;
 
@@ -30,6 +34,7 @@ pub struct App {
     watch: Watch,
     refusals: Arc<Refusals>,
     connections: Arc<Semaphore>,
+    exposition: OnceLock<Exposition>,
     stopping: CancellationToken,
 }
 
@@ -43,14 +48,14 @@ impl App {
         equipment: Equipment,
     ) -> Arc<Self> {
         let gateway = Arc::new(gateway);
-        let refusals = Arc::<Refusals>::default();
+        let refusals = Arc::new(Refusals::new(gateway.telemetry().clone()));
         let frames = Intake::new(limits.input_bytes_max);
         let bodies = Intake::new(limits.input_bytes_max);
         let watched = vec![
             ("WebSocket messages", Arc::clone(&frames)),
             ("requests' bodies", Arc::clone(&bodies)),
         ];
-        Arc::new(Self {
+        let app = Arc::new(Self {
             services: Services::new(
                 Arc::clone(&gateway),
                 Arc::clone(&refusals),
@@ -66,8 +71,39 @@ impl App {
             refused_bodies: Intake::new(REFUSED_BYTES_MAX),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             limits,
+            exposition: OnceLock::new(),
             stopping: CancellationToken::new(),
-        })
+        });
+        if let Some(meters) = app.telemetry().meters() {
+            let of = Arc::downgrade(&app);
+            meters.observe(Sources {
+                output: Arc::clone(app.output()),
+                intakes: vec![Arc::clone(&app.frames), Arc::clone(&app.bodies)],
+                loads: app.shards.loads().to_vec(),
+                is_ready: Box::new(move || {
+                    of.upgrade().is_some_and(|app| app.complaint().is_none())
+                }),
+                directory: app.shards.directory().map(Path::to_owned),
+            });
+        }
+        app
+    }
+
+    /// Gives the metrics to whoever asks this server for them.
+    pub fn expose(&self, exposition: Exposition) {
+        let _ = self.exposition.set(exposition);
+    }
+
+    /// The metrics, for whoever asks this server for them.
+    #[must_use]
+    pub(crate) fn exposition(&self) -> Option<&Exposition> {
+        self.exposition.get()
+    }
+
+    /// Metrics and traces.
+    #[must_use]
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        self.gateway.telemetry()
     }
 
     /// Admission.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,20 +10,22 @@ use std::time::Duration;
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use syncline::command::config;
 use syncline::command::operator::{self, OperatorError};
 use syncline::command::token::{self, Workspace};
 use syncline::{
     App, Assets, ClaimsFile, Equipment, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX,
-    ObjectPlace, Objects, Quotas, Runtime, Shards, Summary, Variable, create_directory, machine,
+    ObjectPlace, Objects, Quotas, Runtime, Shards, Started, Summary, Telemetry, Variable, Wanted,
+    create_directory, machine, serve_metrics,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{Level, warn};
-use tracing_subscriber::EnvFilter;
+use tokio::task::JoinHandle;
+use tracing::{Level, info, warn};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// A sync backend for LiveStore.
 #[derive(Parser)]
@@ -107,6 +109,24 @@ struct Serve {
     /// PRINCIPAL_REQUESTS_PER_SECOND; 2000 without both
     #[arg(long, value_name = "N")]
     principal_requests_per_second: Option<u32>,
+    /// Serve metrics for Prometheus at /metrics, to everybody who reaches the
+    /// server
+    #[arg(long)]
+    metrics: bool,
+    /// Serve metrics for Prometheus at /metrics on a listener of their own
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics_listen: Option<Listen>,
+    /// How the log is written, to stderr: `text` for people, `json` for
+    /// programs, a line each. Without it `text` on a terminal, else `json`
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Args)]
@@ -125,19 +145,48 @@ struct Token {
     claims_version: u64,
 }
 
-fn main() -> ExitCode {
+/// Begins the log.
+fn log(format: LogFormat) {
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines
+            .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
+            .boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed(),
+    };
     tracing_subscriber::registry()
         .with(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
         .with(filter_fn(|metadata| {
             *metadata.level() <= Level::INFO || !is_library(metadata.target())
         }))
-        .with(
-            tracing_subscriber::fmt::layer()
-                .with_writer(io::stderr)
-                .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never),
-        )
+        .with(lines)
         .init();
-    let result = match arguments().command {
+}
+
+/// A program reads the log of a server that nobody looks at; the other
+/// commands are people's.
+fn log_format(command: &Command) -> LogFormat {
+    match command {
+        Command::Serve(serve) => serve.log_format.unwrap_or_else(|| {
+            if io::stderr().is_terminal() {
+                LogFormat::Text
+            } else {
+                LogFormat::Json
+            }
+        }),
+        _ => LogFormat::Text,
+    }
+}
+
+fn main() -> ExitCode {
+    let command = arguments().command;
+    log(log_format(&command));
+    let result = match command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Token(arguments) => mint(&arguments),
         Command::Restored { dir } => operate(|| {
@@ -177,6 +226,7 @@ fn arguments() -> Cli {
             none,
             ClaimsFile::new(None),
             Quotas::new(&Location::Memory),
+            Telemetry::off(),
         ) {
             Ok(runtime) => config::help(&runtime.terms().variables),
             Err(error) => format!("The variables cannot be listed: {error:#}"),
@@ -190,7 +240,14 @@ fn arguments() -> Cli {
 /// Libraries that would log whole frames, or the compiler's insides: whatever
 /// `RUST_LOG` says, they do not.
 fn is_library(target: &str) -> bool {
-    const LIBRARIES: [&str; 5] = ["tungstenite", "hyper", "cranelift", "regalloc2", "wasmtime"];
+    const LIBRARIES: [&str; 6] = [
+        "tungstenite",
+        "hyper",
+        "cranelift",
+        "opentelemetry",
+        "regalloc2",
+        "wasmtime",
+    ];
     LIBRARIES.iter().any(|library| target.starts_with(library))
 }
 
@@ -204,9 +261,23 @@ fn serve(arguments: &Serve) -> Result<()> {
     let equipment = equip(arguments)?;
     let tools = arguments.llm_tools.as_ref().map(fs::read_to_string);
     let tools = tools.transpose().context("--llm-tools cannot be read")?;
-    let env = |read: &[Variable]| environment(arguments, read, &equipment, tools);
+    let is_exposed = arguments.metrics || arguments.metrics_listen.is_some();
+    let started = Started::begin(Wanted::from_env(is_exposed))?;
+    let telemetry = started.telemetry().clone();
+    let is_told = telemetry.is_on();
+    let env = |read: &[Variable]| {
+        let mut env = environment(arguments, read, &equipment, tools)?;
+        config::set_telemetry(&mut env, is_told);
+        Ok::<_, config::EnvError>(env)
+    };
     let quotas = Quotas::new(&arguments.storage);
-    let runtime = Runtime::new(arguments.component.as_deref(), env, claims, quotas)?;
+    let runtime = Runtime::new(
+        arguments.component.as_deref(),
+        env,
+        claims,
+        quotas,
+        telemetry,
+    )?;
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
         Location::Sqlite(dir) => Some(create_directory(dir)?),
@@ -217,18 +288,53 @@ fn serve(arguments: &Serve) -> Result<()> {
         .context("cannot raise the limit on open files")?;
     limits.rooms_awake_max = machine::rooms_awake_max(limits.rooms_awake_max);
     let shards = Shards::start(&runtime, &arguments.storage, &limits)?;
-    tokio::runtime::Builder::new_multi_thread()
+    let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
         .block_on(async {
             let listeners = Listeners::bind(&arguments.listen).await?;
             // Whoever reads that it listens may stop it at once.
             let stop = signalled();
+            let collecting = metrics(arguments, &started).await?;
             announce(arguments, &listeners, &summary)?;
             let app = App::new(gateway, shards, limits, equipment);
+            if let Some(exposition) = started.exposition().filter(|_| arguments.metrics) {
+                app.expose(exposition.clone());
+            }
             app.serve(listeners, stop).await;
+            collecting.inspect(JoinHandle::abort);
             Ok(())
-        })
+        });
+    started.stop();
+    served
+}
+
+/// Serves the metrics on a listener of their own, if that is wanted.
+async fn metrics(arguments: &Serve, started: &Started) -> Result<Option<JoinHandle<()>>> {
+    if arguments.metrics && !arguments.listen.is_loopback() {
+        warn!(
+            event = "configuration",
+            "--metrics: everybody who reaches the server reads its metrics. --metrics-listen has them on a listener of their own"
+        );
+    }
+    let (Some(listen), Some(exposition)) = (&arguments.metrics_listen, started.exposition()) else {
+        return Ok(None);
+    };
+    let listeners = Listeners::bind(listen).await.context("--metrics-listen")?;
+    if !listen.is_loopback() {
+        warn!(
+            event = "configuration",
+            "--metrics-listen: the metrics are read by everybody who reaches {listeners}"
+        );
+    }
+    info!(
+        event = "listening",
+        "metrics are served on {listeners}/metrics"
+    );
+    Ok(Some(tokio::spawn(serve_metrics(
+        listeners,
+        exposition.clone(),
+    ))))
 }
 
 /// The variables for the component: the environment's, and what the command
@@ -275,17 +381,23 @@ fn equip(arguments: &Serve) -> Result<Equipment> {
     if let Some(assets) = &assets
         && !assets.has_index()
     {
-        warn!("--assets has no index.html: whoever opens the app sees nothing");
+        warn!(
+            event = "configuration",
+            "--assets has no index.html: whoever opens the app sees nothing"
+        );
     }
     Ok(Equipment { objects, assets })
 }
 
 fn announce(arguments: &Serve, listeners: &Listeners, summary: &Summary) -> Result<()> {
     for warning in &summary.warnings {
-        warn!("{warning}");
+        warn!(event = "configuration", "{warning}");
     }
     if !summary.auth_required && !arguments.listen.is_loopback() {
-        warn!("Listening on {listeners}, beyond this machine, without authentication.");
+        warn!(
+            event = "configuration",
+            "Listening on {listeners}, beyond this machine, without authentication."
+        );
     }
     let mut stdout = io::stdout();
     writeln!(
@@ -315,7 +427,10 @@ fn signalled() -> impl Future<Output = ()> + Send + 'static {
                 }
             }
             _ => {
-                warn!("signals cannot be handled; the server stops only when it is killed");
+                warn!(
+                    event = "configuration",
+                    "signals cannot be handled; the server stops only when it is killed"
+                );
                 std::future::pending::<()>().await;
             }
         }

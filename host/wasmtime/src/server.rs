@@ -33,7 +33,10 @@ impl App {
         };
         let stopped = async {
             self.stopping().cancelled().await;
-            info!("stopping: turns are finished, then sockets closed");
+            info!(
+                event = "stopping",
+                "stopping: turns are finished, then sockets closed"
+            );
             self.shards().stop().await;
         };
         let deadline = async {
@@ -46,7 +49,7 @@ impl App {
             // Answers under way end with the listener, beside the rooms.
             ((), ()) = async { tokio::join!(serving, stopped) } => {}
             () = deadline => {
-                info!("some answers were not taken in time");
+                info!(event = "answers_timeout", "some answers were not taken in time");
             }
         }
         self.refusals().write_rest();

@@ -24,7 +24,7 @@ pub struct ProcessVariable {
 }
 
 /// The variables that are the process's own. `.dev.vars` does not set them.
-pub const PROCESS_VARIABLES: [ProcessVariable; 2] = [
+pub const PROCESS_VARIABLES: [ProcessVariable; 5] = [
     ProcessVariable {
         name: "RUST_LOG",
         help: "what is logged, to stderr: `warn`, `info` (the default), `debug`",
@@ -32,6 +32,18 @@ pub const PROCESS_VARIABLES: [ProcessVariable; 2] = [
     ProcessVariable {
         name: "NO_COLOR",
         help: "anything: no colours, on a terminal too",
+    },
+    ProcessVariable {
+        name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+        help: "a collector for metrics and traces, over HTTP: `http://localhost:4318`; the other OTEL_… as OpenTelemetry has them",
+    },
+    ProcessVariable {
+        name: "OTEL_TRACES_SAMPLER",
+        help: "which traces are kept whose client does not say: `parentbased_always_on` (the default), `parentbased_traceidratio` with OTEL_TRACES_SAMPLER_ARG, …",
+    },
+    ProcessVariable {
+        name: "TELEMETRY_HASH_IDS",
+        help: "`true`: stores are named by a hash of their id, in logs and traces",
     },
 ];
 
@@ -67,6 +79,10 @@ const HOST_REACH: (&str, &str, &str) = ("HOST_REACH", "loopback", "network");
 /// (`guest/src/services/settings.rs`).
 const HOST_IMAGES: &str = "HOST_IMAGES";
 const HOST_ASSETS: &str = "HOST_ASSETS";
+
+/// How the guest is told that there are metrics or traces
+/// (`guest/src/config.rs`).
+const HOST_TELEMETRY: &str = "HOST_TELEMETRY";
 
 /// Why the environment cannot be read.
 #[derive(Debug, Error)]
@@ -149,6 +165,14 @@ pub fn set_services(variables: &mut BTreeMap<String, String>, has_images: bool, 
         if is_there {
             variables.insert(name.to_owned(), "1".to_owned());
         }
+    }
+}
+
+/// Tells the guest that there are metrics or traces, which it has to tell of
+/// (`wit/telemetry.wit`).
+pub fn set_telemetry(variables: &mut BTreeMap<String, String>, is_on: bool) {
+    if is_on {
+        variables.insert(HOST_TELEMETRY.to_owned(), "1".to_owned());
     }
 }
 

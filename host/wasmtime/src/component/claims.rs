@@ -118,6 +118,10 @@ impl ClaimsFile {
 
 impl Host for State {
     fn current_version(&mut self, user_id: String) -> Result<Option<u64>, String> {
-        self.claims.current_version(&user_id)
+        let found = self.claims.current_version(&user_id);
+        if let Some(meters) = self.telemetry.meters() {
+            meters.looked_up(found.is_err());
+        }
+        found
     }
 }

@@ -37,7 +37,10 @@ impl Code {
                 compiled: false,
             }),
             Err(error) => {
-                warn!("the built-in component is compiled again: {error:#}");
+                warn!(
+                    event = "compiled",
+                    "the built-in component is compiled again: {error:#}"
+                );
                 Ok(Self {
                     component: Component::new(engine, EMBEDDED)
                         .context("the embedded component")?,
@@ -87,6 +90,7 @@ mod tests {
     use crate::component::{ClaimsFile, Runtime, engine};
     use crate::storage::Location;
     use crate::storage::quotas::Quotas;
+    use crate::telemetry::Telemetry;
 
     fn was_compiled(file: Option<&Path>) -> bool {
         Runtime::new(
@@ -94,6 +98,7 @@ mod tests {
             |_| Ok::<_, String>(BTreeMap::new()),
             ClaimsFile::new(None),
             Quotas::new(&Location::Memory),
+            Telemetry::off(),
         )
         .unwrap()
         .was_compiled()

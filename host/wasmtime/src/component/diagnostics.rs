@@ -79,10 +79,10 @@ pub fn log(lines: &mut Lines, room: &str, level: Level, message: &str) {
         _ if matches!(level, Level::Debug) => {}
         Permit::Yes => {}
         Permit::After(left_out) => {
-            warn!(target: "syncline::guest", room, "{left_out} lines were left out");
+            warn!(target: "syncline::guest", event = "guest_line", room, "{left_out} lines were left out");
         }
         Permit::LastWord => {
-            warn!(target: "syncline::guest", room, "too many lines: some are left out now");
+            warn!(target: "syncline::guest", event = "guest_line", room, "too many lines: some are left out now");
             return;
         }
         Permit::No => return,
@@ -94,15 +94,15 @@ pub fn log(lines: &mut Lines, room: &str, level: Level, message: &str) {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     match level {
-        Level::Debug => debug!(target: "syncline::guest", room, "{message}"),
-        Level::Info => info!(target: "syncline::guest", room, "{message}"),
-        Level::Warn => warn!(target: "syncline::guest", room, "{message}"),
-        Level::Error => error!(target: "syncline::guest", room, "{message}"),
+        Level::Debug => debug!(target: "syncline::guest", event = "guest_line", room, "{message}"),
+        Level::Info => info!(target: "syncline::guest", event = "guest_line", room, "{message}"),
+        Level::Warn => warn!(target: "syncline::guest", event = "guest_line", room, "{message}"),
+        Level::Error => error!(target: "syncline::guest", event = "guest_line", room, "{message}"),
     }
 }
 
 impl Host for State {
     fn log(&mut self, level: Level, message: String) {
-        log(&mut self.lines, self.role.name(), level, &message);
+        log(&mut self.lines, &self.role.name(), level, &message);
     }
 }

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 
+use super::failure::failure_of;
 use super::{ComponentError, Instance, Role, Runtime};
 use crate::contract::{Decision, Faults, Refusal, Request, Response, Summary};
+use crate::telemetry::Telemetry;
 
 /// Instances kept for the next request: as many as are busy at once on a
 /// small machine. More are made when they are needed.
@@ -51,6 +53,12 @@ impl Gateway {
         self.runtime.terms().bounds.refused_body_bytes_max as usize
     }
 
+    /// What is told of it.
+    #[must_use]
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        self.runtime.telemetry()
+    }
+
     /// Decides on a request.
     ///
     /// # Errors
@@ -80,7 +88,11 @@ impl Gateway {
             None => self.runtime.instantiate(Role::Gateway)?,
         };
         // The guest may take its time; other requests go on meanwhile.
-        let result = tokio::task::block_in_place(|| call(&mut instance))?;
+        let result = tokio::task::block_in_place(|| call(&mut instance)).inspect_err(|error| {
+            if let Some(meters) = self.runtime.telemetry().meters() {
+                meters.failed(failure_of(error, instance.was_denied_memory()));
+            }
+        })?;
         let mut pool = self.lock();
         if pool.len() < POOLED_MAX && !instance.is_bloated() {
             pool.push(instance);

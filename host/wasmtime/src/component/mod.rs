@@ -8,14 +8,18 @@ mod diagnostics;
 mod engine;
 mod error;
 mod event_log;
+pub mod failure;
 pub mod gateway;
+mod limiter;
 mod quotas;
 mod stderr;
+mod telemetry;
 mod terms;
 mod timer;
 pub mod turn;
 mod wasi;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::path::Path;
@@ -25,12 +29,13 @@ use std::time::Duration;
 use anyhow::Result;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::error::Context;
-use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 pub use self::claims::ClaimsFile;
 use self::code::Code;
 pub use self::error::ComponentError;
+use self::limiter::Limiter;
 use self::stderr::Stderr;
 pub use self::terms::Terms;
 use crate::component::turn::Turn;
@@ -42,6 +47,8 @@ use crate::contract::{
 use crate::process::heap::{self, Trimmer};
 use crate::process::patience;
 use crate::storage::quotas::Quotas;
+use crate::telemetry::Telemetry;
+use crate::telemetry::ids::shown;
 
 /// How often running guests are checked against their deadline.
 const EPOCH_TICK: Duration = Duration::from_millis(50);
@@ -49,10 +56,6 @@ const EPOCH_TICK: Duration = Duration::from_millis(50);
 /// What one call may take before it is ended as hanging: 5 s. The longest
 /// honest turn, a push of 32 MiB, takes well under one.
 const CALL_EPOCHS_MAX: u64 = 100;
-
-/// A guest's memory: an isolate's on Workers, so that what works here works
-/// deployed (design D9).
-const MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// An instance that grew beyond this is replaced once its turn is over: wasm
 /// memory never shrinks, and a room can be rebuilt at any turn's end.
@@ -64,8 +67,15 @@ pub struct Runtime {
     compiled: bool,
     terms: Terms,
     env: Vec<(String, String)>,
+    given: Given,
+}
+
+/// What all instances share of the host's.
+#[derive(Clone)]
+struct Given {
     claims: Arc<ClaimsFile>,
     quotas: Arc<Quotas>,
+    telemetry: Telemetry,
 }
 
 /// A component that can be instantiated.
@@ -89,6 +99,7 @@ pub struct State {
     table: ResourceTable,
     claims: Arc<ClaimsFile>,
     quotas: Arc<Quotas>,
+    telemetry: Telemetry,
     limiter: Limiter,
     lines: diagnostics::Lines,
     role: Role,
@@ -100,10 +111,10 @@ pub struct State {
 
 impl Role {
     /// For the log: which instance speaks.
-    fn name(&self) -> &str {
+    fn name(&self) -> Cow<'_, str> {
         match self {
-            Self::Gateway => "gateway",
-            Self::Room(store) => store,
+            Self::Gateway => Cow::Borrowed("gateway"),
+            Self::Room(store) => shown(store),
         }
     }
 }
@@ -117,36 +128,6 @@ impl WasiView for State {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
-    }
-}
-
-/// Bounds an instance's memory and remembers how far it went.
-#[derive(Default)]
-struct Limiter {
-    memory_bytes: usize,
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let granted = desired <= MEMORY_BYTES_MAX;
-        if granted {
-            self.memory_bytes = self.memory_bytes.max(desired);
-        }
-        Ok(granted)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= 100_000)
     }
 }
 
@@ -166,7 +147,7 @@ impl Runtime {
     /// Loads the built-in component, which the build compiled, or compiles the
     /// one in `file`, and asks it what it needs. `env` finds the variables that
     /// it names; of what that gives, its instances see those and nothing else.
-    /// `quotas` are what they count in.
+    /// `quotas` are what they count in, `telemetry` what is told of them.
     ///
     /// # Errors
     /// When it is no component, or not one of this world; when it imports what
@@ -177,10 +158,14 @@ impl Runtime {
         env: impl FnOnce(&[Variable]) -> Result<BTreeMap<String, String>, E>,
         claims: ClaimsFile,
         quotas: Quotas,
+        telemetry: Telemetry,
     ) -> Result<Arc<Self>, ComponentError> {
-        let claims = Arc::new(claims);
-        let quotas = Arc::new(quotas);
-        let (linked, compiled, terms) = load(file, &claims, &quotas)?;
+        let given = Given {
+            claims: Arc::new(claims),
+            quotas: Arc::new(quotas),
+            telemetry,
+        };
+        let (linked, compiled, terms) = load(file, &given)?;
         let mut env =
             env(&terms.variables).map_err(|error| ComponentError::Environment(error.into()))?;
         env.retain(|name, _| terms.variables.iter().any(|it| it.name == *name));
@@ -189,8 +174,7 @@ impl Runtime {
             compiled,
             terms,
             env: env.into_iter().collect(),
-            claims,
-            quotas,
+            given,
         }))
     }
 
@@ -207,15 +191,19 @@ impl Runtime {
         &self.terms
     }
 
+    /// What is told of it.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.given.telemetry
+    }
+
     /// A fresh instance. No files, no sockets: WASI gives it the clock, random
     /// bytes, the variables that it reads and a way to say why it panicked.
     ///
     /// # Errors
     /// When it cannot be instantiated.
     pub(crate) fn instantiate(&self, role: Role) -> Result<Instance> {
-        let claims = Arc::clone(&self.claims);
-        let given = (claims, Arc::clone(&self.quotas));
-        let state = State::new(role, &self.env, self.terms.bounds, given);
+        let state = State::new(role, &self.env, self.terms.bounds, self.given.clone());
         self.code.instantiate(state)
     }
 }
@@ -231,11 +219,7 @@ const NOTHING: Bounds = Bounds {
 };
 
 /// Loads a component and asks what it needs; whether it had to be compiled.
-fn load(
-    file: Option<&Path>,
-    claims: &Arc<ClaimsFile>,
-    quotas: &Arc<Quotas>,
-) -> Result<(Linked, bool, Terms)> {
+fn load(file: Option<&Path>, given: &Given) -> Result<(Linked, bool, Terms)> {
     let engine = Engine::new(&engine::config())?;
     let code = match file {
         None => Code::embedded(&engine)?,
@@ -257,8 +241,7 @@ fn load(
         })?;
     let linked = Linked { engine, pre };
     // Before it has said what it needs it has nothing.
-    let given = (Arc::clone(claims), Arc::clone(quotas));
-    let state = State::new(Role::Gateway, &[], NOTHING, given);
+    let state = State::new(Role::Gateway, &[], NOTHING, given.clone());
     let terms = Terms::ask(&mut linked.instantiate(state)?)?;
     Ok((linked, code.compiled, terms))
 }
@@ -275,12 +258,12 @@ fn link(engine: &Engine, component: &Component) -> Result<SyncBackendPre<State>>
 }
 
 impl State {
-    fn new(
-        role: Role,
-        env: &[(String, String)],
-        bounds: Bounds,
-        (claims, quotas): (Arc<ClaimsFile>, Arc<Quotas>),
-    ) -> Self {
+    fn new(role: Role, env: &[(String, String)], bounds: Bounds, given: Given) -> Self {
+        let Given {
+            claims,
+            quotas,
+            telemetry,
+        } = given;
         Self {
             wasi: WasiCtxBuilder::new()
                 .wall_clock(wasi::WallClock)
@@ -290,6 +273,7 @@ impl State {
             table: ResourceTable::new(),
             claims,
             quotas,
+            telemetry,
             limiter: Limiter::default(),
             lines: diagnostics::Lines::default(),
             role,
@@ -329,6 +313,18 @@ impl Instance {
     /// The state, between calls.
     pub fn state(&mut self) -> &mut State {
         self.store.data_mut()
+    }
+
+    /// Its memory, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes
+    }
+
+    /// Whether it wanted more memory than it may have.
+    #[must_use]
+    pub fn was_denied_memory(&self) -> bool {
+        self.store.data().limiter.was_denied
     }
 
     /// Whether it has grown too large to keep.

@@ -58,7 +58,7 @@ impl Line {
     fn end(&mut self) {
         if !self.bytes.is_empty() {
             let text = String::from_utf8_lossy(&self.bytes);
-            diagnostics::log(&mut self.lines, self.role.name(), Level::Error, &text);
+            diagnostics::log(&mut self.lines, &self.role.name(), Level::Error, &text);
             self.bytes.clear();
         }
     }

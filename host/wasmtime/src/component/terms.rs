@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::component::{ClaimsFile, Runtime};
     use crate::storage::quotas::Quotas;
+    use crate::telemetry::Telemetry;
 
     fn of_the_built_in() -> Terms {
         let runtime = Runtime::new(
@@ -128,6 +129,7 @@ mod tests {
             |_| Ok::<_, String>(BTreeMap::new()),
             ClaimsFile::new(None),
             Quotas::new(&crate::storage::Location::Memory),
+            Telemetry::off(),
         );
         runtime.unwrap().terms().clone()
     }

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use opentelemetry::trace::SpanContext;
 use tokio::sync::oneshot;
 
 use crate::contract::StorageError;
+use crate::contract::telemetry::Subscriptions;
 use crate::flow::outbox::{self, Outbox};
 use crate::flow::output::{RoomOutput, TextFrame};
 use crate::storage::event_log::Storage;
+use crate::telemetry::traces::{Call, Stored};
 
 /// What a turn may do beside filling its sockets' outboxes, in bytes: closes,
 /// attachments, frames larger than an outbox.
@@ -26,6 +29,8 @@ pub struct Member {
     pub outbox: Outbox,
     /// What the guest keeps with it while the room sleeps.
     pub attachment: Option<String>,
+    /// The span that its client connected in, if it said so.
+    pub parent: Option<Box<SpanContext>>,
 }
 
 /// The head of an HTTP answer with its first page.
@@ -90,6 +95,19 @@ pub enum Effect {
     Answer(Reply, Result<Answer, Overloaded>),
     /// The next page of an HTTP answer.
     Page(oneshot::Sender<Page>, Page),
+    /// A request was answered: for the metrics and traces, as what follows.
+    Called(Box<Call>),
+    /// Where the room's subscriptions stand now.
+    Subscribed(Subscriptions),
+    /// Events were appended.
+    Appended {
+        /// How many.
+        events: u64,
+        /// Their text, in bytes.
+        bytes: u64,
+    },
+    /// Storage was asked for something.
+    Stored(Box<Stored>),
 }
 
 /// Where the answer of an HTTP request goes.
@@ -118,7 +136,13 @@ impl Effect {
             Self::Answer(_, Ok(answer)) => answer.first.body.len(),
             Self::Answer(_, Err(Overloaded)) => 0,
             Self::Page(_, page) => page.body.len(),
-            Self::Close { .. } | Self::NotifyDrained { .. } | Self::WakeAfter(_) => 0,
+            Self::Close { .. }
+            | Self::NotifyDrained { .. }
+            | Self::WakeAfter(_)
+            | Self::Called(_)
+            | Self::Subscribed(_)
+            | Self::Appended { .. }
+            | Self::Stored(_) => 0,
         }
     }
 
@@ -127,6 +151,12 @@ impl Effect {
         let more = match self {
             Self::Send { to, .. } => size_of_val(to.as_slice()),
             Self::Close { reason, .. } => reason.len(),
+            Self::Called(call) => {
+                size_of::<Call>()
+                    + call.request.len()
+                    + call.refused.as_ref().map_or(0, String::len)
+            }
+            Self::Stored(_) => size_of::<Stored>(),
             _ => 0,
         };
         size_of::<Self>() + self.bytes() + more

@@ -53,6 +53,8 @@ const PARTS: [[usize; 4]; 3] = [[1, 4, 1, 2], [3, 8, 1, 2], [3, 8, 1, 3]];
 /// A kind of message: small, medium or large.
 struct Class {
     server: Arc<Semaphore>,
+    /// What all of it is.
+    units: usize,
     store_units: usize,
 }
 
@@ -105,6 +107,7 @@ impl Intake {
             let units = (bytes_max / UNIT_BYTES).saturating_mul(part) / of;
             Class {
                 server: Arc::new(Semaphore::new(units)),
+                units,
                 store_units: (units.saturating_mul(store_part) / store_of).max(1),
             }
         };
@@ -132,6 +135,19 @@ impl Intake {
         });
         stores.insert(store.into(), Arc::downgrade(&share));
         share
+    }
+
+    /// What is reserved, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let used = |class: &Class| class.units.saturating_sub(class.server.available_permits());
+        self.classes.iter().map(used).sum::<usize>() * UNIT_BYTES
+    }
+
+    /// What may be reserved, in bytes.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.classes.iter().map(|class| class.units).sum::<usize>() * UNIT_BYTES
     }
 
     /// Whether somebody waits, and nobody was let in for long.

@@ -49,6 +49,8 @@ pub enum Outgoing {
     Ping,
     /// What was queued before has left: the room wants to know.
     Drained,
+    /// To be called when what was queued before has left.
+    Then(Box<dyn FnOnce() + Send>),
     /// A close; nothing follows.
     Close {
         /// The close code.
@@ -269,6 +271,15 @@ impl Outbox {
     #[must_use]
     pub fn end(&self) -> Option<End> {
         self.0.lock().end.clone()
+    }
+
+    /// Has this called when what is queued by now has left. The task need not
+    /// be told: it is told of what was queued.
+    pub fn then(&self, call: Box<dyn FnOnce() + Send>) {
+        let mut queue = self.0.lock();
+        if !queue.is_deserted && !queue.has_overflowed {
+            queue.outgoing.push_back(Outgoing::Then(call));
+        }
     }
 
     /// Asks for one notice when what is queued by now has left.

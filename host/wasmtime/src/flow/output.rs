@@ -2,8 +2,9 @@
 //! HTTP clients. Each is counted once, however many sockets it is for, until
 //! the last of them has taken it: by its room, and by the server.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -122,6 +123,7 @@ impl RoomOutput {
     fn count(self: &Arc<Self>, text: String) -> Counted {
         Counted {
             _count: self.expect(text.len()),
+            since: OnceLock::new(),
             text,
         }
     }
@@ -136,6 +138,8 @@ pub struct Count {
 /// A text that counts for as long as it is there.
 struct Counted {
     text: String,
+    /// When it became durable what it says, if anybody wants to know.
+    since: OnceLock<Instant>,
     _count: Count,
 }
 
@@ -167,6 +171,17 @@ impl TextFrame {
     pub fn parts(&self) -> [&[u8]; 2] {
         let head = self.head.as_deref().unwrap_or_default();
         [head.as_bytes(), self.rest.text.as_bytes()]
+    }
+
+    /// It leaves now that its turn is durable.
+    pub fn leave(&self, now: Instant) {
+        let _ = self.rest.since.set(now);
+    }
+
+    /// When it left, if anybody has said so.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        self.rest.since.get().copied()
     }
 
     /// Its size, in bytes.

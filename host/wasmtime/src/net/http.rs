@@ -3,28 +3,33 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
+use opentelemetry::trace::SpanContext;
 use tokio::sync::oneshot;
 use tracing::error;
 use tungstenite::handshake::server::create_response_with_body;
 
 use crate::app::App;
 use crate::component::turn::Overloaded;
+use crate::contract::services::Service;
 use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
 use crate::exchange::answer::{Response, body_of, http_response, with_head};
 use crate::exchange::body::read_body;
 use crate::flow::intake::Permits;
 use crate::net::answer::stream;
+use crate::net::metrics::{METRICS_PATH, metrics_response};
 use crate::net::places::Place;
 use crate::net::socket;
 use crate::process::patience;
 use crate::rooms::event::Event;
-use crate::telemetry::peer::Peer;
+use crate::telemetry::codes;
+use crate::telemetry::peer::{Peer, bounded};
+use crate::telemetry::traces::of_headers;
 
 /// Cloudflare's limits on a request, in bytes.
 const URL_BYTES_MAX: usize = 16 * 1024;
@@ -36,14 +41,71 @@ const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request.
 pub type Request = hyper::Request<Incoming>;
 
-/// Answers a request, which came from this address.
+/// The header with which a client can quote a refusal.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Of a path that a span has, in characters.
+const PATH_CHARS_MAX: usize = 256;
+
+/// Answers a request, which came from this address, and tells metrics and
+/// traces of it.
 pub async fn handle(
     app: Arc<App>,
-    mut request: Request,
+    request: Request,
     place: Place,
     address: SocketAddr,
 ) -> Response {
     let peer = Peer::new(address, request.headers());
+    let request_id = peer.request_id();
+    let telemetry = app.telemetry().clone();
+    let begun = telemetry.meters().map(|_| Instant::now());
+    let mut asked = Asked {
+        route: codes::route(request.uri().path()),
+        parent: None,
+        admit: None,
+    };
+    let method = request.method().clone();
+    let admit = telemetry.traces().map(|traces| {
+        asked.parent = of_headers(request.headers());
+        let path = bounded(request.uri().path(), PATH_CHARS_MAX);
+        let admit = traces.admit(method.as_str(), &path, asked.parent.as_ref());
+        asked.admit = Some(admit.context());
+        admit
+    });
+    let mut response = answer(app, request, place, peer, &mut asked).await;
+    let status = response.status();
+    if let (Some(meters), Some(begun)) = (telemetry.meters(), begun) {
+        let (method, status) = (method.as_str(), status.as_u16());
+        meters.requested(method, asked.route, status, begun.elapsed());
+    }
+    if let Some(admit) = admit {
+        admit.end(asked.route, status.as_u16());
+    }
+    if status.is_client_error() || status.is_server_error() {
+        let id = request_id.and_then(|id| HeaderValue::try_from(id).ok());
+        id.and_then(|id| response.headers_mut().insert(REQUEST_ID, id));
+    }
+    response
+}
+
+/// What is known of a request that is being answered.
+struct Asked {
+    /// What it is for.
+    route: &'static str,
+    /// The span that it is made in, as it says.
+    parent: Option<SpanContext>,
+    /// The span of its admission.
+    admit: Option<SpanContext>,
+}
+
+/// Answers a request.
+async fn answer(
+    app: Arc<App>,
+    mut request: Request,
+    place: Place,
+    peer: Peer,
+    about: &mut Asked,
+) -> Response {
     let refused = |code: &str, status: StatusCode, why: &str| {
         app.refusals()
             .refused(&peer, None, code, Some(status.as_u16()), why);
@@ -55,6 +117,11 @@ pub async fn handle(
     let asks_how_it_is = ["/healthz", "/readyz"].contains(&request.uri().path());
     if place.is_reserved() && !asks_how_it_is {
         return app.turn_away(&peer, None, &app.gateway().faults().overloaded.refusal, &[]);
+    }
+    if let Some(exposition) = app.exposition()
+        && request.uri().path() == METRICS_PATH
+    {
+        return metrics_response(request.method(), exposition);
     }
     let upgrade = request.method() == Method::GET && is_upgrade(request.headers());
     if upgrade {
@@ -72,7 +139,7 @@ pub async fn handle(
     let Decision { verdict, cause } = match app.gateway().admit(&asked) {
         Ok(decision) => decision,
         Err(error) => {
-            error!("the gateway failed: {error:#}");
+            error!(event = "gateway_failed", "the gateway failed: {error:#}");
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             refused("INTERNAL", status, "The gateway failed: see the errors.");
             return with_head(status, vec![], "");
@@ -111,15 +178,37 @@ pub async fn handle(
             }
         }
         Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
-            app.request(admission, request.into_body(), &peer).await
+            about.enters(&app);
+            let parent = about.admit.take().or(about.parent.take());
+            let body = request.into_body();
+            app.request(admission, body, &peer, parent).await
         }
-        Verdict::Enter(admission) => accept(&app, &mut request, peer, |upgrade, peer| {
-            socket::admit(Arc::clone(&app), upgrade, admission, place, peer);
-        }),
+        Verdict::Enter(admission) => {
+            about.enters(&app);
+            let parent = about.parent.take();
+            accept(&app, &mut request, peer, |upgrade, peer| {
+                socket::admit(Arc::clone(&app), upgrade, admission, place, (peer, parent));
+            })
+        }
         Verdict::Close(close) => accept(&app, &mut request, peer, |upgrade, _| {
             tokio::spawn(socket::refuse(upgrade, close.code, close.reason, place));
         }),
-        Verdict::Serve(service) => app.services().serve(service, request, &peer).await,
+        Verdict::Serve(service) => {
+            if matches!(service, Service::Asset(_)) {
+                about.route = "assets";
+            }
+            app.services().serve(service, request, &peer).await
+        }
+    }
+}
+
+impl Asked {
+    /// It is let in.
+    fn enters(&mut self, app: &App) {
+        self.route = "sync";
+        if let Some(meters) = app.telemetry().meters() {
+            meters.admitted(None);
+        }
     }
 }
 
@@ -170,7 +259,7 @@ impl App {
         match self.gateway().refuse(refusal, body) {
             Ok(response) => http_response(response),
             Err(error) => {
-                error!("the gateway failed: {error:#}");
+                error!(event = "gateway_failed", "the gateway failed: {error:#}");
                 with_head(StatusCode::INTERNAL_SERVER_ERROR, vec![], "")
             }
         }
@@ -190,7 +279,13 @@ impl App {
         self.refuse(refusal, body)
     }
 
-    async fn request(&self, admission: Admission, body: Incoming, peer: &Peer) -> Response {
+    async fn request(
+        &self,
+        admission: Admission,
+        body: Incoming,
+        peer: &Peer,
+        parent: Option<SpanContext>,
+    ) -> Response {
         let room = self.shards().room(&admission.store_id);
         let store = admission.store_id.clone();
         let response_headers = admission.response_headers.clone();
@@ -219,6 +314,8 @@ impl App {
         let event = Event::Request {
             admission: Box::new(admission),
             body: body.clone(),
+            arrived: self.telemetry().is_on().then(Instant::now),
+            parent: parent.map(Box::new),
             permits: Permits::new(None, reservation),
             reply,
         };

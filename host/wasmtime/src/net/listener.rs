@@ -66,7 +66,10 @@ pub async fn serve(app: &Arc<App>, mut listeners: Listeners) {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                warn!("cannot accept connections: {error}");
+                warn!(
+                    event = "accept_failed",
+                    "cannot accept connections: {error}"
+                );
                 places.dismiss_some();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -114,7 +117,7 @@ pub async fn serve(app: &Arc<App>, mut listeners: Listeners) {
                 }
             };
             if let Err(error) = ended {
-                debug!("a connection failed: {error}");
+                debug!(event = "connection_failed", "a connection failed: {error}");
                 if let Some((code, answer)) = turned_away(&error, &asking) {
                     let (peer, why) = (Peer::silent(address), error.to_string());
                     app.refusals().refused(&peer, None, code, answer, &why);

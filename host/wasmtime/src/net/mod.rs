@@ -9,6 +9,7 @@ pub mod boundary;
 mod http;
 pub mod listen;
 pub mod listener;
+pub mod metrics;
 pub mod places;
 mod socket;
 mod taken;

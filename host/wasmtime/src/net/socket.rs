@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use opentelemetry::trace::SpanContext;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -81,7 +82,15 @@ fn config(message_bytes_max: usize) -> WebSocketConfig {
 
 /// Lets an admitted socket in: its room knows of it before its client does, so
 /// that nothing that a client does once it is connected comes first.
-pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, place: Place, peer: Peer) {
+///
+/// `parent` is the span that its client connects in, if it says so.
+pub fn admit(
+    app: Arc<App>,
+    upgrade: OnUpgrade,
+    admission: Admission,
+    place: Place,
+    (peer, parent): (Peer, Option<SpanContext>),
+) {
     let Ok(slot) = Arc::clone(app.connections()).try_acquire_owned() else {
         let Close { code, reason } = &app.gateway().faults().too_many_connections.close;
         let why = "The server has as many WebSockets as it may (--connections-max).";
@@ -111,6 +120,7 @@ pub fn admit(app: Arc<App>, upgrade: OnUpgrade, admission: Admission, place: Pla
         connection: admitted.connection,
         admission: Box::new(admission),
         outbox: outbox.clone(),
+        parent: parent.map(Box::new),
     });
     if !opened {
         outbox.close(STOPPING.0, STOPPING.1.to_owned());
@@ -158,7 +168,10 @@ impl Admitted {
 /// when the client has gone.
 async fn take_over(upgrade: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
     let Ok(parts) = upgrade.await.ok()?.downcast::<TokioIo<Stream>>() else {
-        error!("a connection is not what the listener has accepted");
+        error!(
+            event = "bug",
+            "a connection is not what the listener has accepted"
+        );
         return None;
     };
     let stream = parts.io.into_inner().into_inner().into_inner();
@@ -218,8 +231,9 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
         connection,
         share,
         auto_response,
-        life: _,
+        life,
     } = admitted;
+    let is_measured = life.telemetry().is_on();
     let overloaded = &app.gateway().faults().overloaded.close;
     let places = InFlight::default();
     let mut silence = Silence::new(app.limits().idle_timeout);
@@ -245,6 +259,7 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
         silence.is_broken();
         let frame = match message {
             Some(Ok(Message::Text(text))) => {
+                life.heard(text.len());
                 if let Some((request, response)) = auto_response
                     && text.as_str() == request
                 {
@@ -253,7 +268,10 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
                 }
                 Frame::Text(text.as_str().to_owned())
             }
-            Some(Ok(Message::Binary(bytes))) => Frame::Binary(bytes.into()),
+            Some(Ok(Message::Binary(bytes))) => {
+                life.heard(bytes.len());
+                Frame::Binary(bytes.into())
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
             Some(Ok(Message::Close(frame))) => {
                 // Its answer does not wait for the room.
@@ -272,6 +290,7 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
             Frame::Text(text) => text.len(),
             Frame::Binary(bytes) => bytes.len(),
         };
+        let arrived = is_measured.then(std::time::Instant::now);
         let place = places.take().await;
         let reservation = match socket.take_reservation(bytes) {
             None => Arc::clone(share).reserve(bytes).await,
@@ -283,6 +302,7 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
         let taken = room.deliver(Event::Message {
             connection: *connection,
             frame,
+            arrived,
             permits: Permits::new(place, reservation),
         });
         if !taken {
@@ -363,6 +383,11 @@ async fn write(admitted: &Admitted, socket: &TcpSocket, mut inlet: Inlet) {
             socket,
             inlet: &mut inlet,
             bytes: 0,
+            life: &admitted.life,
+            frames: 0,
+            frame_bytes: 0,
+            since: Vec::new(),
+            then: Vec::new(),
         };
         match burst.write(admitted, first).await {
             Ok(()) => {}
@@ -395,6 +420,14 @@ struct Burst<'a> {
     inlet: &'a mut Inlet,
     /// What was taken from the outbox since the last flush.
     bytes: usize,
+    life: &'a Life,
+    /// Frames that were taken from it since, and their bytes.
+    frames: usize,
+    frame_bytes: usize,
+    /// When those left their rooms, if anybody wants to know.
+    since: Vec<std::time::Instant>,
+    /// What is to be called when they are written.
+    then: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Burst<'_> {
@@ -405,6 +438,9 @@ impl Burst<'_> {
             match outgoing {
                 Outgoing::Frame(frame) => {
                     self.bytes += weight(&frame);
+                    self.frames += 1;
+                    self.frame_bytes += frame.len();
+                    self.since.extend(frame.since());
                     if self.socket.feed(frame) || self.bytes > FLUSH_BYTES {
                         self.flush().await?;
                     }
@@ -413,6 +449,7 @@ impl Burst<'_> {
                     let queued = self.socket.ping().await;
                     queued.map_err(|_| Unwritten::Ended)?;
                 }
+                Outgoing::Then(call) => self.then.push(call),
                 Outgoing::Drained => {
                     self.flush().await?;
                     let connection = admitted.connection;
@@ -436,10 +473,31 @@ impl Burst<'_> {
             () = self.inlet.overflow() => return Err(Unwritten::Overflow),
         }
         self.inlet.taken(std::mem::take(&mut self.bytes));
+        self.taken();
         if self.inlet.has_overflowed() {
             return Err(Unwritten::Overflow);
         }
         Ok(())
+    }
+}
+
+impl Burst<'_> {
+    /// The socket has taken what there was.
+    fn taken(&mut self) {
+        let frames = std::mem::take(&mut self.frames);
+        let bytes = std::mem::take(&mut self.frame_bytes);
+        if frames > 0 {
+            self.life.taken(frames, bytes);
+        }
+        if let Some(meters) = self.life.telemetry().meters()
+            && !self.since.is_empty()
+        {
+            let now = std::time::Instant::now();
+            for since in self.since.drain(..) {
+                meters.delivery(now.saturating_duration_since(since));
+            }
+        }
+        self.then.drain(..).for_each(|call| call());
     }
 }
 

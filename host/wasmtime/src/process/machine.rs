@@ -42,6 +42,7 @@ pub fn raise_file_limit(connections_max: usize) -> io::Result<()> {
     }
     if raised.max(current) < needed {
         warn!(
+            event = "machine_limit",
             "Only {raised} files may be open, fewer than --connections-max needs ({needed}): raise the hard limit (`ulimit -Hn`, `LimitNOFILE=`), or lower --connections-max."
         );
     }
@@ -69,6 +70,7 @@ pub fn rooms_awake_max(wanted: usize) -> usize {
             format!("the limit on memory mappings (`sysctl vm.max_map_count={needed}`)")
         };
         warn!(
+            event = "machine_limit",
             "Only {possible} rooms may be awake at once, fewer than --rooms-awake-max {wanted}: raise {raise}, or lower --rooms-awake-max. Others sleep meanwhile, which costs them some time."
         );
     }

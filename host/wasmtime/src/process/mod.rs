@@ -3,3 +3,4 @@
 pub mod heap;
 pub mod machine;
 pub mod patience;
+pub mod tls;

@@ -1,6 +1,9 @@
 //! What a room's turns are about.
 
+use std::time::Instant;
+
 use bytes::Bytes;
+use opentelemetry::trace::SpanContext;
 use tokio::sync::oneshot;
 
 use crate::component::turn::{Page, Reply};
@@ -18,6 +21,8 @@ pub enum Event {
         admission: Box<Admission>,
         /// Where its frames go.
         outbox: Outbox,
+        /// The span that its client connected in, if it said so.
+        parent: Option<Box<SpanContext>>,
     },
     /// A frame arrived. The permits are what lets sockets read on.
     Message {
@@ -25,6 +30,8 @@ pub enum Event {
         connection: u32,
         /// The frame.
         frame: Frame,
+        /// When it arrived, if anybody wants to know.
+        arrived: Option<Instant>,
         /// Returned when the turn is over.
         permits: Permits,
     },
@@ -46,6 +53,10 @@ pub enum Event {
         admission: Box<Admission>,
         /// Its body.
         body: Bytes,
+        /// When it arrived, if anybody wants to know.
+        arrived: Option<Instant>,
+        /// The span that it is made in, if there is one.
+        parent: Option<Box<SpanContext>>,
         /// Returned when the turn is over.
         permits: Permits,
         /// Where the answer goes.
@@ -66,6 +77,15 @@ impl Event {
     pub fn asker(&self) -> Option<u32> {
         match self {
             Self::Message { connection, .. } => Some(*connection),
+            _ => None,
+        }
+    }
+
+    /// When it arrived, if anybody wants to know.
+    #[must_use]
+    pub fn arrived(&self) -> Option<Instant> {
+        match self {
+            Self::Message { arrived, .. } | Self::Request { arrived, .. } => *arrived,
             _ => None,
         }
     }

@@ -1,25 +1,39 @@
 //! A room on this host: its sockets, and an instance of the component while
 //! it is awake. It lives on its shard's thread and runs one turn at a time.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use opentelemetry::trace::SpanContext;
 use tracing::{error, warn};
 
+use crate::component::failure::{Excessive, HostPanicked, failure_of};
 use crate::component::turn::{Answer, Effect, Member, Members, Overloaded, Page, Turn};
 use crate::component::{Instance, Role, Runtime};
 use crate::contract;
+use crate::contract::telemetry::Subscriptions;
 use crate::flow::deliveries::Deliveries;
 use crate::flow::output::RoomOutput;
+use crate::rooms::done::{Done, count, trace};
 use crate::rooms::event::Event;
 use crate::rooms::timers::Timers;
 use crate::storage::event_log::Storage;
+use crate::telemetry::ids::shown;
+use crate::telemetry::traces::Traced;
 
 /// An answer that is larger has to find room, in bytes. What is smaller, as
 /// the answers to pushes and most pulls are, is always given.
 const LARGE_ANSWER_BYTES: usize = 64 * 1024;
+
+/// A room that nobody has subscribed to.
+const NO_SUBSCRIPTIONS: Subscriptions = Subscriptions {
+    live: 0,
+    catching: 0,
+    held: 0,
+};
 
 /// One store's room.
 pub struct Room {
@@ -31,6 +45,10 @@ pub struct Room {
     pub sockets: Members,
     instance: Option<Instance>,
     used: Instant,
+    /// Where its subscriptions stand, if the guest tells.
+    subscriptions: Subscriptions,
+    /// The spans of its sockets' pulls that are kept.
+    pulls: BTreeMap<u32, SpanContext>,
 }
 
 impl Room {
@@ -49,6 +67,8 @@ impl Room {
             sockets: Members::new(),
             instance: None,
             used: Instant::now(),
+            subscriptions: NO_SUBSCRIPTIONS,
+            pulls: BTreeMap::new(),
         }
     }
 
@@ -63,6 +83,7 @@ impl Room {
         match &event {
             Event::Closed { connection } => {
                 self.sockets.remove(connection);
+                self.pulls.remove(connection);
                 if self.instance.is_none() {
                     // Nobody is awake who would have to be told.
                     return Ok(Vec::new());
@@ -81,22 +102,34 @@ impl Room {
         match self.try_turn(event) {
             Ok(effects) => Ok(effects),
             Err(error) => {
-                error!(store = &*self.store_id, "the room's turn failed: {error:#}");
-                self.instance = None;
-                Err(std::mem::take(&mut self.sockets))
+                let instance = self.instance.take();
+                if let Some(meters) = self.runtime.telemetry().meters() {
+                    let was_denied = instance.is_some_and(|it| it.was_denied_memory());
+                    meters.failed(failure_of(&error, was_denied));
+                }
+                error!(
+                    event = "turn_failed",
+                    store = &*shown(&self.store_id),
+                    "the room's turn failed: {error:#}"
+                );
+                Err(self.orphans())
             }
         }
     }
 
     fn try_turn(&mut self, event: Event) -> Result<Vec<Effect>> {
         if let Event::Open {
-            connection, outbox, ..
+            connection,
+            outbox,
+            parent,
+            ..
         } = &event
         {
             // Before anything can fail: whatever does closes it with the rest.
             let socket = Member {
                 outbox: outbox.clone(),
                 attachment: None,
+                parent: parent.clone(),
             };
             self.sockets.insert(*connection, socket);
         }
@@ -125,7 +158,7 @@ impl Room {
         let result = catch_unwind(AssertUnwindSafe(|| {
             run(instance, (&self.store_id, &self.output), is_fresh, event)
         }))
-        .unwrap_or_else(|_| Err(anyhow::Error::msg("the host panicked in this turn")));
+        .unwrap_or_else(|_| Err(HostPanicked.into()));
         let Some(turn) = instance.state().turn.take() else {
             anyhow::bail!("the turn is gone");
         };
@@ -133,7 +166,7 @@ impl Room {
         self.sockets = sockets;
         let last = result?;
         let Some(mut effects) = effects else {
-            anyhow::bail!("it sends more than its sockets could take");
+            return Err(Excessive.into());
         };
         effects.extend(last);
         Ok(effects)
@@ -142,14 +175,15 @@ impl Room {
     /// Carries a durable turn's effects out. What is for `asker` goes at once,
     /// in its order: a push is answered before its broadcast, which may be to
     /// thousands, is under way.
+    /// Returns the turn's span, if it is kept.
     pub fn release(
         &mut self,
-        asker: Option<u32>,
-        effects: Vec<Effect>,
+        done: Done,
         (deliveries, timers): (&mut Deliveries, &mut Timers),
         now: Instant,
-    ) {
-        for effect in &effects {
+    ) -> Option<SpanContext> {
+        let asker = done.asker;
+        for effect in &done.effects {
             if let Effect::Send { to, frame, .. } = effect
                 && let Some(asker) = asker.filter(|asker| to.contains(asker))
                 && let Some(socket) = self.sockets.get(&asker)
@@ -157,7 +191,8 @@ impl Room {
                 socket.outbox.send(frame.clone());
             }
         }
-        for effect in effects {
+        let traced = self.tell(&done, now);
+        for effect in done.effects {
             match effect {
                 Effect::Send { to, frame, .. } => {
                     let sockets = to.len();
@@ -166,6 +201,7 @@ impl Room {
                             && let Some(socket) = self.sockets.get(&connection)
                         {
                             deliveries.hold(&socket.outbox, frame.clone(), sockets, now);
+                            self.follow(connection, &traced, now);
                         }
                     }
                 }
@@ -195,7 +231,50 @@ impl Room {
                 // Whoever asked may have gone; then nobody is told.
                 Effect::Answer(reply, answer) => drop(reply.send(answer)),
                 Effect::Page(reply, page) => drop(reply.send(page)),
+                // Told already.
+                Effect::Called(_)
+                | Effect::Subscribed(_)
+                | Effect::Appended { .. }
+                | Effect::Stored(_) => {}
             }
+        }
+        traced.turn
+    }
+
+    /// Tells metrics and traces of a durable turn.
+    fn tell(&mut self, done: &Done, now: Instant) -> Traced {
+        let Some(timing) = &done.timing else {
+            return Traced::default();
+        };
+        let telemetry = self.runtime.telemetry();
+        let meters = telemetry.meters().map(AsRef::as_ref);
+        if let Some(changed) = count(meters, &done.effects, timing, now) {
+            self.subscriptions = changed;
+        }
+        let Some(traces) = telemetry.traces() else {
+            return Traced::default();
+        };
+        let told = (done.asker, done.effects.as_slice());
+        let traced = trace(traces, &self.store_id, told, timing);
+        for (connection, pull) in &traced.pulls {
+            if self.sockets.contains_key(connection) {
+                self.pulls.insert(*connection, pull.clone());
+            }
+        }
+        traced
+    }
+
+    /// Makes a subscriber's span once its socket has taken what it was sent
+    /// last, if its pull's is kept.
+    fn follow(&self, connection: u32, traced: &Traced, since: Instant) {
+        if let Some(pull) = self.pulls.get(&connection)
+            && let Some(socket) = self.sockets.get(&connection)
+            && let Some(traces) = self.runtime.telemetry().traces()
+        {
+            let (traces, pull) = (Arc::clone(traces), pull.clone());
+            let append = traced.append.clone();
+            let taken = move || traces.delivered(&pull, append.as_ref(), since);
+            socket.outbox.then(Box::new(taken));
         }
     }
 
@@ -203,11 +282,35 @@ impl Room {
     /// last turns did is not durable.
     pub fn fail(&mut self) -> Members {
         warn!(
-            store = &*self.store_id,
+            event = "room_failed",
+            store = &*shown(&self.store_id),
             "the room starts again from storage"
         );
         self.instance = None;
+        self.orphans()
+    }
+
+    /// The sockets of a room that begins anew.
+    fn orphans(&mut self) -> Members {
+        self.subscriptions = NO_SUBSCRIPTIONS;
+        self.pulls.clear();
         std::mem::take(&mut self.sockets)
+    }
+
+    /// Where its subscriptions stand, as far as the guest tells.
+    #[must_use]
+    pub fn subscriptions(&self) -> Subscriptions {
+        if self.sockets.is_empty() {
+            NO_SUBSCRIPTIONS
+        } else {
+            self.subscriptions
+        }
+    }
+
+    /// The memory of its instance, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::memory_bytes)
     }
 
     /// Whether its instance grew too large to keep.
@@ -272,10 +375,12 @@ fn run(
             connection,
             admission,
             outbox: _,
+            parent: _,
         } => instance.open(connection, &admission)?,
         Event::Message {
             connection,
             frame,
+            arrived: _,
             permits,
         } => {
             instance.message(connection, &frame)?;
@@ -287,6 +392,8 @@ fn run(
         Event::Request {
             admission,
             body,
+            arrived: _,
+            parent: _,
             permits,
             reply,
         } => {

@@ -17,16 +17,20 @@ use tracing::warn;
 
 use crate::component::Runtime;
 use crate::component::turn::{Effect, Members};
-use crate::contract::Close;
+use crate::contract::{Close, StorageError};
 use crate::flow::deliveries::Deliveries;
 use crate::flow::output::Output;
 use crate::limits::Limits;
 use crate::process::heap;
+use crate::rooms::done::{Done, Timing};
 use crate::rooms::event::Event;
 use crate::rooms::room::Room;
 use crate::rooms::timers::Timers;
 use crate::rooms::turns::Turns;
 use crate::storage::event_log::Storage;
+use crate::telemetry::Telemetry;
+use crate::telemetry::load::{Carried, Load};
+use crate::telemetry::meters::{Operation, error_name};
 use crate::telemetry::watch::Pulse;
 
 /// Turns that share a commit. Bounds how long the first of them waits.
@@ -79,6 +83,8 @@ pub struct Shard {
     /// This shard's part of it, in bytes.
     output_bytes_max: usize,
     pulse: Arc<Pulse>,
+    load: Arc<Load>,
+    telemetry: Telemetry,
     idle: Duration,
     connections_max: usize,
     swept: Instant,
@@ -87,8 +93,10 @@ pub struct Shard {
 /// Turns on their way to one commit.
 #[derive(Default)]
 struct Pending {
-    /// What they do, in order, and the connections that they are about.
-    effects: Vec<(Arc<str>, Option<u32>, Vec<Effect>)>,
+    /// What they do, in order.
+    done: Vec<Done>,
+    /// How many of them wrote.
+    turns: usize,
     /// The rooms that wrote.
     wrote: HashSet<Arc<str>>,
     /// Members of rooms whose turn trapped.
@@ -105,7 +113,7 @@ impl Shard {
         runtime: &Arc<Runtime>,
         storage: Box<dyn Storage>,
         (output_bytes_max, output): (usize, Arc<Output>),
-        pulse: Arc<Pulse>,
+        (pulse, load): (Arc<Pulse>, Arc<Load>),
         limits: &Limits,
         rooms_awake_max: usize,
     ) -> Self {
@@ -121,6 +129,8 @@ impl Shard {
             output,
             output_bytes_max,
             pulse,
+            load,
+            telemetry: runtime.telemetry().clone(),
             idle: limits.room_idle,
             connections_max: limits.store_connections_max,
             swept: Instant::now(),
@@ -247,8 +257,12 @@ impl Shard {
             heap::gone(bytes);
         }
         let was_awake = room.is_awake();
+        let timing = self.telemetry.is_on().then(|| begin(room, &event));
         let result = room.turn(event);
-        self.awake += usize::from(!was_awake && room.is_awake());
+        if !was_awake && room.is_awake() {
+            self.awake += 1;
+            self.telemetry.meters().inspect(|meters| meters.woke());
+        }
         let wrote = lock(&self.storage).end_turn(result.is_ok());
         match result {
             Ok(effects) => {
@@ -257,17 +271,29 @@ impl Shard {
                     return;
                 }
                 if wrote {
+                    pending.turns += 1;
                     pending.wrote.insert(Arc::clone(store));
                 }
                 pending.bytes += effects.iter().map(Effect::bytes).sum::<usize>();
-                pending.effects.push((Arc::clone(store), asker, effects));
+                pending.done.push(Done {
+                    store: Arc::clone(store),
+                    asker,
+                    effects,
+                    timing: timing.map(|timing| Timing {
+                        ended: Instant::now(),
+                        ..timing
+                    }),
+                });
             }
             Err(sockets) => pending.orphans.push(sockets),
         }
     }
 
     fn commit(&mut self, pending: Pending) {
+        let begun = self.telemetry.is_on().then(Instant::now);
         let committed = lock(&self.storage).commit();
+        let ended = begun.map(|_| Instant::now());
+        self.count_commit(pending.turns, begun, committed.as_ref().err());
         let mut orphans = pending.orphans;
         let failed = match &committed {
             Ok(()) => HashSet::new(),
@@ -280,16 +306,21 @@ impl Shard {
             }
         }
         let now = Instant::now();
-        for (store, asker, effects) in pending.effects {
+        let mut turns = Vec::new();
+        for done in pending.done {
             // Without its turn's commit nothing leaves: effects are dropped,
             // and whoever waits for an answer learns it from that.
-            if !failed.contains(&store)
-                && let Some(room) = self.rooms.get_mut(&store)
+            if !failed.contains(&done.store)
+                && let Some(room) = self.rooms.get_mut(&done.store)
             {
                 let outside = (&mut self.deliveries, &mut self.timers);
-                room.release(asker, effects, outside, now);
+                turns.extend(room.release(done, outside, now));
                 room.shed();
             }
+        }
+        if let (Some(traces), Some(begun), Some(ended)) = (self.telemetry.traces(), begun, ended) {
+            let error = committed.as_ref().err().map(error_name);
+            traces.commit(&turns, (begun, ended), error);
         }
         for socket in orphans.into_iter().flat_map(Members::into_values) {
             let Close { code, reason } = &self.runtime.terms().faults.internal.close;
@@ -304,21 +335,34 @@ impl Shard {
         }
     }
 
+    /// Counts a commit of so many turns that wrote, if any did.
+    fn count_commit(&self, turns: usize, begun: Option<Instant>, error: Option<&StorageError>) {
+        if let (Some(meters), Some(begun)) = (self.telemetry.meters(), begun)
+            && (turns > 0 || error.is_some())
+        {
+            meters.stored(Operation::Commit, begun.elapsed(), error);
+            meters.committed(turns);
+        }
+    }
+
     /// Lets rooms rest that have nothing to do.
     fn sweep(&mut self) {
         if self.swept.elapsed() < SWEEP.min(self.idle) {
             return;
         }
         self.swept = Instant::now();
+        let mut carried = Carried::default();
         let mut awake = 0;
         let mut is_over = self.output.is_over();
         self.rooms.retain(|_, room| {
             room.rest(self.idle);
             awake += usize::from(room.is_awake());
             is_over |= room.output().is_over();
+            add(&mut carried, room);
             !room.is_empty()
         });
         self.awake = awake;
+        self.load.set(carried);
         if is_over {
             self.shed_output();
         }
@@ -397,6 +441,7 @@ impl Shard {
         }
         if closed > 0 {
             warn!(
+                event = "output_full",
                 sockets = closed,
                 "more waits for clients to take it than the server may hold: those that take the least are closed with 1013 TOO_SLOW"
             );
@@ -417,6 +462,39 @@ impl Shard {
             }
         }
     }
+}
+
+/// A turn of this room's begins.
+fn begin(room: &Room, event: &Event) -> Timing {
+    let parent = match event {
+        Event::Message { connection, .. } => {
+            let socket = room.sockets.get(connection);
+            socket.and_then(|socket| socket.parent.clone())
+        }
+        Event::Request { parent, .. } => parent.clone(),
+        _ => None,
+    };
+    let begun = Instant::now();
+    Timing {
+        arrived: event.arrived().unwrap_or(begun),
+        begun,
+        ended: begun,
+        parent,
+    }
+}
+
+/// Adds a room to what its shard carries.
+fn add(carried: &mut Carried, room: &Room) {
+    if room.is_awake() {
+        carried.rooms_awake += 1;
+    } else if !room.is_empty() {
+        carried.rooms_asleep += 1;
+    }
+    carried.guest_bytes += u64::try_from(room.memory_bytes()).unwrap_or(u64::MAX);
+    let subscriptions = room.subscriptions();
+    carried.live += u64::from(subscriptions.live);
+    carried.catching += u64::from(subscriptions.catching);
+    carried.held += u64::from(subscriptions.held);
 }
 
 fn lock(storage: &Mutex<Box<dyn Storage>>) -> std::sync::MutexGuard<'_, Box<dyn Storage>> {

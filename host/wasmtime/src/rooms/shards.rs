@@ -2,6 +2,7 @@
 //! their end.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::rooms::shard::{Order, Shard};
 use crate::storage::layout::{SHARDS, shard_of};
 use crate::storage::sqlite::open_error::OpenError;
 use crate::storage::{self, Location};
+use crate::telemetry::load::Load;
 use crate::telemetry::watch::Pulse;
 
 /// How long sockets may take to close once the rooms are gone.
@@ -70,6 +72,9 @@ pub struct Shards {
     sockets: TaskTracker,
     output: Arc<Output>,
     pulses: Vec<Arc<Pulse>>,
+    loads: Vec<Arc<Load>>,
+    /// Where the logs are, if they are on a disk.
+    directory: Option<PathBuf>,
     /// Cancelled when the rooms of a shard are gone, one for each.
     stopped: Vec<CancellationToken>,
     /// Cancelled when the sockets are gone, too.
@@ -89,15 +94,18 @@ impl Shards {
         let output = Output::new(limits.output_bytes_max);
         let mut shards = Vec::new();
         let mut pulses = Vec::new();
+        let mut loads = Vec::new();
         let mut stopped = Vec::new();
         let ended = CancellationToken::new();
         for (number, storage) in storage::open(location)?.into_iter().enumerate() {
             let (queue, receiver) = unbounded_channel();
             let pulse = Arc::new(Pulse::default());
             pulses.push(Arc::clone(&pulse));
+            let load = Arc::<Load>::default();
+            loads.push(Arc::clone(&load));
             let share = limits.rooms_awake_max.div_ceil(SHARDS);
             let part = (output.bytes_max() / SHARDS, Arc::clone(&output));
-            let shard = Shard::new(runtime, storage, part, Arc::clone(&pulse), limits, share);
+            let shard = Shard::new(runtime, storage, part, (pulse, load), limits, share);
             let event_loop = Builder::new_current_thread().enable_all().build()?;
             let handle = event_loop.handle().clone();
             let rooms_gone = CancellationToken::new();
@@ -124,6 +132,11 @@ impl Shards {
             sockets: TaskTracker::new(),
             output,
             pulses,
+            loads,
+            directory: match location {
+                Location::Sqlite(directory) => Some(directory.clone()),
+                Location::Memory => None,
+            },
             stopped,
             ended,
         })
@@ -139,6 +152,18 @@ impl Shards {
     #[must_use]
     pub(crate) fn pulses(&self) -> &[Arc<Pulse>] {
         &self.pulses
+    }
+
+    /// What each shard carries, in their order.
+    #[must_use]
+    pub(crate) fn loads(&self) -> &[Arc<Load>] {
+        &self.loads
+    }
+
+    /// Where the logs are, if they are on a disk.
+    #[must_use]
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// Where a store's room takes its events; `None` is no store's.
@@ -173,7 +198,10 @@ impl Shards {
         }
         self.sockets.close();
         if timeout(STOP_TIMEOUT, self.sockets.wait()).await.is_err() {
-            info!("some sockets did not close in time");
+            info!(
+                event = "closes_timeout",
+                "some sockets did not close in time"
+            );
         }
         self.ended.cancel();
     }
@@ -182,6 +210,9 @@ impl Shards {
 /// A shard that is gone would leave its stores' clients connected to nobody:
 /// better to end and be started again, from what is durable.
 fn abort() {
-    error!("a shard has panicked: the server ends");
+    error!(
+        event = "shard_panicked",
+        "a shard has panicked: the server ends"
+    );
     std::process::abort();
 }

@@ -113,7 +113,10 @@ impl Assets {
             Err(error) => Err(error),
         };
         answer.unwrap_or_else(|error| {
-            error!("a file of the app cannot be read: {error}");
+            error!(
+                event = "asset_failed",
+                "a file of the app cannot be read: {error}"
+            );
             with_head(StatusCode::INTERNAL_SERVER_ERROR, vec![], "")
         })
     }

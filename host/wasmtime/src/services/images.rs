@@ -151,7 +151,10 @@ impl Images {
                 let response = match self.objects.remove(&object.key).await {
                     Ok(()) => removing.removed,
                     Err(error) => {
-                        error!("an image cannot be deleted: {error}");
+                        error!(
+                            event = "image_failed",
+                            "an image cannot be deleted: {error}"
+                        );
                         removing.failed
                     }
                 };
@@ -172,7 +175,7 @@ fn reason(error: &ObjectsError) -> NoObject {
     if error.is_missing() {
         return NoObject::Missing;
     }
-    error!("an image cannot be read: {error}");
+    error!(event = "image_failed", "an image cannot be read: {error}");
     NoObject::Unavailable
 }
 
@@ -197,7 +200,7 @@ async fn store(
         match put {
             Ok(()) => stored,
             Err(error) => {
-                error!("an image cannot be stored: {error}");
+                error!(event = "image_failed", "an image cannot be stored: {error}");
                 failed
             }
         }

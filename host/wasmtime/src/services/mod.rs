@@ -6,7 +6,6 @@ pub mod assets;
 mod images;
 pub mod objects;
 mod relay;
-mod tls;
 mod upload;
 mod upstream;
 
@@ -109,7 +108,10 @@ impl Guest {
 
     /// The guest, or what there is for it, failed.
     fn failed(&self, error: impl std::fmt::Display, headers: Vec<(String, String)>) -> Response {
-        error!("the gateway failed at a service: {error:#}");
+        error!(
+            event = "gateway_failed",
+            "the gateway failed at a service: {error:#}"
+        );
         with_head(StatusCode::INTERNAL_SERVER_ERROR, headers, "")
     }
 }

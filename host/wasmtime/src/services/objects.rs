@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
-use super::tls;
 use crate::contract::images::Info;
+use crate::process::tls;
 
 /// How long a bucket's server may take between two pieces of an answer.
 const READ_TIMEOUT: &str = "20s";

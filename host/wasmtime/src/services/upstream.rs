@@ -10,9 +10,8 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use tracing::{error, warn};
 
-use super::tls;
 use crate::contract::relay::{Call, Ending, Failure};
-use crate::process::patience;
+use crate::process::{patience, tls};
 
 /// The longest piece that the guest is shown, in bytes.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -59,7 +58,10 @@ impl Caller {
                 };
                 // The operator's way to know: a client is told less.
                 let why = chain(&error.without_url());
-                warn!("a call of the services' upstream failed: {why}");
+                warn!(
+                    event = "upstream_failed",
+                    "a call of the services' upstream failed: {why}"
+                );
                 Err(failure)
             }
         }
@@ -126,7 +128,10 @@ impl Upstream {
                 Some(Ok(Some(bytes))) => self.rest = bytes,
                 Some(Err(error)) => {
                     let why = chain(&error.without_url());
-                    warn!("an answer of the services' upstream broke off: {why}");
+                    warn!(
+                        event = "upstream_failed",
+                        "an answer of the services' upstream broke off: {why}"
+                    );
                     return Err(Ending::Broken);
                 }
             }
@@ -148,7 +153,11 @@ fn headers(headers: &[(String, String)]) -> Result<HeaderMap, hyper::http::Error
 }
 
 fn unusable(error: impl Error) -> Failure {
-    error!("the services' upstream cannot be called: {}", chain(&error));
+    error!(
+        event = "upstream_unusable",
+        "the services' upstream cannot be called: {}",
+        chain(&error)
+    );
     Failure::Unreachable
 }
 

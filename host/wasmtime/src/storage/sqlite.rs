@@ -225,7 +225,7 @@ impl Sqlite {
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
-            error!(file = %self.file.display(), "SQLite cannot roll back: {error}");
+            error!(event = "storage_failed", file = %self.file.display(), "SQLite cannot roll back: {error}");
         }
     }
 }

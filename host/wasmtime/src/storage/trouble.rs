@@ -227,6 +227,7 @@ impl Trouble {
             self.is_said = true;
             let Meaning { what, to_do } = meaning(error);
             error!(
+                event = "storage_failed",
                 file = %self.file.display(),
                 "{fails}: {what} ({error}). {meanwhile}. {to_do}"
             );
@@ -237,7 +238,7 @@ impl Trouble {
     pub fn end(&mut self) {
         if self.met.is_some() && std::mem::take(&mut self.is_said) {
             let Action { works_again, .. } = self.action;
-            info!(file = %self.file.display(), "{works_again}");
+            info!(event = "storage_works", file = %self.file.display(), "{works_again}");
         }
         self.met = None;
     }

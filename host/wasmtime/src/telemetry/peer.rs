@@ -1,6 +1,8 @@
 //! Who is at the other end of a connection, as the log names them.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::{HeaderMap, ORIGIN};
 
@@ -23,6 +25,8 @@ pub struct Peer {
     pub forwarded_for: Option<Box<str>>,
     /// The website that asks, in browsers.
     pub origin: Option<Box<str>>,
+    /// Its request, as a client can quote it; 0 before it has sent one.
+    pub request: u64,
 }
 
 impl Peer {
@@ -47,7 +51,14 @@ impl Peer {
             address,
             forwarded_for,
             origin,
+            request: next_request(),
         }
+    }
+
+    /// Its request's id, as the client is told and the log has it.
+    #[must_use]
+    pub fn request_id(&self) -> Option<String> {
+        (self.request > 0).then(|| format!("{:016x}", self.request))
     }
 
     /// Who has not sent a request yet.
@@ -57,8 +68,20 @@ impl Peer {
             address,
             forwarded_for: None,
             origin: None,
+            request: 0,
         }
     }
+}
+
+/// A number for a request: none of this process's has it, and of another's it
+/// is unlikely.
+fn next_request() -> u64 {
+    /// Steps that come round to all numbers before one comes again, and look
+    /// like none of them: the golden ratio's.
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(getrandom::u64().unwrap_or_default()));
+    NEXT.fetch_add(STEP, Ordering::Relaxed).max(1)
 }
 
 /// A text's first characters.

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use crate::telemetry::Telemetry;
+use crate::telemetry::ids::shown;
+use crate::telemetry::life::Traffic;
 use crate::telemetry::peer::{Peer, bounded};
 
 /// For how long those that follow the first of a kind are summed up in a line.
@@ -51,6 +54,8 @@ pub enum How {
         code: u16,
         /// How long it lived.
         lived: Duration,
+        /// What it brought and took.
+        traffic: Traffic,
     },
 }
 
@@ -182,9 +187,27 @@ impl Sum {
 
 /// The log of those who are turned away.
 #[derive(Default)]
-pub struct Refusals(Mutex<Sums>);
+pub struct Refusals {
+    sums: Mutex<Sums>,
+    telemetry: Telemetry,
+}
 
 impl Refusals {
+    /// A log whose lines the metrics count, too.
+    #[must_use]
+    pub fn new(telemetry: Telemetry) -> Self {
+        Self {
+            sums: Mutex::default(),
+            telemetry,
+        }
+    }
+
+    /// What else is told.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
     /// A request was refused: with which code and answer (an HTTP status, or
     /// a close code; `None` for silence), the store that it asked for, and why, in a sentence.
     /// None of it may hold a token.
@@ -196,19 +219,33 @@ impl Refusals {
         answer: Option<u16>,
         why: &str,
     ) {
+        if let Some(meters) = self.telemetry.meters() {
+            meters.admitted(Some(code));
+        }
         let code = bounded(code, WORDS_CHARS_MAX);
         self.note(How::Refused { code, answer }, store, why, peer);
     }
 
     /// A socket was closed by this server.
-    pub fn closed(&self, peer: &Peer, store: &str, code: u16, reason: &str, lived: Duration) {
-        self.note(How::Closed { code, lived }, Some(store), reason, peer);
+    pub fn closed(
+        &self,
+        peer: &Peer,
+        store: &str,
+        (code, reason): (u16, &str),
+        (lived, traffic): (Duration, Traffic),
+    ) {
+        let how = How::Closed {
+            code,
+            lived,
+            traffic,
+        };
+        self.note(how, Some(store), reason, peer);
     }
 
     fn note(&self, how: How, store: Option<&str>, why: &str, peer: &Peer) {
         let refusal = Refusal {
             how,
-            store: store.map(|store| bounded(store, STORE_CHARS_MAX)),
+            store: store.map(|store| bounded(&shown(store), STORE_CHARS_MAX)),
             why: bounded(why, WORDS_CHARS_MAX),
             peer: peer.clone(),
         };
@@ -234,7 +271,7 @@ impl Refusals {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sums> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -251,6 +288,7 @@ impl Line {
         } = last;
         match how {
             How::Refused { code, answer } => info!(
+                event = "refused",
                 times,
                 code = code.as_str(),
                 answer,
@@ -259,14 +297,24 @@ impl Line {
                 origin = peer.origin.as_deref(),
                 address = %peer.address,
                 forwarded_for = peer.forwarded_for.as_deref(),
+                request_id = peer.request_id(),
                 "refused"
             ),
-            How::Closed { code, lived } => info!(
+            How::Closed {
+                code,
+                lived,
+                traffic,
+            } => info!(
+                event = "closed",
                 times,
                 code,
                 store = store.as_deref(),
                 why = why.as_str(),
                 lived_ms = millis(*lived),
+                frames_in = traffic.frames_in,
+                bytes_in = traffic.bytes_in,
+                frames_out = traffic.frames_out,
+                bytes_out = traffic.bytes_out,
                 origin = peer.origin.as_deref(),
                 address = %peer.address,
                 forwarded_for = peer.forwarded_for.as_deref(),
@@ -303,6 +351,7 @@ mod tests {
         let how = How::Closed {
             code,
             lived: Duration::ZERO,
+            traffic: Traffic::default(),
         };
         Refusal {
             how,

@@ -117,8 +117,8 @@ impl Watch {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match (&*last, &complaint) {
-            (None, Some(words)) => error!("not ready: {words}"),
-            (Some(_), None) => info!("ready again"),
+            (None, Some(words)) => error!(event = "not_ready", "not ready: {words}"),
+            (Some(_), None) => info!(event = "ready", "ready again"),
             _ => {}
         }
         *last = complaint;

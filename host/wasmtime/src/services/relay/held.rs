@@ -144,7 +144,10 @@ impl<D: Decides> Drop for Held<D> {
     fn drop(&mut self) {
         // Here and now: a task of its own would be lost when the server stops.
         if let Err(error) = self.end(Ending::Gone) {
-            error!("a call's end failed, and what it held is held for a while: {error:#}");
+            error!(
+                event = "relay_failed",
+                "a call's end failed, and what it held is held for a while: {error:#}"
+            );
         }
     }
 }

@@ -155,6 +155,7 @@ pub fn open(dir: &Path) -> Result<Vec<Sqlite>, OpenError> {
     }
     if !moved.is_empty() {
         warn!(
+            event = "directory_moved",
             "{} not where the server left it: copied, or put back from a backup. If this is an older state than clients have seen, stop the server now and run `syncline restored {}`, or they silently diverge. If it was only moved or copied as it was, nothing needs to be done.",
             match moved.as_slice() {
                 [one] => format!("{one} is"),
