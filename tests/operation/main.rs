@@ -13,4 +13,5 @@ mod limits;
 mod overload;
 mod refusals;
 mod stores;
+mod telemetry;
 mod wire;

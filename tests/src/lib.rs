@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod cell;
+pub mod collector;
 pub mod exchange;
 pub mod http;
 pub mod npm;

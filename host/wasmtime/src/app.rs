@@ -80,6 +80,7 @@ impl App {
                 output: Arc::clone(app.output()),
                 intakes: vec![Arc::clone(&app.frames), Arc::clone(&app.bodies)],
                 loads: app.shards.loads().to_vec(),
+                pulses: app.shards.pulses().to_vec(),
                 is_ready: Box::new(move || {
                     of.upgrade().is_some_and(|app| app.complaint().is_none())
                 }),

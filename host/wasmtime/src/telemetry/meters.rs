@@ -174,7 +174,7 @@ impl Meters {
             .with_description("Turns that share a commit")
             .with_boundaries(TURNS.to_vec())
             .build();
-        Self {
+        let meters = Self {
             connections: connections.bind(&[KeyValue::new("network.protocol.name", "websocket")]),
             calls: Timed::new(
                 calls,
@@ -237,7 +237,35 @@ impl Meters {
             tokens: counter("syncline.llm.tokens", "{token}", "Tokens that relays used").bind(&[]),
             dropped,
             meter,
+        };
+        meters.begin();
+        meters
+    }
+
+    /// Shows what has not happened yet: a counter that is not there cannot be
+    /// told from a server that is not measured.
+    fn begin(&self) {
+        self.connections.add(0);
+        self.appended(0, 0);
+        self.delivered(0, 0);
+        self.tokens.add(0);
+        self.wakes.add(0);
+        for failure in [
+            Failure::Trap,
+            Failure::Deadline,
+            Failure::Memory,
+            Failure::Host,
+        ] {
+            let attribute = KeyValue::new("error.type", failure.name());
+            self.failures.add(0, &[attribute]);
         }
+        for error in ["conflict", "full", "too_large", "unavailable"] {
+            self.storage_errors
+                .add(0, &[KeyValue::new("error.type", error)]);
+        }
+        self.admissions
+            .add(0, &[KeyValue::new("syncline.code", "OK")]);
+        self.claims.add(0, &[]);
     }
 
     /// What was dropped of telemetry itself.

@@ -13,6 +13,7 @@ use crate::flow::output::Output;
 use crate::telemetry::load::{Carried, Load};
 use crate::telemetry::machine;
 use crate::telemetry::meters::Meters;
+use crate::telemetry::watch::Pulse;
 
 /// When the process began, as far as telemetry knows.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -25,6 +26,8 @@ pub struct Sources {
     pub intakes: Vec<Arc<Intake>>,
     /// What shards carry.
     pub loads: Vec<Arc<Load>>,
+    /// Signs that each shard is well.
+    pub pulses: Vec<Arc<Pulse>>,
     /// Whether the server is ready.
     pub is_ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// Where the logs are, if they are on a disk.
@@ -54,9 +57,19 @@ impl Meters {
         self.observe_flow(&sources);
         self.observe_process();
         let of = Arc::clone(&sources);
+        self.meter
+            .f64_observable_gauge("syncline.shard.still")
+            .with_unit("s")
+            .with_description("For how long that shard has not turned that did so last")
+            .with_callback(move |it| {
+                let longest = of.pulses.iter().map(|pulse| pulse.still()).max();
+                it.observe(longest.unwrap_or_default().as_secs_f64(), &[]);
+            })
+            .build();
+        let of = Arc::clone(&sources);
         self.gauge(
             "syncline.ready",
-            "1",
+            "",
             "Whether the server is ready",
             move |it| {
                 it.observe(u64::from((of.is_ready)()), &[]);

@@ -41,6 +41,12 @@ impl Pulse {
         self.lock().beat = Moment::now();
     }
 
+    /// How long it has not looked for turns.
+    #[must_use]
+    pub fn still(&self) -> Duration {
+        self.lock().beat.elapsed()
+    }
+
     /// Why its pushes are refused, if they are.
     pub fn set_trouble(&self, trouble: Option<String>) {
         self.lock().trouble = trouble;

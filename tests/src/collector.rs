@@ -1,0 +1,194 @@
+//! A collector: takes OTLP over HTTP, decodes its protobuf, and keeps what it
+//! was sent; or does as bad ones do.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+/// How long something may take that has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a collector does with what it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It takes it.
+    Takes,
+    /// It reads it and never answers.
+    Silent,
+    /// It refuses it.
+    Refuses,
+    /// It says that it takes it, and goes on saying so.
+    Endless,
+}
+
+/// A running collector. It ends with the test.
+pub struct Collector {
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    spans: Vec<Span>,
+    metrics: Vec<ExportMetricsServiceRequest>,
+    requests: usize,
+}
+
+impl Collector {
+    /// One that does this.
+    ///
+    /// # Panics
+    /// When there is no port.
+    #[must_use]
+    pub fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let taken = Arc::<Mutex<Taken>>::default();
+        let shared = Arc::clone(&taken);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let taken = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream, manner, &taken));
+            }
+        });
+        Self { url, taken }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&Taken) -> T) -> T {
+        look(&self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All spans so far.
+    #[must_use]
+    pub fn spans(&self) -> Vec<Span> {
+        self.with(|taken| taken.spans.clone())
+    }
+
+    /// How often it was called.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.with(|taken| taken.requests)
+    }
+
+    /// The names of all metrics so far.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<String> {
+        self.with(|taken| {
+            let resources = taken.metrics.iter().flat_map(|it| &it.resource_metrics);
+            let scopes = resources.flat_map(|it| &it.scope_metrics);
+            let metrics = scopes.flat_map(|it| &it.metrics);
+            metrics.map(|metric| metric.name.clone()).collect()
+        })
+    }
+
+    /// Waits for what `find` makes something of.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub fn wait_for<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = find(self) {
+                return found;
+            }
+            let names: Vec<_> = self.spans().into_iter().map(|it| it.name).collect();
+            assert!(Instant::now() < deadline, "{what} did not come: {names:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The first span of this name in this trace, when it is there.
+    #[must_use]
+    pub fn span(&self, trace_id: &str, name: &str) -> Span {
+        self.wait_for(name, |it| {
+            let spans = it.spans().into_iter();
+            let mut found = spans.filter(|it| hex(&it.trace_id) == trace_id && it.name == name);
+            found.next()
+        })
+    }
+}
+
+/// Bytes in hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A span's attribute, as text.
+#[must_use]
+pub fn attribute(span: &Span, key: &str) -> Option<String> {
+    let found = span.attributes.iter().find(|it| it.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+/// Reads requests until there are none.
+fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
+    let Ok(mut answers) = stream.try_clone() else {
+        return;
+    };
+    let mut requests = BufReader::new(stream);
+    while let Some((path, body)) = read(&mut requests) {
+        {
+            let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.requests += 1;
+            if path == "/v1/traces" {
+                let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("spans");
+                let resources = request.resource_spans.into_iter();
+                let scopes = resources.flat_map(|it| it.scope_spans);
+                taken.spans.extend(scopes.flat_map(|it| it.spans));
+            } else {
+                let request = ExportMetricsServiceRequest::decode(body.as_slice());
+                taken.metrics.push(request.expect("metrics"));
+            }
+        }
+        let written = match manner {
+            Manner::Takes => answers.write_all(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
+            ),
+            Manner::Silent => continue,
+            Manner::Refuses => answers
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+            Manner::Endless => {
+                let _ = answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
+                while answers.write_all(&[0; 65_536]).is_ok() {}
+                return;
+            }
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// A request's path and body; `None` when there is none.
+fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut line = String::new();
+    requests.read_line(&mut line).ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut bytes = 0;
+    loop {
+        let mut header = String::new();
+        requests.read_line(&mut header).ok()?;
+        let Some((name, value)) = header.trim().split_once(':') else {
+            break;
+        };
+        if name.eq_ignore_ascii_case("content-length") {
+            bytes = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; bytes];
+    requests.read_exact(&mut body).ok()?;
+    Some((path, body))
+}
