@@ -106,7 +106,7 @@ impl Collector {
     }
 
     /// The first span of this name in this trace, when it is there.
-    #[must_use]
+    #[allow(clippy::must_use_candidate)]
     pub fn span(&self, trace_id: &str, name: &str) -> Span {
         self.wait_for(name, |it| {
             let spans = it.spans().into_iter();

@@ -31,6 +31,8 @@ pub struct Timing {
     pub begun: Instant,
     /// When it was over.
     pub ended: Instant,
+    /// The connection that it is about, if it is about one.
+    pub about: Option<u32>,
     /// The span that its requests are made in that name none.
     pub parent: Option<Box<SpanContext>>,
 }
@@ -60,23 +62,14 @@ pub fn count(
     subscriptions
 }
 
-/// Makes the spans of a durable turn.
-pub fn trace(
-    traces: &Traces,
-    store: &str,
-    (asker, effects): (Option<u32>, &[Effect]),
-    timing: &Timing,
-) -> Traced {
+/// Makes the spans of a durable turn, but for those of what it sends.
+pub fn trace(traces: &Traces, store: &str, effects: &[Effect], timing: &Timing) -> Traced {
     let mut calls: Vec<&Call> = Vec::new();
     let mut stored: Vec<&Stored> = Vec::new();
-    let mut audience = 0;
     for effect in effects {
         match effect {
             Effect::Called(call) => calls.push(call),
             Effect::Stored(it) => stored.push(it),
-            Effect::Send { to, .. } => {
-                audience += to.iter().filter(|it| Some(**it) != asker).count();
-            }
             _ => {}
         }
     }
@@ -92,6 +85,14 @@ pub fn trace(
         parent: timing.parent.as_deref(),
         calls: &calls,
         stored: &stored,
-        audience,
     })
+}
+
+/// To how many sockets a turn sends that it is not about.
+pub fn audience(effects: &[Effect], about: Option<u32>) -> usize {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to, .. } => Some(to),
+        _ => None,
+    });
+    sent.flatten().filter(|to| Some(**to) != about).count()
 }

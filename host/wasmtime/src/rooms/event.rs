@@ -90,6 +90,18 @@ impl Event {
         }
     }
 
+    /// The connection that it is about, if it is about one.
+    #[must_use]
+    pub fn about(&self) -> Option<u32> {
+        match self {
+            Self::Open { connection, .. }
+            | Self::Message { connection, .. }
+            | Self::Drained { connection }
+            | Self::Closed { connection } => Some(*connection),
+            Self::Wake | Self::Request { .. } | Self::Resume { .. } => None,
+        }
+    }
+
     /// What it brings, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -17,7 +17,7 @@ use crate::contract;
 use crate::contract::telemetry::Subscriptions;
 use crate::flow::deliveries::Deliveries;
 use crate::flow::output::RoomOutput;
-use crate::rooms::done::{Done, count, trace};
+use crate::rooms::done::{Done, audience, count, trace};
 use crate::rooms::event::Event;
 use crate::rooms::timers::Timers;
 use crate::storage::event_log::Storage;
@@ -27,6 +27,9 @@ use crate::telemetry::traces::Traced;
 /// An answer that is larger has to find room, in bytes. What is smaller, as
 /// the answers to pushes and most pulls are, is always given.
 const LARGE_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Appends that a broadcast's span names: as many as a few commits bring.
+const UNTOLD_MAX: usize = 32;
 
 /// A room that nobody has subscribed to.
 const NO_SUBSCRIPTIONS: Subscriptions = Subscriptions {
@@ -49,6 +52,8 @@ pub struct Room {
     subscriptions: Subscriptions,
     /// The spans of its sockets' pulls that are kept.
     pulls: BTreeMap<u32, SpanContext>,
+    /// The spans of appends that are kept and that nobody was told of yet.
+    untold: Vec<SpanContext>,
 }
 
 impl Room {
@@ -69,6 +74,7 @@ impl Room {
             used: Instant::now(),
             subscriptions: NO_SUBSCRIPTIONS,
             pulls: BTreeMap::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -254,8 +260,15 @@ impl Room {
         let Some(traces) = telemetry.traces() else {
             return Traced::default();
         };
-        let told = (done.asker, done.effects.as_slice());
-        let traced = trace(traces, &self.store_id, told, timing);
+        let mut traced = trace(traces, &self.store_id, &done.effects, timing);
+        if self.untold.len() < UNTOLD_MAX {
+            self.untold.extend(traced.append.clone());
+        }
+        let sockets = audience(&done.effects, timing.about);
+        if sockets > 0 && !self.untold.is_empty() {
+            traces.broadcast(&self.untold, sockets);
+            traced.told = std::mem::take(&mut self.untold).into();
+        }
         for (connection, pull) in &traced.pulls {
             if self.sockets.contains_key(connection) {
                 self.pulls.insert(*connection, pull.clone());
@@ -272,8 +285,8 @@ impl Room {
             && let Some(traces) = self.runtime.telemetry().traces()
         {
             let (traces, pull) = (Arc::clone(traces), pull.clone());
-            let append = traced.append.clone();
-            let taken = move || traces.delivered(&pull, append.as_ref(), since);
+            let told = Arc::clone(&traced.told);
+            let taken = move || traces.delivered(&pull, &told, since);
             socket.outbox.then(Box::new(taken));
         }
     }
@@ -294,6 +307,7 @@ impl Room {
     fn orphans(&mut self) -> Members {
         self.subscriptions = NO_SUBSCRIPTIONS;
         self.pulls.clear();
+        self.untold.clear();
         std::mem::take(&mut self.sockets)
     }
 

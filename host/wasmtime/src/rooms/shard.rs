@@ -479,6 +479,7 @@ fn begin(room: &Room, event: &Event) -> Timing {
         arrived: event.arrived().unwrap_or(begun),
         begun,
         ended: begun,
+        about: event.about(),
         parent,
     }
 }

@@ -3,6 +3,7 @@
 //! They are made when it is over, of times that were noted; whether one is
 //! kept is decided by its parent, or by `OTEL_TRACES_SAMPLER`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::header::HeaderMap;
@@ -76,8 +77,6 @@ pub struct Turn<'a> {
     pub calls: &'a [&'a Call],
     /// What it asked of its storage.
     pub stored: &'a [&'a Stored],
-    /// To how many sockets it sends what they did not ask for just now.
-    pub audience: usize,
 }
 
 /// What others refer to of a turn whose spans are kept.
@@ -87,6 +86,8 @@ pub struct Traced {
     pub turn: Option<SpanContext>,
     /// What it appended.
     pub append: Option<SpanContext>,
+    /// What was appended, now or before, that it tells others of.
+    pub told: Arc<[SpanContext]>,
     /// Of the pulls that it answered, by their sockets.
     pub pulls: Vec<(u32, SpanContext)>,
 }
@@ -217,7 +218,6 @@ impl Traces {
             // Several requests may come in a frame: the turn is the first's.
             if traced.turn.is_none() {
                 traced.turn = self.inside(turn, &span, &clock, &mut traced.append);
-                self.broadcast(turn, &span, traced.append.as_ref(), &clock);
             }
         }
         traced
@@ -263,24 +263,18 @@ impl Traces {
         span
     }
 
-    fn broadcast(
-        &self,
-        turn: &Turn<'_>,
-        call: &SpanContext,
-        append: Option<&SpanContext>,
-        clock: &Clock,
-    ) {
-        if append.is_none() || turn.audience == 0 {
-            return;
-        }
-        let sockets = i64::try_from(turn.audience).unwrap_or(i64::MAX);
-        let at = clock.date(turn.released);
+    /// What these appended goes to so many sockets, as far as others than who
+    /// pushed it have to be told: often later, and of several pushes at once.
+    /// It is shown with the first.
+    pub fn broadcast(&self, appends: &[SpanContext], sockets: usize) {
+        let sockets = i64::try_from(sockets).unwrap_or(i64::MAX);
+        let at = Clock::now().1;
         let builder = SpanBuilder::from_name("broadcast")
             .with_kind(SpanKind::Producer)
             .with_start_time(at)
             .with_attributes([KeyValue::new("syncline.sockets", sockets)])
-            .with_links(links(append));
-        self.span(builder, Some(call), at, None);
+            .with_links(links(appends));
+        self.span(builder, appends.first(), at, None);
     }
 
     /// A commit of these turns, the first of which it is shown with.
@@ -303,13 +297,13 @@ impl Traces {
     }
 
     /// A subscriber's socket has taken a frame that left at `since`, of the
-    /// pull and of the append that it is about.
-    pub fn delivered(&self, pull: &SpanContext, append: Option<&SpanContext>, since: Instant) {
+    /// pull, and linked to the appends that it may be about.
+    pub fn delivered(&self, pull: &SpanContext, appends: &[SpanContext], since: Instant) {
         let clock = Clock::now();
         let builder = SpanBuilder::from_name("deliver")
             .with_kind(SpanKind::Consumer)
             .with_start_time(clock.date(since))
-            .with_links(links(append));
+            .with_links(links(appends));
         self.span(builder, Some(pull), clock.date(Instant::now()), None);
     }
 }
