@@ -79,9 +79,8 @@ pub async fn serve(mut listeners: Listeners, exposition: Exposition) {
                 .timer(TokioTimer::new())
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
-            match timeout(CONNECTION_TIMEOUT, served).await {
-                Ok(Err(error)) => debug!(event = "connection_failed", "{error}"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = timeout(CONNECTION_TIMEOUT, served).await {
+                debug!(event = "connection_failed", "{error}");
             }
             drop(place);
         });
