@@ -148,14 +148,16 @@ fn links_between_documents_lead_somewhere() {
 /// The local host's rooms, from the ground up: what is in one knows what is in
 /// those before it, and nothing of those after it (ARCHITECTURE.md has the
 /// drawing).
-const FLOORS: [&str; 12] = [
+const FLOORS: [&str; 14] = [
     "process",
     "limits",
     "contract",
     "flow",
     "telemetry",
+    "exchange",
     "storage",
     "component",
+    "services",
     "rooms",
     "app",
     "net",

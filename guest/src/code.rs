@@ -1,6 +1,6 @@
 //! What clients, logs and closes name when something is refused or fails: the
-//! codes of PROTOCOL.md ("Refusals", "Close codes", "Error codes"), for
-//! admission and rooms alike.
+//! codes of PROTOCOL.md ("Refusals", "Close codes", "Error codes", "Codes of
+//! services"), for admission, rooms and services alike.
 
 use std::fmt;
 
@@ -93,6 +93,32 @@ codes! {
     Overloaded = "OVERLOADED",
     /// As many sockets as there may be (`host_fault.rs`).
     TooManyConnections = "TOO_MANY_CONNECTIONS",
+    /// A body that is not of the type that is read here.
+    UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE",
+    /// A body that is larger than is read.
+    BodyTooLarge = "BODY_TOO_LARGE",
+    /// A body that did not arrive in time.
+    BodyTimeout = "BODY_TIMEOUT",
+    /// An upload without a file.
+    NoFile = "NO_FILE",
+    /// A file that is no image, or an upload that cannot be read.
+    InvalidFile = "INVALID_FILE",
+    /// A file that is larger than may be uploaded.
+    FileTooLarge = "FILE_TOO_LARGE",
+    /// The object store failed to take a file.
+    UploadFailed = "UPLOAD_FAILED",
+    /// A model that is not among those that may be asked.
+    ModelNotAllowed = "MODEL_NOT_ALLOWED",
+    /// A user has used as much as it may.
+    QuotaExceeded = "QUOTA_EXCEEDED",
+    /// The upstream's answer is none that can be passed on.
+    UpstreamError = "UPSTREAM_ERROR",
+    /// No connection to the upstream.
+    UpstreamUnreachable = "UPSTREAM_UNREACHABLE",
+    /// The upstream did not answer, or go on, in time.
+    UpstreamTimeout = "UPSTREAM_TIMEOUT",
+    /// The upstream takes no more, or fails, for now.
+    UpstreamBusy = "UPSTREAM_BUSY",
 }
 
 impl Code {
@@ -110,12 +136,19 @@ impl Code {
             | Self::VersionUnknown
             | Self::Unavailable
             | Self::Overloaded
-            | Self::TooManyConnections => 503,
-            Self::InvalidRequest => 400,
+            | Self::TooManyConnections
+            | Self::UploadFailed
+            | Self::UpstreamBusy => 503,
+            Self::InvalidRequest | Self::NoFile | Self::InvalidFile | Self::ModelNotAllowed => 400,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::UpgradeRequired => 426,
-            Self::TooManyRequests => 429,
+            Self::TooManyRequests | Self::QuotaExceeded => 429,
+            Self::BodyTimeout => 408,
+            Self::BodyTooLarge | Self::FileTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::UpstreamError | Self::UpstreamUnreachable => 502,
+            Self::UpstreamTimeout => 504,
             Self::UnknownRpc
             | Self::StoreMismatch
             | Self::InvalidEvents
@@ -147,7 +180,10 @@ impl Code {
             | Self::Internal
             | Self::Unavailable
             | Self::Overloaded
-            | Self::TooManyConnections => Some(RETRY_AFTER_MS),
+            | Self::TooManyConnections
+            | Self::UploadFailed
+            | Self::UpstreamBusy
+            | Self::QuotaExceeded => Some(RETRY_AFTER_MS),
             _ => None,
         }
     }
@@ -183,7 +219,20 @@ impl Code {
             | Self::InvalidEvents
             | Self::EventTooLarge
             | Self::BatchTooLarge
-            | Self::ClockWrong => None,
+            | Self::ClockWrong
+            | Self::UnsupportedMediaType
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::NoFile
+            | Self::InvalidFile
+            | Self::FileTooLarge
+            | Self::UploadFailed
+            | Self::ModelNotAllowed
+            | Self::QuotaExceeded
+            | Self::UpstreamError
+            | Self::UpstreamUnreachable
+            | Self::UpstreamTimeout
+            | Self::UpstreamBusy => None,
         }
     }
 

@@ -1,32 +1,24 @@
 //! The component: the guest's logic bound to the imports and exports of
 //! `wit/`. Nothing is decided here.
 
-/// What wit-bindgen makes of `wit/`.
-// The macro writes what it writes.
-#[allow(missing_docs, clippy::all, clippy::pedantic)]
-pub mod bindings {
-    wit_bindgen::generate!({
-        path: "../wit",
-        world: "sync-backend",
-        ownership: Borrowing { duplicate_if_necessary: true },
-        pub_export_macro: true,
-    });
-}
+mod services;
 
 use std::cell::RefCell;
 use std::time::SystemTime;
 
+pub use crate::contract as bindings;
+
 use self::bindings::exports::syncline::backend::{gateway as wit_gateway, room as wit_room};
 use self::bindings::syncline::backend::{
     claims as wit_claims, connections as wit_connections, diagnostics as wit_diagnostics,
-    event_log as wit_event_log, timer as wit_timer,
+    event_log as wit_event_log, quotas as wit_quotas, services as wit_services, timer as wit_timer,
 };
 use crate::admission::{self, Admission, Cause, Request, Verdict};
-use crate::config::{Config, ConfigError, VARIABLES};
+use crate::config::{Config, ConfigError, variables};
 use crate::host_fault::{self, HostFault};
 use crate::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 use crate::limits;
 use crate::protocol::Transport;
@@ -162,6 +154,52 @@ impl Claims for Host {
     }
 }
 
+impl From<wit_quotas::Denied> for QuotaDenied {
+    fn from(denied: wit_quotas::Denied) -> Self {
+        match denied {
+            wit_quotas::Denied::Exhausted(retry_after_ms) => Self::Exhausted { retry_after_ms },
+            wit_quotas::Denied::Unavailable(words) => Self::Unavailable(words),
+        }
+    }
+}
+
+impl Quotas for Host {
+    fn take(
+        &mut self,
+        user: &str,
+        counter: &str,
+        amount: u64,
+        max: u64,
+        window_ms: u64,
+    ) -> Result<(), QuotaDenied> {
+        Ok(wit_quotas::take(user, counter, amount, max, window_ms)?)
+    }
+
+    fn add(
+        &mut self,
+        user: &str,
+        counter: &str,
+        amount: u64,
+        window_ms: u64,
+    ) -> Result<(), QuotaDenied> {
+        Ok(wit_quotas::add(user, counter, amount, window_ms)?)
+    }
+
+    fn hold(
+        &mut self,
+        user: &str,
+        counter: &str,
+        max: u32,
+        lease_ms: u64,
+    ) -> Result<u64, QuotaDenied> {
+        Ok(wit_quotas::hold(user, counter, max, lease_ms)?)
+    }
+
+    fn let_go(&mut self, user: &str, counter: &str, place: u64) -> Result<(), QuotaDenied> {
+        Ok(wit_quotas::let_go(user, counter, place)?)
+    }
+}
+
 impl Diagnostics for Host {
     fn log(&mut self, level: Level, message: &str) {
         let level = match level {
@@ -218,7 +256,7 @@ bindings::export!(Component with_types_in bindings);
 
 impl wit_gateway::Guest for Component {
     fn variables_read() -> Vec<wit_gateway::Variable> {
-        let variables = VARIABLES.iter().map(|it| wit_gateway::Variable {
+        let variables = variables().map(|it| wit_gateway::Variable {
             name: it.name.to_owned(),
             help: it.help.map(str::to_owned),
         });
@@ -253,6 +291,8 @@ impl wit_gateway::Guest for Component {
                 authentication: config.authentication(),
                 warnings: config.warnings(),
                 auth_required: config.auth_required,
+                services: config.services.announcement(),
+                quotas_used: config.services.llm.is_some(),
             }),
             Err(error) => Err(error.to_string()),
         })
@@ -274,6 +314,7 @@ impl wit_gateway::Guest for Component {
         let verdict = match decision.verdict {
             Verdict::Respond(response) => wit_gateway::Verdict::Respond(response.into()),
             Verdict::Enter(admission) => wit_gateway::Verdict::Enter(admission.into()),
+            Verdict::Serve(service) => wit_gateway::Verdict::Serve(service),
             Verdict::Close { code, reason } => {
                 wit_gateway::Verdict::Close(wit_gateway::Close { code, reason })
             }
@@ -343,7 +384,7 @@ impl From<Cause> for wit_gateway::Cause {
     }
 }
 
-impl From<admission::Response> for wit_gateway::Response {
+impl From<admission::Response> for wit_services::Response {
     fn from(response: admission::Response) -> Self {
         Self {
             status: response.status,

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
+use crate::services::settings::{self, Settings, SettingsError};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
 /// than its hash can be searched for.
@@ -42,19 +43,24 @@ pub struct Variable {
     pub help: Option<&'static str>,
 }
 
-const fn variable(name: &'static str, help: &'static str) -> Variable {
+pub(crate) const fn variable(name: &'static str, help: &'static str) -> Variable {
     Variable {
         name,
         help: Some(help),
     }
 }
 
-const fn of_host(name: &'static str) -> Variable {
+pub(crate) const fn of_host(name: &'static str) -> Variable {
     Variable { name, help: None }
 }
 
 /// The variables that [`Config::read`] asks for. Hosts offer no other.
-pub const VARIABLES: [Variable; 12] = [
+pub fn variables() -> impl Iterator<Item = Variable> {
+    VARIABLES.into_iter().chain(settings::VARIABLES)
+}
+
+/// Those of sync.
+const VARIABLES: [Variable; 12] = [
     variable(
         "ENVIRONMENT",
         "`development` (the default) or `production`; any other is production too",
@@ -123,6 +129,9 @@ pub enum ConfigError {
         /// What it holds.
         value: String,
     },
+    /// A service's variable.
+    #[error(transparent)]
+    Service(#[from] SettingsError),
     /// A secret that is needed is absent.
     #[error(
         "JWT_SECRET is not set, but tokens are required (REQUIRE_AUTH is true, or ENVIRONMENT is not `development`): set it to the secret of the service that issues them"
@@ -193,6 +202,8 @@ pub struct Config {
     pub rates: Rates,
     /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
     pub allowed_origins: Vec<String>,
+    /// The services beside sync.
+    pub services: Settings,
 }
 
 impl Config {
@@ -275,6 +286,7 @@ impl Config {
                 .iter()
                 .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
                 .collect(),
+            services: Settings::read(system, !production)?,
         })
     }
 
@@ -388,7 +400,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::SystemTime;
 
-    use super::{Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, VARIABLES};
+    use super::{Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, settings, variables};
     use crate::imports::System;
 
     /// An environment that notes what it is asked for.
@@ -422,9 +434,13 @@ mod tests {
 
     #[test]
     fn the_variables_that_hosts_offer_are_those_that_are_read() {
-        let offered: BTreeSet<_> = VARIABLES.map(|it| it.name.to_owned()).into();
-        assert_eq!(offered.len(), VARIABLES.len(), "one is named twice");
-        assert_eq!(asked(&[DEVELOPMENT]), offered);
+        let offered: BTreeSet<_> = variables().map(|it| it.name.to_owned()).collect();
+        assert_eq!(offered.len(), variables().count(), "one is named twice");
+        // Some are of no use without others.
+        let images = ("HOST_IMAGES", "1");
+        let of_own = asked(&[DEVELOPMENT, images, ("LLM_BASE_URL", "http://127.0.0.1:1")]);
+        let of_braintrust = asked(&[DEVELOPMENT, ("BRAINTRUST_API_KEY", "key")]);
+        assert_eq!(&of_own | &of_braintrust, offered);
         // Whatever else is set, nothing else is read.
         for variables in [&[][..], &[DEVELOPMENT, AUTH, PUBLIC], &[OWN], &[AUTH, OWN]] {
             assert!(asked(variables).is_subset(&offered), "{variables:?}");
@@ -433,9 +449,13 @@ mod tests {
 
     #[test]
     fn an_operator_is_told_of_every_variable_but_those_of_hosts() {
-        let of_hosts: Vec<_> = VARIABLES.iter().filter(|it| it.help.is_none()).collect();
+        let of_hosts: Vec<_> = variables().filter(|it| it.help.is_none()).collect();
         let of_hosts: Vec<_> = of_hosts.iter().map(|it| it.name).collect();
-        assert_eq!(of_hosts, [HOST_MISCONFIGURED, HOST_REACH]);
+        let services = [settings::HOST_IMAGES, settings::HOST_ASSETS];
+        assert_eq!(
+            of_hosts,
+            [&[HOST_MISCONFIGURED, HOST_REACH][..], &services].concat()
+        );
     }
 
     struct Environment<'a>(&'a [(&'a str, &'a str)]);

@@ -213,6 +213,63 @@ pub trait Claims {
     fn current_version(&mut self, user_id: &str) -> Result<Option<u64>, String>;
 }
 
+/// Why a quota grants nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum QuotaDenied {
+    /// It is used up.
+    #[error("it is used up for {retry_after_ms} ms")]
+    Exhausted {
+        /// When it is worth another try, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// The counters cannot be read or written.
+    #[error("the counters cannot be used: {0}")]
+    Unavailable(String),
+}
+
+/// The quotas import, `wit/quotas.wit`.
+pub trait Quotas {
+    /// Takes `amount` while less than `max` is used within a window.
+    ///
+    /// # Errors
+    /// When it is not granted.
+    fn take(
+        &mut self,
+        user: &str,
+        counter: &str,
+        amount: u64,
+        max: u64,
+        window_ms: u64,
+    ) -> Result<(), QuotaDenied>;
+    /// Adds what is known only afterwards.
+    ///
+    /// # Errors
+    /// When the counters cannot be used.
+    fn add(
+        &mut self,
+        user: &str,
+        counter: &str,
+        amount: u64,
+        window_ms: u64,
+    ) -> Result<(), QuotaDenied>;
+    /// Holds one of `max` places, for `lease_ms` at most; its number.
+    ///
+    /// # Errors
+    /// When none is free.
+    fn hold(
+        &mut self,
+        user: &str,
+        counter: &str,
+        max: u32,
+        lease_ms: u64,
+    ) -> Result<u64, QuotaDenied>;
+    /// Gives a place back.
+    ///
+    /// # Errors
+    /// When the counters cannot be used.
+    fn let_go(&mut self, user: &str, counter: &str, place: u64) -> Result<(), QuotaDenied>;
+}
+
 /// The diagnostics import, `wit/diagnostics.wit`.
 pub trait Diagnostics {
     /// Writes one line.
@@ -230,6 +287,6 @@ pub trait System {
 }
 
 /// All that a host offers.
-pub trait Imports: EventLog + Connections + Timer + Claims + Diagnostics + System {}
+pub trait Imports: EventLog + Connections + Timer + Claims + Quotas + Diagnostics + System {}
 
-impl<T: EventLog + Connections + Timer + Claims + Diagnostics + System> Imports for T {}
+impl<T: EventLog + Connections + Timer + Claims + Quotas + Diagnostics + System> Imports for T {}

@@ -1,9 +1,6 @@
 //! Admission with tokens (I6): who may enter, and how the others are told.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use jwt_simple::prelude::{Claims, Duration, HS256Key, HS512Key, MACLike};
-use jwt_simple::reexports::ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use syncline_tests::http::{get, request as http_request};
@@ -15,6 +12,7 @@ use syncline_tests::scenarios;
 use syncline_tests::server::Server;
 use syncline_tests::socket::Socket;
 use syncline_tests::suite::Scenario;
+use syncline_tests::token::{now, sign, sign_as};
 
 pub fn scenarios() -> Vec<Scenario> {
     scenarios![OwnHttp Auth:
@@ -33,13 +31,6 @@ pub fn scenarios() -> Vec<Scenario> {
         public_paths_need_no_token,
         any_origin_may_connect_with_a_token,
     ]
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
 }
 
 /// The claims of a good token for `store`.
@@ -62,21 +53,6 @@ fn with(mut claims: Value, key: &str, value: Value) -> Value {
 fn without(mut claims: Value, key: &str) -> Value {
     claims.as_object_mut().unwrap().remove(key);
     claims
-}
-
-/// Signs claims as they are, whatever they are.
-fn sign(claims: &Value, secret: &str) -> String {
-    sign_as(&json!({"alg": "HS256", "typ": "JWT"}), claims, secret)
-}
-
-fn sign_as(header: &Value, claims: &Value, secret: &str) -> String {
-    let part = |value: &Value| Base64UrlSafeNoPadding::encode_to_string(value.to_string()).unwrap();
-    let signed = format!("{}.{}", part(header), part(claims));
-    let tag = HS256Key::from_bytes(secret.as_bytes()).authentication_tag(signed.as_bytes());
-    format!(
-        "{signed}.{}",
-        Base64UrlSafeNoPadding::encode_to_string(tag).unwrap()
-    )
 }
 
 fn payload(token: &str, store: &str) -> Value {

@@ -22,6 +22,7 @@ pub fn scenarios() -> Vec<Scenario> {
             reserved_paths_are_reserved_for_what_does_not_sync,
             sync_parameters_win_over_reserved_paths,
             what_is_not_there_is_404,
+            services_are_off_until_they_are_configured,
             a_websocket_endpoint_without_an_upgrade_is_426,
             bad_sync_parameters_are_400,
             options_are_204_for_allowed_origins,
@@ -208,6 +209,35 @@ fn what_is_not_there_is_404(server: &Server) {
         let response = get(server, path);
         assert_eq!(response.status, 404, "{path}");
         assert_eq!(response.json()["code"], "NOT_FOUND");
+    }
+}
+
+fn services_are_off_until_they_are_configured(server: &Server) {
+    for (method, path) in [
+        ("POST", "/api/upload-image"),
+        (
+            "GET",
+            "/api/images/covers/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.png",
+        ),
+        (
+            "DELETE",
+            "/api/images/covers/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.png",
+        ),
+        ("POST", "/api/llm/chat"),
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/v1/models"),
+    ] {
+        let headers = [("content-type", "application/json")];
+        let body = if method == "POST" { "{}" } else { "" };
+        let response = request(server, method, path, &headers, body);
+        assert_eq!(response.status, 404, "{method} {path}");
+        let answer = response.json();
+        let error = if path.starts_with("/v1/") {
+            &answer["error"]
+        } else {
+            &answer
+        };
+        assert_eq!(error["code"], "NOT_FOUND", "{method} {path}: {answer}");
     }
 }
 

@@ -6,7 +6,10 @@ use std::io::{self, BufRead};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use syncline::{App, ClaimsFile, Gateway, Limits, Listeners, Location, Runtime, Shards, Variable};
+use syncline::{
+    App, ClaimsFile, Equipment, Gateway, Limits, Listeners, Location, Quotas, Runtime, Shards,
+    Variable,
+};
 
 use crate::shim;
 
@@ -19,7 +22,8 @@ pub fn run() -> Result<()> {
     shim::install();
     let env = BTreeMap::from([("ENVIRONMENT".to_owned(), "development".to_owned())]);
     let env = |_: &[Variable]| Ok::<_, String>(env);
-    let runtime = Runtime::new(None, env, ClaimsFile::new(None))?;
+    let quotas = Quotas::new(&Location::Memory);
+    let runtime = Runtime::new(None, env, ClaimsFile::new(None), quotas)?;
     let (gateway, _) = Gateway::new(&runtime)?;
     std::fs::create_dir_all("data")?;
     let location = Location::Sqlite(PathBuf::from("data"));
@@ -37,7 +41,7 @@ pub fn run() -> Result<()> {
             let listen = "127.0.0.1:0".parse().map_err(anyhow::Error::msg)?;
             let listeners = Listeners::bind(&listen).await?;
             println!("listens on {listeners}");
-            App::new(gateway, shards, Limits::default())
+            App::new(gateway, shards, Limits::default(), Equipment::default())
                 .serve(listeners, std::future::pending())
                 .await;
             Ok(())

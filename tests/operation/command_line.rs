@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use syncline::command::config::PROCESS_VARIABLES;
-use syncline::{ClaimsFile, Runtime};
+use syncline::{ClaimsFile, Location, Quotas, Runtime};
 use syncline_tests::http::get;
 use syncline_tests::process::Process;
 use syncline_tests::server::{Server, Syncline};
@@ -202,7 +202,13 @@ fn help_and_readme_list_every_variable() {
     let help = text(output.stdout);
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let none = |_: &[_]| Ok::<_, String>(BTreeMap::new());
-    let runtime = Runtime::new(None, none, ClaimsFile::new(None)).unwrap();
+    let runtime = Runtime::new(
+        None,
+        none,
+        ClaimsFile::new(None),
+        Quotas::new(&Location::Memory),
+    )
+    .unwrap();
     let of_component = runtime.terms().variables.iter();
     let of_component = of_component.filter_map(|it| Some((it.name.as_str(), it.help.as_deref()?)));
     let of_process = PROCESS_VARIABLES.iter().map(|it| (it.name, it.help));

@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod cell;
+pub mod exchange;
 pub mod http;
 pub mod npm;
 pub mod process;
@@ -14,4 +15,6 @@ pub mod server;
 pub mod soak;
 pub mod socket;
 pub mod suite;
+pub mod token;
+pub mod upstream;
 pub mod workerd;

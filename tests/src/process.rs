@@ -4,8 +4,10 @@
 //! server does not have its clients wait for a core because it has more
 //! threads than they.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +26,21 @@ impl Process {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(mut command: Command) -> Result<Self> {
+    pub fn start(command: Command) -> Result<Self> {
+        Self::start_with(command, None)
+    }
+
+    /// Starts it, and appends what it writes to this file, stderr too.
+    ///
+    /// # Errors
+    /// When it cannot be started, or the file cannot be written.
+    pub fn start_logged(mut command: Command, log: &Path) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        command.stderr(log.try_clone()?);
+        Self::start_with(command, Some(log))
+    }
+
+    fn start_with(mut command: Command, mut log: Option<File>) -> Result<Self> {
         // SAFETY: setsid(2) is one of the calls that are safe between fork and
         // exec, and nothing else happens there.
         unsafe {
@@ -38,6 +54,9 @@ impl Process {
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(log) = &mut log {
+                    let _ = writeln!(log, "{line}");
+                }
                 if sender.send(line).is_err() {
                     return;
                 }

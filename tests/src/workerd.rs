@@ -53,6 +53,8 @@ pub struct Worker {
     pub configs: Vec<PathBuf>,
     /// Variables and secrets, instead of `.dev.vars`.
     pub variables: Vec<(String, String)>,
+    /// The file that all it writes is appended to, if a test wants to read it.
+    pub log: Option<PathBuf>,
 }
 
 impl Worker {
@@ -72,7 +74,34 @@ impl Worker {
             package: package(),
             configs: Vec::new(),
             variables,
+            log: None,
         })
+    }
+
+    /// The same with all services: images, quotas, and an app's files in
+    /// `assets`. Its configuration is written to `scratch`.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn syncline_with_services(
+        storage: Storage,
+        variables: &[(&str, String)],
+        assets: &Path,
+        scratch: &Path,
+    ) -> Result<Self> {
+        let folder = bundled()?;
+        let config = scratch.join("wrangler.toml");
+        let text = fs::read_to_string(folder.join("wrangler.toml"))?;
+        fs::write(&config, services_config(&text, folder, assets)?)?;
+        let mut worker = Self::syncline(storage, Profile::Open)?;
+        let storage = ("STORAGE", storage.name().to_owned());
+        worker.variables = variables
+            .iter()
+            .chain([&storage])
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        worker.configs = vec![config];
+        Ok(worker)
     }
 
     /// An original one.
@@ -86,6 +115,7 @@ impl Worker {
             package,
             configs: Vec::new(),
             variables: Vec::new(),
+            log: None,
         })
     }
 
@@ -120,6 +150,7 @@ impl Worker {
             configs: vec![package.join(clients), server],
             package,
             variables: Vec::new(),
+            log: None,
         })
     }
 
@@ -140,7 +171,7 @@ impl Worker {
         let lines = self
             .variables
             .iter()
-            .map(|(name, value)| format!("{name}={value}\n"));
+            .map(|(name, value)| format!("{name}={}\n", quoted(value)));
         fs::write(&variables, lines.collect::<String>())?;
         let mut command = self.wrangler(state);
         command
@@ -161,7 +192,10 @@ impl Worker {
         for config in &self.configs {
             command.arg("--config").arg(config);
         }
-        let mut process = Process::start(command)?;
+        let mut process = match &self.log {
+            Some(log) => Process::start_logged(command, log)?,
+            None => Process::start(command)?,
+        };
         process.wait_for(READY_TIMEOUT, |line| {
             line.contains("Ready on").then_some(())
         })?;
@@ -300,6 +334,45 @@ fn bundle_config(config: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The repository's configuration with its services on: the stanzas that it
+/// ships commented out, with this directory as the app's.
+fn services_config(config: &str, folder: &Path, assets: &Path) -> Result<String> {
+    let mut text = String::new();
+    let mut is_stanza = false;
+    for line in config.lines() {
+        let inner = line.strip_prefix("# ");
+        is_stanza = match inner {
+            Some(inner) => inner.starts_with('[') || is_stanza,
+            None => false,
+        };
+        let line = inner.filter(|_| is_stanza).unwrap_or(line);
+        if line.starts_with("main = ") {
+            let main = folder.join("out/worker.js");
+            text.push_str(&format!("main = \"{}\"", main.display()));
+        } else if line.starts_with("directory = ") {
+            text.push_str(&format!("directory = \"{}\"", assets.display()));
+        } else {
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    for needed in ["\n[[r2_buckets]]\n", "\n[assets]\n"] {
+        if !text.contains(needed) {
+            bail!("wrangler.toml has no stanza {}", needed.trim());
+        }
+    }
+    Ok(text)
+}
+
+/// A variable's value, for `--env-file`.
+fn quoted(value: &str) -> String {
+    if value.contains(['"', '#', ' ']) {
+        format!("'{value}'")
+    } else {
+        value.to_owned()
+    }
 }
 
 /// A bundle's configuration, for one that clients in Durable Objects call.

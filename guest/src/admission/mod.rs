@@ -16,10 +16,12 @@ use self::params::Params;
 use self::refusal::{Refused, json_body};
 use crate::code::Code;
 use crate::config::{Config, ConfigError};
+use crate::contract::syncline::backend::services::Service;
 use crate::imports::{Imports, Level};
 use crate::limits::PRINCIPAL_BYTES_MAX;
 use crate::principal::Principal;
 use crate::protocol::{Transport, do_rpc, v3, v4};
+use crate::services;
 
 /// An HTTP request, as far as admission looks at it.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +39,9 @@ pub struct Request {
 }
 
 impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
+    /// A header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(header, _)| header == name)
@@ -46,7 +50,19 @@ impl Request {
 }
 
 /// The headers that admission looks at.
-pub const HEADERS_READ: [&str; 4] = ["origin", "host", "access-control-request-headers", "accept"];
+pub const HEADERS_READ: [&str; 11] = [
+    "origin",
+    "host",
+    "access-control-request-headers",
+    "accept",
+    "authorization",
+    "content-type",
+    "if-none-match",
+    "if-range",
+    "range",
+    "sec-fetch-mode",
+    "sec-fetch-dest",
+];
 
 /// An answer that needs no room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +111,8 @@ pub enum Verdict {
         /// The answer's headers.
         headers: Vec<(String, String)>,
     },
+    /// It is for a service.
+    Serve(Service),
 }
 
 /// First segments of paths that are answered, here or to come, where a request
@@ -109,7 +127,7 @@ pub fn admit(
 ) -> Decision {
     let origin = request.header("origin");
     let params = Params::read(request.query.as_deref());
-    if !is_sync(request, &params) {
+    if !is_sync(request, &params) && !services::is_of_service(&request.path) {
         match reserved(request, config.is_ok()) {
             None => {}
             Some(Ok(response)) => return Verdict::Respond(response).into(),
@@ -145,6 +163,12 @@ pub fn admit(
             body: String::new(),
         })
         .into();
+    }
+    if !is_sync(request, &params)
+        && !request.upgrade
+        && let Some(decision) = services::route(imports, config, request, &cors)
+    {
+        return decision;
     }
     match enter(imports, config, request, &params) {
         Ok(Entry::Admitted(mut admission)) => {

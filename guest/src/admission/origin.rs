@@ -66,7 +66,7 @@ pub fn preflight_headers(requested: Option<&str>) -> Vec<(String, String)> {
     vec![
         (
             "access-control-allow-methods".to_owned(),
-            "GET, POST, OPTIONS".to_owned(),
+            "GET, POST, DELETE, OPTIONS".to_owned(),
         ),
         (
             "access-control-allow-headers".to_owned(),

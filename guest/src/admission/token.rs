@@ -31,11 +31,23 @@ struct Claims<'a> {
     workspace_claims_version: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Workspace {
-    id: String,
+/// A workspace that a token covers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Workspace {
+    /// Its id.
+    pub id: String,
+    /// The user's role there.
     #[serde(default)]
-    role: Option<String>,
+    pub role: Option<String>,
+}
+
+/// A token that is good, for whatever it covers.
+#[derive(Debug)]
+pub struct Token {
+    user_id: String,
+    exp: u64,
+    claims_version: u64,
+    workspaces: Vec<Workspace>,
 }
 
 /// Checks a token for one workspace: signature, time, claims, version.
@@ -50,51 +62,12 @@ pub fn check(
     workspace_id: &str,
     now_seconds: u64,
 ) -> Result<User, Refused> {
-    let invalid = |message: &str| Refused::new(Code::TokenInvalid, message);
-    verify_signature(secret, token).map_err(|()| {
-        invalid("The token's signature or format is not valid (HS256 is required).")
-    })?;
-    let payload = token.split('.').nth(1).unwrap_or_default();
-    let payload = Base64UrlSafeNoPadding::decode_to_vec(payload, None)
-        .map_err(|_| invalid("The token's claims cannot be decoded."))?;
-    let claims: Claims<'_> = serde_json::from_slice(&payload)
-        .map_err(|_| invalid("The token's claims have the wrong types."))?;
-
-    let user_id = claims
-        .user_id
-        .filter(|id| !id.is_empty() && id.len() <= USER_ID_BYTES_MAX)
-        .ok_or_else(|| invalid("The token has no usable `userId`."))?;
-    let exp = claims
-        .exp
-        .and_then(seconds)
-        .ok_or_else(|| invalid("The token has no usable `exp`."))?;
-    let version = claims
-        .workspace_claims_version
-        .ok_or_else(|| invalid("The token has no `workspaceClaimsVersion`."))?;
-    if let Some(nbf) = claims.nbf {
-        let nbf = seconds(nbf).ok_or_else(|| invalid("The token's `nbf` is not usable."))?;
-        if nbf > now_seconds.saturating_add(CLOCK_SKEW_SECONDS) {
-            return Err(invalid("The token is not valid yet."));
-        }
-    }
-    if now_seconds > exp.saturating_add(grace_period_seconds) {
-        return Err(Refused::new(
-            Code::GracePeriodExpired,
-            "The token has expired and so has its grace period. Sign in again.",
-        ));
-    }
-
-    let workspaces = claims.workspaces.map(RawValue::get).unwrap_or("null");
-    report_size(imports, workspaces.len());
-    let workspaces: Option<Vec<Object<Workspace>>> = serde_json::from_str(workspaces)
-        .map_err(|_| invalid("The token's `workspaces` are not a list of {id, role}."))?;
-    let workspace = workspaces
-        .into_iter()
-        .flatten()
-        .map(|workspace| workspace.0)
+    let token = Token::read(imports, secret, grace_period_seconds, token, now_seconds)?;
+    let workspace = token
+        .workspaces
+        .iter()
         .find(|workspace| workspace.id == workspace_id)
         .ok_or_else(|| Refused::new(Code::Forbidden, "The token does not cover this workspace."))?;
-
     if workspace
         .role
         .as_ref()
@@ -102,26 +75,105 @@ pub fn check(
     {
         return Err(invalid("The role in the token is too long."));
     }
+    token.check_version(imports)?;
+    Ok(User {
+        user_id: token.user_id.clone(),
+        role: workspace.role.clone(),
+        exp: token.exp,
+        claims_version: token.claims_version,
+    })
+}
 
-    match imports.current_version(&user_id) {
-        Ok(Some(current)) if version < current => Err(Refused::new(
-            Code::TokenVersionStale,
-            "The workspace claims have changed since the token was issued. Get a new token.",
-        )),
-        Ok(_) => Ok(User {
+/// Checks a token that is not for one workspace: signature, time, claims,
+/// version. Returns whose it is, and what it covers.
+///
+/// # Errors
+/// Why it does not admit.
+pub fn check_for_any(
+    imports: &mut impl Imports,
+    secret: &str,
+    grace_period_seconds: u64,
+    token: &str,
+    now_seconds: u64,
+) -> Result<(String, Vec<Workspace>), Refused> {
+    let token = Token::read(imports, secret, grace_period_seconds, token, now_seconds)?;
+    token.check_version(imports)?;
+    Ok((token.user_id, token.workspaces))
+}
+
+fn invalid(message: &str) -> Refused {
+    Refused::new(Code::TokenInvalid, message)
+}
+
+impl Token {
+    fn read(
+        imports: &mut impl Imports,
+        secret: &str,
+        grace_period_seconds: u64,
+        token: &str,
+        now_seconds: u64,
+    ) -> Result<Self, Refused> {
+        verify_signature(secret, token).map_err(|()| {
+            invalid("The token's signature or format is not valid (HS256 is required).")
+        })?;
+        let payload = token.split('.').nth(1).unwrap_or_default();
+        let payload = Base64UrlSafeNoPadding::decode_to_vec(payload, None)
+            .map_err(|_| invalid("The token's claims cannot be decoded."))?;
+        let claims: Claims<'_> = serde_json::from_slice(&payload)
+            .map_err(|_| invalid("The token's claims have the wrong types."))?;
+
+        let user_id = claims
+            .user_id
+            .filter(|id| !id.is_empty() && id.len() <= USER_ID_BYTES_MAX)
+            .ok_or_else(|| invalid("The token has no usable `userId`."))?;
+        let exp = claims
+            .exp
+            .and_then(seconds)
+            .ok_or_else(|| invalid("The token has no usable `exp`."))?;
+        let claims_version = claims
+            .workspace_claims_version
+            .ok_or_else(|| invalid("The token has no `workspaceClaimsVersion`."))?;
+        if let Some(nbf) = claims.nbf {
+            let nbf = seconds(nbf).ok_or_else(|| invalid("The token's `nbf` is not usable."))?;
+            if nbf > now_seconds.saturating_add(CLOCK_SKEW_SECONDS) {
+                return Err(invalid("The token is not valid yet."));
+            }
+        }
+        if now_seconds > exp.saturating_add(grace_period_seconds) {
+            return Err(Refused::new(
+                Code::GracePeriodExpired,
+                "The token has expired and so has its grace period. Sign in again.",
+            ));
+        }
+        let workspaces = claims.workspaces.map(RawValue::get).unwrap_or("null");
+        report_size(imports, workspaces.len());
+        let workspaces: Option<Vec<Object<Workspace>>> = serde_json::from_str(workspaces)
+            .map_err(|_| invalid("The token's `workspaces` are not a list of {id, role}."))?;
+        Ok(Self {
             user_id,
-            role: workspace.role,
             exp,
-            claims_version: version,
-        }),
-        Err(error) => {
-            imports.log(Level::Error, &format!("claims lookup failed: {error}"));
-            // Whether access was taken away cannot be known: refuse, and let
-            // the client try again.
-            Err(Refused::new(
-                Code::AuthServiceError,
-                "The workspace claims cannot be looked up right now. Try again.",
-            ))
+            claims_version,
+            workspaces: workspaces.into_iter().flatten().map(|it| it.0).collect(),
+        })
+    }
+
+    /// Whether its claims are as new as they have to be.
+    fn check_version(&self, imports: &mut impl Imports) -> Result<(), Refused> {
+        match imports.current_version(&self.user_id) {
+            Ok(Some(current)) if self.claims_version < current => Err(Refused::new(
+                Code::TokenVersionStale,
+                "The workspace claims have changed since the token was issued. Get a new token.",
+            )),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                imports.log(Level::Error, &format!("claims lookup failed: {error}"));
+                // Whether access was taken away cannot be known: refuse, and let
+                // the client try again.
+                Err(Refused::new(
+                    Code::AuthServiceError,
+                    "The workspace claims cannot be looked up right now. Try again.",
+                ))
+            }
         }
     }
 }

@@ -62,6 +62,7 @@ fn the_tables_and_the_enum_name_the_same_codes() {
         ("### Refusals", 0),
         ("## Close codes", 1),
         ("## Error codes", 0),
+        ("### Codes of services", 0),
     ] {
         for row in rows(heading) {
             documented.extend(named(row[column]));
@@ -108,6 +109,16 @@ fn errors_have_the_tables_status_close_code_and_hint() {
         if let Some(status) = number_after(row[1], "HTTP") {
             assert_eq!(code.status(), status, "{code}");
         }
+        let again = row[3].starts_with("yes");
+        assert_eq!(code.retry_after_ms().is_some(), again, "{code}");
+    }
+}
+
+#[test]
+fn services_have_the_tables_status_and_hint() {
+    for row in rows("### Codes of services") {
+        let code = named(row[0]).next().and_then(code).unwrap();
+        assert_eq!(code.status().to_string(), row[1], "{code}");
         let again = row[3].starts_with("yes");
         assert_eq!(code.retry_after_ms().is_some(), again, "{code}");
     }

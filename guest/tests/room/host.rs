@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use syncline_guest::admission::Admission;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 use syncline_guest::limits::{ATTACHMENT_BYTES_MAX, READ_EVENTS_MAX};
 use syncline_guest::protocol::Transport;
@@ -312,6 +312,25 @@ impl Connections for Host {
 impl Timer for Host {
     fn wake_after(&mut self, ms: u32) {
         self.wakes_at = Some(self.now + Duration::from_millis(ms.into()));
+    }
+}
+
+/// No room has anything to do with quotas.
+impl Quotas for Host {
+    fn take(&mut self, _: &str, _: &str, _: u64, _: u64, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
+    }
+
+    fn add(&mut self, _: &str, _: &str, _: u64, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
+    }
+
+    fn hold(&mut self, _: &str, _: &str, _: u32, _: u64) -> Result<u64, QuotaDenied> {
+        unreachable!()
+    }
+
+    fn let_go(&mut self, _: &str, _: &str, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
     }
 }
 

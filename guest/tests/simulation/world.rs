@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use syncline_guest::imports::{
     AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, StorageError, StoredEvent, SubscribeError, System, Timer,
+    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Timer,
 };
 
 use syncline_guest::limits::ATTACHMENT_BYTES_MAX;
@@ -300,6 +300,25 @@ impl Connections for World {
 impl Timer for World {
     fn wake_after(&mut self, ms: u32) {
         self.happened.push(Happening::TimerSet(ms));
+    }
+}
+
+/// No room has anything to do with quotas.
+impl Quotas for World {
+    fn take(&mut self, _: &str, _: &str, _: u64, _: u64, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
+    }
+
+    fn add(&mut self, _: &str, _: &str, _: u64, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
+    }
+
+    fn hold(&mut self, _: &str, _: &str, _: u32, _: u64) -> Result<u64, QuotaDenied> {
+        unreachable!()
+    }
+
+    fn let_go(&mut self, _: &str, _: &str, _: u64) -> Result<(), QuotaDenied> {
+        unreachable!()
     }
 }
 

@@ -1,7 +1,7 @@
 // The Worker's bindings: what the guest sees as its environment, and what the
 // shim itself needs. Names as in the worker that Syncline replaces.
 
-import type { Variable } from '../generated/plain/interfaces/syncline-backend-gateway.js'
+import type { Summary, Variable } from '../generated/plain/interfaces/syncline-backend-gateway.js'
 
 /** The bindings of wrangler.toml. */
 export interface Env {
@@ -13,6 +13,12 @@ export interface Env {
   DB?: D1Database
   /** Users' current workspace claims versions. */
   WORKSPACE_CLAIMS_VERSION?: KVNamespace
+  /** Images, if they are stored. */
+  IMAGES?: R2Bucket
+  /** The app's files, if it is served. */
+  ASSETS?: Fetcher
+  /** What users have used of what is counted. */
+  QUOTAS?: DurableObjectNamespace
   /** Variables and secrets, and bindings of the operator's own. */
   [binding: string]: unknown
 }
@@ -33,6 +39,14 @@ export function variables(env: Env, read: Variable[]): Array<[string, string]> {
     const isText = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
     if (help !== undefined && isText) found.push([name, String(value)])
   }
+  return found
+}
+
+/** What there is for services, for the guest, which asks for nothing else. */
+export function equipment({ IMAGES, ASSETS }: Env): Array<[string, string]> {
+  const found: Array<[string, string]> = []
+  if (IMAGES) found.push(['HOST_IMAGES', '1'])
+  if (ASSETS) found.push(['HOST_ASSETS', '1'])
   return found
 }
 
@@ -60,7 +74,7 @@ export function database(env: Env): D1Database {
 }
 
 /** Checks the bindings that the shim needs, by name. */
-export function checkBindings(env: Env, authRequired: boolean): void {
+export function checkBindings(env: Env, { authRequired, quotasUsed }: Pick<Summary, 'authRequired' | 'quotasUsed'>): void {
   if (!env.WEBSOCKET_SERVER) {
     throw new ConfigurationError(
       'the Durable Object binding WEBSOCKET_SERVER is missing: name it in wrangler.toml, with class WebSocketServer',
@@ -70,6 +84,11 @@ export function checkBindings(env: Env, authRequired: boolean): void {
   if (authRequired && !env.WORKSPACE_CLAIMS_VERSION) {
     throw new ConfigurationError(
       'the KV binding WORKSPACE_CLAIMS_VERSION is missing: create a namespace (`npx wrangler kv namespace create WORKSPACE_CLAIMS_VERSION`) and name it in wrangler.toml',
+    )
+  }
+  if (quotasUsed && !env.QUOTAS) {
+    throw new ConfigurationError(
+      'the Durable Object binding QUOTAS is missing, in which the LLM proxy counts: name it in wrangler.toml, with class Quotas and a migration',
     )
   }
 }

@@ -6,8 +6,9 @@ import type { Admission, Decision, Denial, Refusal, Request as GuestRequest, Res
 import { claims } from './component/claims.js'
 import { Instance } from './component/instance.js'
 import { NO_ROOM } from './component/no-room.js'
+import { quotas } from './component/quotas.js'
 import { terms } from './component/terms.js'
-import { checkBindings, ConfigurationError, type Env, variables } from './configuration.js'
+import { checkBindings, ConfigurationError, type Env, equipment, variables } from './configuration.js'
 
 export type { Admission, Refusal, GuestResponse, Verdict }
 
@@ -32,7 +33,7 @@ export class Gateway {
   }
 
   private constructor(private readonly env: Env) {
-    this.variables = variables(env, terms().variables)
+    this.variables = [...variables(env, terms().variables), ...equipment(env)]
     const instance = this.instantiate()
     const fault = this.check(instance)
     if (fault === undefined) this.pool.push(instance)
@@ -44,8 +45,9 @@ export class Gateway {
   private check({ gateway }: Instance): string | undefined {
     try {
       const summary = gateway.check()
-      checkBindings(this.env, summary.authRequired)
+      checkBindings(this.env, summary)
       for (const warning of summary.warnings) console.warn(warning)
+      for (const service of summary.services) console.log(`serves ${service}`)
       return undefined
     } catch (error) {
       const words = error instanceof ConfigurationError ? error.message : guestError(error)
@@ -57,12 +59,12 @@ export class Gateway {
 
   /** Decides on a request. */
   admit(request: GuestRequest): Promise<Decision> {
-    return this.with(({ gateway }) => gateway.admit(request))
+    return this.call(({ gateway }) => gateway.admit(request))
   }
 
   /** Decides on a call by another Durable Object: lets it in, or answers. */
   admitCall(body: Uint8Array): Promise<{ admission: Admission } | Denial> {
-    return this.with(({ gateway }) => {
+    return this.call(({ gateway }) => {
       try {
         return { admission: gateway.admitCall(body) }
       } catch (error) {
@@ -75,11 +77,12 @@ export class Gateway {
 
   /** The answer to a refused HTTP request. */
   refuse(refusal: Refusal, body: Uint8Array): Promise<GuestResponse> {
-    return this.with(({ gateway }) => gateway.refuse(refusal, body))
+    return this.call(({ gateway }) => gateway.refuse(refusal, body))
   }
 
-  /** Borrows an instance. One that traps is not put back. */
-  private async with<T>(call: (instance: Instance) => T | Promise<T>): Promise<T> {
+  /** Borrows an instance, for a service's decision. One that traps is not put
+   * back. */
+  async call<T>(call: (instance: Instance) => T | Promise<T>): Promise<T> {
     const instance = this.pool.pop() ?? this.instantiate()
     const result = await call(instance)
     if (this.pool.length < POOLED_MAX && !instance.isBloated) this.pool.push(instance)
@@ -90,6 +93,7 @@ export class Gateway {
     return new Instance('waiting', this.variables, {
       ...NO_ROOM,
       claims: claims(this.env.WORKSPACE_CLAIMS_VERSION),
+      quotas: quotas(this.env.QUOTAS),
     })
   }
 }

@@ -9,8 +9,10 @@ import type { Env } from './configuration.js'
 import { Gateway, type GuestResponse, type Verdict } from './gateway.js'
 import { type Peer, peerOf } from './peer.js'
 import { refusals } from './refusals.js'
+import { serve as serveService } from './services/serve.js'
 
 export { WebSocketServer } from './room/room.js'
+export { Quotas } from './services/quotas.js'
 
 /** Workers' limits on a request, in bytes; `wrangler dev` has none. */
 const URL_BYTES_MAX = 16 * 1024
@@ -30,15 +32,15 @@ const bodies = new Bodies(64 * 1024 * 1024)
 const refusedBodies = new Bodies(32 * 1024 * 1024)
 
 export default {
-  async fetch(request, env) {
+  async fetch(request, env, ctx) {
     refusals.look()
     const gateway = Gateway.of(env)
     const peer = peerOf(request)
-    return oversized(request, peer) ?? (await serve(gateway, request, peer, env))
+    return oversized(request, peer) ?? (await serve(gateway, request, peer, env, ctx))
   },
 } satisfies ExportedHandler<Env>
 
-async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env): Promise<Response> {
+async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, ctx: ExecutionContext): Promise<Response> {
   const url = new URL(request.url)
   const { headersRead, bounds, faults } = terms()
   const upgrade = request.headers.get('upgrade')?.toLowerCase() === 'websocket'
@@ -61,6 +63,8 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env): 
       return closed(verdict.val)
     case 'refuse':
       return respond(await gateway.refuse(verdict.val, await readRefused(request, bounds.refusedBodyBytesMax)))
+    case 'serve':
+      return serveService({ request, peer, env, gateway, waitUntil: (it) => ctx.waitUntil(it) }, verdict.val)
     case 'enter': {
       const admission = verdict.val
       const { storeId } = admission
@@ -110,6 +114,7 @@ function answerOf(verdict: Verdict): number | undefined {
     case 'close':
       return verdict.val.code
     case 'enter':
+    case 'serve':
       return undefined
   }
 }

@@ -10,6 +10,7 @@ use crate::flow::intake::Intake;
 use crate::flow::output::Output;
 use crate::limits::Limits;
 use crate::rooms::shards::Shards;
+use crate::services::{Equipment, Services};
 use crate::telemetry::refusals::Refusals;
 use crate::telemetry::watch::Watch;
 
@@ -19,7 +20,8 @@ const REFUSED_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// The server.
 pub struct App {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
+    services: Services,
     shards: Shards,
     limits: Limits,
     frames: Arc<Intake>,
@@ -32,9 +34,16 @@ pub struct App {
 }
 
 impl App {
-    /// A server on this gateway and these shards.
+    /// A server on this gateway and these shards, with this for its services.
     #[must_use]
-    pub fn new(gateway: Gateway, shards: Shards, limits: Limits) -> Arc<Self> {
+    pub fn new(
+        gateway: Gateway,
+        shards: Shards,
+        limits: Limits,
+        equipment: Equipment,
+    ) -> Arc<Self> {
+        let gateway = Arc::new(gateway);
+        let refusals = Arc::<Refusals>::default();
         let frames = Intake::new(limits.input_bytes_max);
         let bodies = Intake::new(limits.input_bytes_max);
         let watched = vec![
@@ -42,9 +51,15 @@ impl App {
             ("requests' bodies", Arc::clone(&bodies)),
         ];
         Arc::new(Self {
+            services: Services::new(
+                Arc::clone(&gateway),
+                Arc::clone(&refusals),
+                equipment,
+                limits.message_timeout,
+            ),
             gateway,
             watch: Watch::new(shards.pulses(), watched),
-            refusals: Arc::default(),
+            refusals,
             shards,
             frames,
             bodies,
@@ -59,6 +74,12 @@ impl App {
     #[must_use]
     pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The services beside sync.
+    #[must_use]
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// The rooms.

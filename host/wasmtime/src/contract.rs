@@ -5,7 +5,9 @@ pub use self::bindings::exports::syncline::backend::gateway::{
     Transport, Variable, Verdict,
 };
 pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
+pub use self::bindings::exports::syncline::backend::{images, relay};
 pub use self::bindings::syncline::backend::event_log::{Event, LogInfo, StorageError, StoredEvent};
+pub use self::bindings::syncline::backend::services;
 
 // The macro writes what it writes.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -1,6 +1,7 @@
 //! The `syncline` binary: arguments in, library called, errors out.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,8 +15,8 @@ use syncline::command::config;
 use syncline::command::operator::{self, OperatorError};
 use syncline::command::token::{self, Workspace};
 use syncline::{
-    App, ClaimsFile, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX, Runtime, Shards,
-    Summary, Variable, create_directory, machine,
+    App, Assets, ClaimsFile, Equipment, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX,
+    ObjectPlace, Objects, Quotas, Runtime, Shards, Summary, Variable, create_directory, machine,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, warn};
@@ -39,7 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve LiveStore clients.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
     /// Give every store a new backend id, after a backup was put back: its
@@ -83,6 +84,18 @@ struct Serve {
     /// Current workspace claims versions, as a JSON object by user id.
     #[arg(long, value_name = "FILE")]
     claims_versions: Option<PathBuf>,
+    /// Store images: in a directory, or in a bucket of S3 or R2, whose region,
+    /// endpoint and keys the usual variables have (AWS_REGION,
+    /// AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …)
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    images: Option<ObjectPlace>,
+    /// Serve the app's files to everybody: the directory with its index.html
+    #[arg(long, value_name = "DIR")]
+    assets: Option<PathBuf>,
+    /// Definitions of tools that every request of the LLM proxy gets: a JSON
+    /// list. Instead of LLM_TOOLS
+    #[arg(long, value_name = "FILE")]
+    llm_tools: Option<PathBuf>,
     #[command(flatten)]
     limits: Limits,
     /// Requests a second of one connection, 0 for any number: more are
@@ -159,7 +172,12 @@ fn arguments() -> Cli {
             error.exit();
         }
         let none = |_: &[Variable]| Ok::<_, String>(BTreeMap::new());
-        let variables = match Runtime::new(None, none, ClaimsFile::new(None)) {
+        let variables = match Runtime::new(
+            None,
+            none,
+            ClaimsFile::new(None),
+            Quotas::new(&Location::Memory),
+        ) {
             Ok(runtime) => config::help(&runtime.terms().variables),
             Err(error) => format!("The variables cannot be listed: {error:#}"),
         };
@@ -183,9 +201,12 @@ fn serve(arguments: &Serve) -> Result<()> {
         .current_version("")
         .map_err(anyhow::Error::msg)
         .context("--claims-versions")?;
-    let env = |read: &[Variable]| environment(arguments, read);
-    let runtime = Runtime::new(arguments.component.as_deref(), env, claims)?;
-
+    let equipment = equip(arguments)?;
+    let tools = arguments.llm_tools.as_ref().map(fs::read_to_string);
+    let tools = tools.transpose().context("--llm-tools cannot be read")?;
+    let env = |read: &[Variable]| environment(arguments, read, &equipment, tools);
+    let quotas = Quotas::new(&arguments.storage);
+    let runtime = Runtime::new(arguments.component.as_deref(), env, claims, quotas)?;
     let (gateway, summary) = Gateway::new(&runtime)?;
     let _lock = match &arguments.storage {
         Location::Sqlite(dir) => Some(create_directory(dir)?),
@@ -204,7 +225,7 @@ fn serve(arguments: &Serve) -> Result<()> {
             // Whoever reads that it listens may stop it at once.
             let stop = signalled();
             announce(arguments, &listeners, &summary)?;
-            let app = App::new(gateway, shards, limits);
+            let app = App::new(gateway, shards, limits, equipment);
             app.serve(listeners, stop).await;
             Ok(())
         })
@@ -215,6 +236,8 @@ fn serve(arguments: &Serve) -> Result<()> {
 fn environment(
     arguments: &Serve,
     read: &[Variable],
+    equipment: &Equipment,
+    llm_tools: Option<String>,
 ) -> Result<BTreeMap<String, String>, config::EnvError> {
     let mut env = config::environment(Path::new("."), read)?;
     for (name, rate) in [
@@ -231,8 +254,30 @@ fn environment(
             env.insert(name.to_owned(), rate.to_string());
         }
     }
+    if let Some(tools) = llm_tools {
+        env.insert("LLM_TOOLS".to_owned(), tools);
+    }
     config::set_reach(&mut env, arguments.listen.is_loopback());
+    config::set_services(
+        &mut env,
+        equipment.objects.is_some(),
+        equipment.assets.is_some(),
+    );
     Ok(env)
+}
+
+/// What there is for the services.
+fn equip(arguments: &Serve) -> Result<Equipment> {
+    let objects = arguments.images.as_ref().map(Objects::open);
+    let objects = objects.transpose().context("--images")?;
+    let assets = arguments.assets.as_deref().map(Assets::open);
+    let assets = assets.transpose().context("--assets")?;
+    if let Some(assets) = &assets
+        && !assets.has_index()
+    {
+        warn!("--assets has no index.html: whoever opens the app sees nothing");
+    }
+    Ok(Equipment { objects, assets })
 }
 
 fn announce(arguments: &Serve, listeners: &Listeners, summary: &Summary) -> Result<()> {
@@ -248,6 +293,9 @@ fn announce(arguments: &Serve, listeners: &Listeners, summary: &Summary) -> Resu
         "syncline listens on {listeners} | {} | storage: {} | auth: {}",
         summary.environment, arguments.storage, summary.authentication
     )?;
+    for service in &summary.services {
+        writeln!(stdout, "  {service}")?;
+    }
     stdout.flush()?;
     Ok(())
 }

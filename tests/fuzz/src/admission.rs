@@ -225,6 +225,7 @@ pub fn check(input: &[u8]) -> Reached {
             Verdict::Respond(_) => reached.push("refused"),
             Verdict::Close { .. } => reached.push("refused a socket"),
             Verdict::Refuse { .. } => reached.push("refused a POST"),
+            Verdict::Serve(_) => reached.push("served"),
         }
         if is_production && !parsed.says("{bypass}", BYPASS) && !parsed.target.contains(&token) {
             for forged in forgeries(&parsed, &token) {

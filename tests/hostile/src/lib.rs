@@ -7,7 +7,9 @@ mod misdeed;
 
 use syncline_guest::component::Component;
 use syncline_guest::component::bindings;
-use syncline_guest::component::bindings::exports::syncline::backend::{gateway, room};
+use syncline_guest::component::bindings::exports::syncline::backend::{
+    gateway, images, relay, room,
+};
 
 use self::misdeed::Misdeed;
 
@@ -115,5 +117,59 @@ impl room::Guest for Hostile {
 
     fn resume(continuation: String) -> room::Page {
         <Component as room::Guest>::resume(continuation)
+    }
+}
+
+impl images::Guest for Hostile {
+    fn accept(
+        context: String,
+        body: Result<images::Parts, images::UploadError>,
+    ) -> images::Accepted {
+        <Component as images::Guest>::accept(context, body)
+    }
+
+    fn deliver(
+        context: String,
+        object: Result<images::Info, images::NoObject>,
+    ) -> images::Delivered {
+        <Component as images::Guest>::deliver(context, object)
+    }
+
+    fn remove(context: String, object: Result<images::Info, images::NoObject>) -> images::Removed {
+        <Component as images::Guest>::remove(context, object)
+    }
+}
+
+impl relay::Guest for Hostile {
+    fn begin(context: String, body: Option<Vec<u8>>) -> relay::Step {
+        <Component as relay::Guest>::begin(context, body)
+    }
+
+    fn again(context: relay::Context) -> relay::Step {
+        <Component as relay::Guest>::again(context)
+    }
+
+    fn failed(context: relay::Context, failure: relay::Failure) -> relay::Step {
+        <Component as relay::Guest>::failed(context, failure)
+    }
+
+    fn head_arrived(
+        context: relay::Context,
+        status: u16,
+        headers: Vec<(String, String)>,
+    ) -> relay::Reading {
+        <Component as relay::Guest>::head_arrived(context, status, headers)
+    }
+
+    fn answer(context: relay::Context, body: Option<Vec<u8>>) -> relay::Response {
+        <Component as relay::Guest>::answer(context, body)
+    }
+
+    fn piece(context: relay::Context, bytes: Vec<u8>) -> relay::Passed {
+        <Component as relay::Guest>::piece(context, bytes)
+    }
+
+    fn end(context: relay::Context, ending: relay::Ending) -> Vec<u8> {
+        <Component as relay::Guest>::end(context, ending)
     }
 }

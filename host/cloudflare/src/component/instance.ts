@@ -6,6 +6,7 @@ import { type ImportObject, instantiate as instantiatePlain, type Root } from '.
 import { instantiate as instantiateWaiting } from '../../generated/waiting/guest.js'
 import { wasi } from './wasi.js'
 import { diagnostics } from './diagnostics.js'
+import { noQuotas } from './quotas.js'
 
 /** A function's twin that may wait. */
 type MayWait<F> = F extends (...args: infer A) => infer R ? (...args: A) => R | Promise<R> : F
@@ -19,12 +20,17 @@ export type RoomExports = Waiting<Root['room']>
 /** The guest's gateway: only `admit` waits. */
 export type GatewayExports = Omit<Root['gateway'], 'admit'> & Waiting<Pick<Root['gateway'], 'admit'>>
 
+/** The guest's relay, which may ask for quotas. */
+export type RelayExports = Waiting<Root['relay']>
+
 /** The imports that are not the same for every instance. */
 export interface Imports {
   claims: Waiting<ImportObject['syncline:backend/claims@0.1.0']>
   connections: ImportObject['syncline:backend/connections@0.1.0']
   eventLog: Waiting<ImportObject['syncline:backend/event-log@0.1.0']>
   timer: ImportObject['syncline:backend/timer@0.1.0']
+  /** Without them, for whoever relays nothing. */
+  quotas?: Waiting<ImportObject['syncline:backend/quotas@0.1.0']>
 }
 
 /**
@@ -38,6 +44,8 @@ const MEMORY_KEPT_BYTES_MAX = 16 * 1024 * 1024
 export class Instance {
   readonly room: RoomExports
   readonly gateway: GatewayExports
+  readonly images: Root['images']
+  readonly relay: RelayExports
   private memory: WebAssembly.Memory | undefined
 
   constructor(kind: 'plain' | 'waiting', variables: Array<[string, string]>, imports: Imports) {
@@ -46,6 +54,7 @@ export class Instance {
       'syncline:backend/connections@0.1.0': imports.connections,
       'syncline:backend/diagnostics@0.1.0': diagnostics,
       'syncline:backend/event-log@0.1.0': imports.eventLog,
+      'syncline:backend/quotas@0.1.0': imports.quotas ?? noQuotas,
       'syncline:backend/timer@0.1.0': imports.timer,
       ...wasi(variables),
     }
@@ -58,6 +67,8 @@ export class Instance {
     })
     this.room = root.room
     this.gateway = root.gateway
+    this.images = root.images
+    this.relay = root.relay
   }
 
   /** Whether it holds more memory than is kept for an idle room. */

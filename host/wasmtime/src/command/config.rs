@@ -63,6 +63,11 @@ const DEV_VARS: &str = ".dev.vars";
 /// only the host knows where it listens.
 const HOST_REACH: (&str, &str, &str) = ("HOST_REACH", "loopback", "network");
 
+/// How the guest is told what there is for its services
+/// (`guest/src/services/settings.rs`).
+const HOST_IMAGES: &str = "HOST_IMAGES";
+const HOST_ASSETS: &str = "HOST_ASSETS";
+
 /// Why the environment cannot be read.
 #[derive(Debug, Error)]
 pub enum EnvError {
@@ -135,6 +140,16 @@ pub fn set_reach(variables: &mut BTreeMap<String, String>, loopback_only: bool) 
     let (name, loopback, network) = HOST_REACH;
     let reach = if loopback_only { loopback } else { network };
     variables.insert(name.to_owned(), reach.to_owned());
+}
+
+/// Tells the guest whether there is an object store, and whether there are the
+/// app's files.
+pub fn set_services(variables: &mut BTreeMap<String, String>, has_images: bool, has_assets: bool) {
+    for (name, is_there) in [(HOST_IMAGES, has_images), (HOST_ASSETS, has_assets)] {
+        if is_there {
+            variables.insert(name.to_owned(), "1".to_owned());
+        }
+    }
 }
 
 fn dev_vars(file: &Path) -> Result<Vec<(String, String)>, EnvError> {

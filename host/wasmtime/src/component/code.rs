@@ -85,12 +85,15 @@ mod tests {
 
     use super::*;
     use crate::component::{ClaimsFile, Runtime, engine};
+    use crate::storage::Location;
+    use crate::storage::quotas::Quotas;
 
     fn was_compiled(file: Option<&Path>) -> bool {
         Runtime::new(
             file,
             |_| Ok::<_, String>(BTreeMap::new()),
             ClaimsFile::new(None),
+            Quotas::new(&Location::Memory),
         )
         .unwrap()
         .was_compiled()

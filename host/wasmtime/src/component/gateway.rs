@@ -1,4 +1,5 @@
-//! The gateway on this host: a small pool of instances that admit requests.
+//! The gateway on this host: a small pool of instances that admit requests,
+//! and decide on what the services do.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,8 +67,13 @@ impl Gateway {
         self.with(|instance| instance.refuse(refusal, body))
     }
 
-    /// Borrows an instance. One that traps is not put back.
-    fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T>) -> Result<T> {
+    /// Calls an export of the services. They keep nothing between calls, so
+    /// any instance will do.
+    ///
+    /// # Errors
+    /// When the guest traps.
+    pub fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T>) -> Result<T> {
+        // One that traps is not put back.
         let pooled = self.lock().pop();
         let mut instance = match pooled {
             Some(instance) => instance,

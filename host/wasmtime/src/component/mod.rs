@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod event_log;
 pub mod gateway;
+mod quotas;
 mod stderr;
 mod terms;
 mod timer;
@@ -35,11 +36,12 @@ pub use self::terms::Terms;
 use crate::component::turn::Turn;
 use crate::contract::bindings::{SyncBackend, SyncBackendPre};
 use crate::contract::{
-    Admission, Answer, Bounds, Decision, Faults, Frame, Page, Refusal, Request, Response, Summary,
-    Variable,
+    self, Admission, Answer, Bounds, Decision, Faults, Frame, Page, Refusal, Request, Response,
+    Summary, Variable, images, relay,
 };
 use crate::process::heap::{self, Trimmer};
 use crate::process::patience;
+use crate::storage::quotas::Quotas;
 
 /// How often running guests are checked against their deadline.
 const EPOCH_TICK: Duration = Duration::from_millis(50);
@@ -63,6 +65,7 @@ pub struct Runtime {
     terms: Terms,
     env: Vec<(String, String)>,
     claims: Arc<ClaimsFile>,
+    quotas: Arc<Quotas>,
 }
 
 /// A component that can be instantiated.
@@ -85,6 +88,7 @@ pub struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     claims: Arc<ClaimsFile>,
+    quotas: Arc<Quotas>,
     limiter: Limiter,
     lines: diagnostics::Lines,
     role: Role,
@@ -103,6 +107,9 @@ impl Role {
         }
     }
 }
+
+/// Types only.
+impl contract::services::Host for State {}
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -159,6 +166,7 @@ impl Runtime {
     /// Loads the built-in component, which the build compiled, or compiles the
     /// one in `file`, and asks it what it needs. `env` finds the variables that
     /// it names; of what that gives, its instances see those and nothing else.
+    /// `quotas` are what they count in.
     ///
     /// # Errors
     /// When it is no component, or not one of this world; when it imports what
@@ -168,9 +176,11 @@ impl Runtime {
         file: Option<&Path>,
         env: impl FnOnce(&[Variable]) -> Result<BTreeMap<String, String>, E>,
         claims: ClaimsFile,
+        quotas: Quotas,
     ) -> Result<Arc<Self>, ComponentError> {
         let claims = Arc::new(claims);
-        let (linked, compiled, terms) = load(file, &claims)?;
+        let quotas = Arc::new(quotas);
+        let (linked, compiled, terms) = load(file, &claims, &quotas)?;
         let mut env =
             env(&terms.variables).map_err(|error| ComponentError::Environment(error.into()))?;
         env.retain(|name, _| terms.variables.iter().any(|it| it.name == *name));
@@ -180,6 +190,7 @@ impl Runtime {
             terms,
             env: env.into_iter().collect(),
             claims,
+            quotas,
         }))
     }
 
@@ -203,7 +214,8 @@ impl Runtime {
     /// When it cannot be instantiated.
     pub(crate) fn instantiate(&self, role: Role) -> Result<Instance> {
         let claims = Arc::clone(&self.claims);
-        let state = State::new(role, &self.env, self.terms.bounds, claims);
+        let given = (claims, Arc::clone(&self.quotas));
+        let state = State::new(role, &self.env, self.terms.bounds, given);
         self.code.instantiate(state)
     }
 }
@@ -219,7 +231,11 @@ const NOTHING: Bounds = Bounds {
 };
 
 /// Loads a component and asks what it needs; whether it had to be compiled.
-fn load(file: Option<&Path>, claims: &Arc<ClaimsFile>) -> Result<(Linked, bool, Terms)> {
+fn load(
+    file: Option<&Path>,
+    claims: &Arc<ClaimsFile>,
+    quotas: &Arc<Quotas>,
+) -> Result<(Linked, bool, Terms)> {
     let engine = Engine::new(&engine::config())?;
     let code = match file {
         None => Code::embedded(&engine)?,
@@ -241,7 +257,8 @@ fn load(file: Option<&Path>, claims: &Arc<ClaimsFile>) -> Result<(Linked, bool, 
         })?;
     let linked = Linked { engine, pre };
     // Before it has said what it needs it has nothing.
-    let state = State::new(Role::Gateway, &[], NOTHING, Arc::clone(claims));
+    let given = (Arc::clone(claims), Arc::clone(quotas));
+    let state = State::new(Role::Gateway, &[], NOTHING, given);
     let terms = Terms::ask(&mut linked.instantiate(state)?)?;
     Ok((linked, code.compiled, terms))
 }
@@ -258,7 +275,12 @@ fn link(engine: &Engine, component: &Component) -> Result<SyncBackendPre<State>>
 }
 
 impl State {
-    fn new(role: Role, env: &[(String, String)], bounds: Bounds, claims: Arc<ClaimsFile>) -> Self {
+    fn new(
+        role: Role,
+        env: &[(String, String)],
+        bounds: Bounds,
+        (claims, quotas): (Arc<ClaimsFile>, Arc<Quotas>),
+    ) -> Self {
         Self {
             wasi: WasiCtxBuilder::new()
                 .wall_clock(wasi::WallClock)
@@ -267,6 +289,7 @@ impl State {
                 .build(),
             table: ResourceTable::new(),
             claims,
+            quotas,
             limiter: Limiter::default(),
             lines: diagnostics::Lines::default(),
             role,
@@ -298,7 +321,7 @@ macro_rules! call {
     }};
 }
 
-/// The exports, as `wit/gateway.wit` and `wit/room.wit` describe them. Each
+/// The exports, as `wit/` describes them, one file an interface. Each
 /// fails only by a trap, a deadline or a memory limit; the instance is to be
 /// thrown away then.
 #[allow(clippy::missing_errors_doc)]
@@ -393,5 +416,83 @@ impl Instance {
     /// `room.resume`.
     pub fn resume(&mut self, continuation: &str) -> Result<Page> {
         call!(self, syncline_backend_room, call_resume, continuation)
+    }
+
+    /// `images.accept`.
+    pub fn accept(
+        &mut self,
+        context: &str,
+        body: Result<&images::Parts, images::UploadError>,
+    ) -> Result<images::Accepted> {
+        call!(self, syncline_backend_images, call_accept, context, body)
+    }
+
+    /// `images.deliver`.
+    pub fn deliver(
+        &mut self,
+        context: &str,
+        object: Result<&images::Info, images::NoObject>,
+    ) -> Result<images::Delivered> {
+        call!(self, syncline_backend_images, call_deliver, context, object)
+    }
+
+    /// `images.remove`.
+    pub fn remove(
+        &mut self,
+        context: &str,
+        object: Result<&images::Info, images::NoObject>,
+    ) -> Result<images::Removed> {
+        call!(self, syncline_backend_images, call_remove, context, object)
+    }
+
+    /// `relay.begin`.
+    pub fn begin(&mut self, context: &str, body: Option<&[u8]>) -> Result<relay::Step> {
+        call!(self, syncline_backend_relay, call_begin, context, body)
+    }
+
+    /// `relay.again`.
+    pub fn again(&mut self, context: &relay::Context) -> Result<relay::Step> {
+        call!(self, syncline_backend_relay, call_again, context)
+    }
+
+    /// `relay.failed`.
+    pub fn failed(
+        &mut self,
+        context: &relay::Context,
+        failure: relay::Failure,
+    ) -> Result<relay::Step> {
+        call!(self, syncline_backend_relay, call_failed, context, failure)
+    }
+
+    /// `relay.head-arrived`.
+    pub fn head_arrived(
+        &mut self,
+        context: &relay::Context,
+        status: u16,
+        headers: &[(String, String)],
+    ) -> Result<relay::Reading> {
+        call!(
+            self,
+            syncline_backend_relay,
+            call_head_arrived,
+            context,
+            status,
+            headers
+        )
+    }
+
+    /// `relay.answer`.
+    pub fn answer(&mut self, context: &relay::Context, body: Option<&[u8]>) -> Result<Response> {
+        call!(self, syncline_backend_relay, call_answer, context, body)
+    }
+
+    /// `relay.piece`.
+    pub fn piece(&mut self, context: &relay::Context, bytes: &[u8]) -> Result<relay::Passed> {
+        call!(self, syncline_backend_relay, call_piece, context, bytes)
+    }
+
+    /// `relay.end`.
+    pub fn end(&mut self, context: &relay::Context, ending: relay::Ending) -> Result<Vec<u8>> {
+        call!(self, syncline_backend_relay, call_end, context, ending)
     }
 }

@@ -120,12 +120,14 @@ mod tests {
 
     use super::*;
     use crate::component::{ClaimsFile, Runtime};
+    use crate::storage::quotas::Quotas;
 
     fn of_the_built_in() -> Terms {
         let runtime = Runtime::new(
             None,
             |_| Ok::<_, String>(BTreeMap::new()),
             ClaimsFile::new(None),
+            Quotas::new(&crate::storage::Location::Memory),
         );
         runtime.unwrap().terms().clone()
     }

@@ -16,9 +16,10 @@ use tungstenite::handshake::server::create_response_with_body;
 use crate::app::App;
 use crate::component::turn::Overloaded;
 use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
+use crate::exchange::answer::{Response, body_of, http_response, with_head};
+use crate::exchange::body::read_body;
 use crate::flow::intake::Permits;
-use crate::net::answer::{Response, body_of, http_response, stream, with_head};
-use crate::net::body::read_body;
+use crate::net::answer::stream;
 use crate::net::places::Place;
 use crate::net::socket;
 use crate::process::patience;
@@ -118,6 +119,7 @@ pub async fn handle(
         Verdict::Close(close) => accept(&app, &mut request, peer, |upgrade, _| {
             tokio::spawn(socket::refuse(upgrade, close.code, close.reason, place));
         }),
+        Verdict::Serve(service) => app.services().serve(service, request, &peer).await,
     }
 }
 
@@ -127,7 +129,7 @@ fn answer_of(verdict: &Verdict) -> Option<u16> {
         Verdict::Respond(response) => Some(response.status),
         Verdict::Refuse(refusal) => Some(refusal.status),
         Verdict::Close(close) => Some(close.code),
-        Verdict::Enter(_) => None,
+        Verdict::Enter(_) | Verdict::Serve(_) => None,
     }
 }
 

@@ -5,7 +5,6 @@ mod answer;
 mod arrival;
 mod asked;
 mod asking;
-mod body;
 pub mod boundary;
 mod http;
 pub mod listen;

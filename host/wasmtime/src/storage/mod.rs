@@ -5,6 +5,7 @@ pub mod event_log;
 pub mod identity;
 pub mod layout;
 pub mod memory;
+pub mod quotas;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,0 +1,150 @@
+//! What the guest holds for a call that is under way: given back once,
+//! whatever becomes of the call.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::error;
+
+use crate::component::gateway::Gateway;
+use crate::contract::Response;
+use crate::contract::relay::{Context, Ending, Failure, Passed, Reading, Step};
+
+/// Decides on calls: the guest's `relay`, which may fail by a trap only.
+#[allow(clippy::missing_errors_doc)]
+pub trait Decides: Send + Sync + 'static {
+    /// `relay.begin`.
+    fn begin(&self, context: &str, body: Option<&[u8]>) -> Result<Step>;
+    /// `relay.again`.
+    fn again(&self, context: &Context) -> Result<Step>;
+    /// `relay.failed`.
+    fn failed(&self, context: &Context, failure: Failure) -> Result<Step>;
+    /// `relay.head-arrived`.
+    fn head_arrived(
+        &self,
+        context: &Context,
+        status: u16,
+        headers: &[(String, String)],
+    ) -> Result<Reading>;
+    /// `relay.answer`.
+    fn answer(&self, context: &Context, body: Option<&[u8]>) -> Result<Response>;
+    /// `relay.piece`.
+    fn piece(&self, context: &Context, bytes: &[u8]) -> Result<Passed>;
+    /// `relay.end`.
+    fn end(&self, context: &Context, ending: Ending) -> Result<Vec<u8>>;
+}
+
+impl Decides for Gateway {
+    fn begin(&self, context: &str, body: Option<&[u8]>) -> Result<Step> {
+        self.with(|it| it.begin(context, body))
+    }
+
+    fn again(&self, context: &Context) -> Result<Step> {
+        self.with(|it| it.again(context))
+    }
+
+    fn failed(&self, context: &Context, failure: Failure) -> Result<Step> {
+        self.with(|it| it.failed(context, failure))
+    }
+
+    fn head_arrived(
+        &self,
+        context: &Context,
+        status: u16,
+        headers: &[(String, String)],
+    ) -> Result<Reading> {
+        self.with(|it| it.head_arrived(context, status, headers))
+    }
+
+    fn answer(&self, context: &Context, body: Option<&[u8]>) -> Result<Response> {
+        self.with(|it| it.answer(context, body))
+    }
+
+    fn piece(&self, context: &Context, bytes: &[u8]) -> Result<Passed> {
+        self.with(|it| it.piece(context, bytes))
+    }
+
+    fn end(&self, context: &Context, ending: Ending) -> Result<Vec<u8>> {
+        self.with(|it| it.end(context, ending))
+    }
+}
+
+/// A call under way. If it is dropped before it is over, its client has gone,
+/// or the guest has failed: then it is ended here.
+pub struct Held<D: Decides> {
+    guest: Arc<D>,
+    /// What the next step needs.
+    context: Context,
+    /// Whether the guest has to be told of its end.
+    is_under_way: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<D: Decides> Held<D> {
+    /// A call for which nothing is held yet.
+    pub fn new(guest: Arc<D>, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            guest,
+            context: Context::new(),
+            is_under_way: false,
+            _place: place,
+        }
+    }
+
+    /// It goes on, with this context.
+    pub fn keep(&mut self, context: Context) {
+        self.context = context;
+        self.is_under_way = true;
+    }
+
+    /// Nothing is held any more.
+    pub fn is_over(&mut self) {
+        self.is_under_way = false;
+    }
+
+    /// The pause is over.
+    pub fn again(&self) -> Result<Step> {
+        self.guest.again(&self.context)
+    }
+
+    /// The upstream was not reached.
+    pub fn failed(&self, failure: Failure) -> Result<Step> {
+        self.guest.failed(&self.context, failure)
+    }
+
+    /// The upstream answers.
+    pub fn head_arrived(&self, status: u16, headers: &[(String, String)]) -> Result<Reading> {
+        self.guest.head_arrived(&self.context, status, headers)
+    }
+
+    /// Its answer was read whole: that is the end.
+    pub fn answer(&mut self, body: Option<&[u8]>) -> Result<Response> {
+        let response = self.guest.answer(&self.context, body)?;
+        self.is_over();
+        Ok(response)
+    }
+
+    /// A piece of its answer.
+    pub fn piece(&self, bytes: &[u8]) -> Result<Passed> {
+        self.guest.piece(&self.context, bytes)
+    }
+
+    /// It has ended like this: what is still to be written.
+    pub fn end(&mut self, ending: Ending) -> Result<Vec<u8>> {
+        if std::mem::take(&mut self.is_under_way) {
+            self.guest.end(&self.context, ending)
+        } else {
+            Ok(Vec::new())
+        }
+    }
+}
+
+impl<D: Decides> Drop for Held<D> {
+    fn drop(&mut self) {
+        // Here and now: a task of its own would be lost when the server stops.
+        if let Err(error) = self.end(Ending::Gone) {
+            error!("a call's end failed, and what it held is held for a while: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// The assistant's wire: `POST /api/llm/chat`, answered by server-sent events.
+import type { Session } from './session'
+
+/** A turn of the conversation, as the server takes it. */
+export interface Turn {
+  role: 'user' | 'assistant'
+  content: string
+}
+
+/** A tool that the model wants called; `arguments` is JSON. */
+export interface ToolCall {
+  id: string
+  function: { name: string; arguments: string }
+}
+
+/** What a stream brings: text as it comes, then once the whole. */
+export type AssistantEvent =
+  | { type: 'delta'; text: string }
+  | { type: 'done'; message: string; toolCalls: ToolCall[] }
+
+/** One event of the stream. Throws what `event: error` says. */
+const decode = (name: string, data: string): AssistantEvent | undefined => {
+  const body = JSON.parse(data) as {
+    delta?: string
+    message?: string
+    toolCalls?: ToolCall[] | null
+    error?: string
+    code?: string
+  }
+  if (name === 'error') throw new Error(body.error ?? 'The assistant failed.')
+  if (typeof body.delta === 'string') return { type: 'delta', text: body.delta }
+  if (typeof body.message === 'string') return { type: 'done', message: body.message, toolCalls: body.toolCalls ?? [] }
+  return undefined
+}
+
+/** Splits a body into its server-sent events. */
+async function* eventsOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<{ name: string; data: string }> {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      const blocks = (rest + value).split(/\r?\n\r?\n/)
+      rest = blocks.pop() ?? ''
+      for (const block of blocks) {
+        let name = 'message'
+        const data: string[] = []
+        for (const line of block.split(/\r?\n/)) {
+          if (line.startsWith('event:')) name = line.slice(6).trim()
+          if (line.startsWith('data:')) data.push(line.slice(5).trim())
+        }
+        if (data.length > 0) yield { name, data: data.join('\n') }
+      }
+    }
+  } finally {
+    // Whoever stops reading hangs up, and the server stops asking the model.
+    await reader.cancel().catch(() => {})
+  }
+}
+
+/** Asks the assistant. Throws an `Error` whose message is for people; an aborted one is an `AbortError`. */
+export async function* askAssistant(
+  message: string,
+  conversationHistory: Turn[],
+  { token }: Session,
+  signal: AbortSignal,
+): AsyncGenerator<AssistantEvent> {
+  const answer = await fetch('/api/llm/chat', {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    },
+    body: JSON.stringify({ message, conversationHistory, stream: true }),
+    signal,
+  })
+  if (!answer.ok || answer.body === null) {
+    const body: unknown = await answer.json().catch(() => undefined)
+    const { error } = (body ?? {}) as { error?: unknown }
+    throw new Error(typeof error === 'string' ? error : `The assistant does not answer (${answer.status}).`)
+  }
+  for await (const { name, data } of eventsOf(answer.body)) {
+    const event = decode(name, data)
+    if (event !== undefined) yield event
+    if (event?.type === 'done') return
+  }
+  throw new Error('The answer broke off.')
+}
