@@ -3,6 +3,7 @@
 
 mod asking;
 mod failures;
+mod providers;
 mod quotas;
 mod secrets;
 mod streams;
@@ -22,7 +23,13 @@ pub fn scenarios() -> Vec<Scenario> {
     all.extend(streams::scenarios());
     all.extend(asking::scenarios());
     all.extend(secrets::scenarios());
+    all.extend(providers::scenarios());
     all
+}
+
+/// Of what wasmtime alone has.
+pub fn of_wasmtime() -> Vec<Scenario> {
+    providers::of_wasmtime()
 }
 
 /// OpenAI's.
