@@ -63,7 +63,7 @@ fn hash_files(dir: &Path, hasher: &mut impl Hasher) -> Result<()> {
         if entry.is_dir() {
             hash_files(&entry, hasher)?;
         } else {
-            entry.hash(hasher);
+            entry.file_name().hash(hasher);
             fs::read(entry)?.hash(hasher);
         }
     }
