@@ -88,11 +88,13 @@ impl Act<'_> {
         }
         let mut process = Process::start(command)?;
         let mut stdin = process.take_stdin().context("stdin is piped")?;
+        let mut said = Value::Null;
+        // The last line comes when its browsers are closed.
         loop {
             let line = process.wait_for(PATIENCE, |line| serde_json::from_str(line).ok());
             let line: Value = line.with_context(|| {
                 let complaints = fs::read_to_string(&complaints).unwrap_or_default();
-                format!("the browser's program ended:\n{complaints}")
+                format!("the browser's program ended:\n{said}\n{complaints}")
             })?;
             if let Some(what) = line["ask"].as_str() {
                 answer(what)?;
@@ -101,13 +103,13 @@ impl Act<'_> {
                 if let Some(script) = self.script {
                     script.release();
                 }
-            } else if line["passed"] == true {
-                return Ok(line);
+            } else if line["failed"] == 0 {
+                return Ok(said);
+            } else if line["failed"].is_u64() {
+                let complaints = fs::read_to_string(&complaints).unwrap_or_default();
+                bail!("{said}\n{complaints}");
             } else {
-                bail!(
-                    "{line}\n{}",
-                    fs::read_to_string(&complaints).unwrap_or_default()
-                );
+                said = line;
             }
         }
     }

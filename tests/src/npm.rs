@@ -49,7 +49,8 @@ pub fn build(dir: &Path) -> Result<PathBuf> {
     Ok(dist)
 }
 
-/// What a build is made of: all but what is installed and what it makes.
+/// What a build is made of: all but what is installed, what it makes, and the
+/// program that looks at that.
 fn hash_files(dir: &Path, hasher: &mut impl Hasher) -> Result<()> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -57,13 +58,14 @@ fn hash_files(dir: &Path, hasher: &mut impl Hasher) -> Result<()> {
     }
     entries.sort();
     for entry in entries {
-        if entry.ends_with("node_modules") || entry.ends_with("dist") {
+        let is_other = |name: &&str| entry.ends_with(name);
+        if ["node_modules", "dist", "browser"].iter().any(is_other) {
             continue;
         }
         if entry.is_dir() {
             hash_files(&entry, hasher)?;
         } else {
-            entry.hash(hasher);
+            entry.file_name().hash(hasher);
             fs::read(entry)?.hash(hasher);
         }
     }
