@@ -9,6 +9,8 @@ mod clients;
 mod direct;
 mod flood;
 mod images;
+mod isolate;
+mod memory;
 mod picture;
 mod relay;
 mod stage;
@@ -71,7 +73,11 @@ fn main() -> ExitCode {
             flood::scenarios(),
         ];
         if host == Host::Wasmtime {
-            scenarios.extend([images::of_wasmtime(), relay::of_wasmtime()]);
+            scenarios.extend([
+                images::of_wasmtime(),
+                relay::of_wasmtime(),
+                memory::scenarios(),
+            ]);
         }
         for Scenario { name, profile, run } in scenarios.into_iter().flatten() {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {
