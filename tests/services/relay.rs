@@ -3,8 +3,10 @@
 
 mod asking;
 mod failures;
+mod permission;
 mod providers;
 mod quotas;
+mod refused;
 mod secrets;
 mod streams;
 
@@ -18,10 +20,12 @@ use crate::stage::{Stage, seen};
 
 pub fn scenarios() -> Vec<Scenario> {
     // Those that wait longest first.
-    let mut all = failures::scenarios();
+    let mut all = refused::scenarios();
+    all.extend(failures::scenarios());
     all.extend(quotas::scenarios());
     all.extend(streams::scenarios());
     all.extend(asking::scenarios());
+    all.extend(permission::scenarios());
     all.extend(secrets::scenarios());
     all.extend(providers::scenarios());
     all

@@ -446,7 +446,11 @@ impl Instance {
     }
 
     /// `relay.begin`.
-    pub fn begin(&mut self, context: &str, body: Option<&[u8]>) -> Result<relay::Step> {
+    pub fn begin(
+        &mut self,
+        context: &str,
+        body: Result<&[u8], relay::BodyFault>,
+    ) -> Result<relay::Step> {
         call!(self, syncline_backend_relay, call_begin, context, body)
     }
 

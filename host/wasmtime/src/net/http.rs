@@ -43,7 +43,7 @@ pub async fn handle(
     place: Place,
     address: SocketAddr,
 ) -> Response {
-    let peer = Peer::new(address, request.headers());
+    let peer = Peer::new(address, request.method(), request.uri(), request.headers());
     let refused = |code: &str, status: StatusCode, why: &str| {
         app.refusals()
             .refused(&peer, None, code, Some(status.as_u16()), why);
