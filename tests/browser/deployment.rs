@@ -12,25 +12,22 @@ use syncline_tests::workerd::{Storage, Worker};
 
 /// The tests of this file.
 pub fn trials() -> Vec<Trial> {
-    let tests: [(&str, fn() -> Result<()>); 2] = [
-        (
+    vec![
+        trial(
             "the_workflow_deploys_app_and_worker",
             deploys_app_and_worker,
         ),
-        (
+        trial(
             "a_deployment_without_ids_says_what_to_do",
             refuses_without_ids,
         ),
-    ];
-    tests
-        .into_iter()
-        .map(|(name, run)| {
-            let name = format!("deployment::{name}");
-            Trial::test(name, move || {
-                run().map_err(|error| format!("{error:#}").into())
-            })
-        })
-        .collect()
+    ]
+}
+
+fn trial(name: &str, run: fn() -> Result<()>) -> Trial {
+    Trial::test(format!("deployment::{name}"), move || {
+        run().map_err(|error| format!("{error:#}").into())
+    })
 }
 
 fn root() -> PathBuf {
