@@ -191,7 +191,7 @@ fn guest(does: Does, url: &str, idle_timeout_ms: u32) -> (Arc<Counting>, Held<Co
     });
     let places = Arc::new(Semaphore::new(1));
     let place = places.try_acquire_owned().unwrap();
-    (Arc::clone(&guest), Held::new(guest, place))
+    (Arc::clone(&guest), Held::new(guest, Some(place)))
 }
 
 fn share() -> Arc<Share> {
