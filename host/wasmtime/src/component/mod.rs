@@ -254,6 +254,7 @@ fn load(
                 trimmer.tick();
                 std::thread::sleep(EPOCH_TICK);
             }
+            patience::end();
         })?;
     let linked = Linked { engine, pre };
     // Before it has said what it needs it has nothing.
