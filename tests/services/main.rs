@@ -9,7 +9,6 @@ mod clients;
 mod direct;
 mod flood;
 mod images;
-mod isolate;
 mod memory;
 mod picture;
 mod relay;
@@ -66,6 +65,7 @@ fn main() -> ExitCode {
     {
         let mut scenarios = vec![
             // The slow ones first, so that they do not end alone.
+            memory::scenarios(),
             images::scenarios(),
             relay::scenarios(),
             clients::scenarios(),
@@ -73,11 +73,7 @@ fn main() -> ExitCode {
             flood::scenarios(),
         ];
         if host == Host::Wasmtime {
-            scenarios.extend([
-                images::of_wasmtime(),
-                relay::of_wasmtime(),
-                memory::scenarios(),
-            ]);
+            scenarios.extend([images::of_wasmtime(), relay::of_wasmtime()]);
         }
         for Scenario { name, profile, run } in scenarios.into_iter().flatten() {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {
