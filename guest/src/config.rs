@@ -5,7 +5,11 @@ use thiserror::Error;
 
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
-use crate::services::settings::{self, Settings, SettingsError};
+use crate::services::settings::{Settings, SettingsError};
+
+pub mod variables;
+
+use self::variables::{HOST_MISCONFIGURED, HOST_REACH, HOST_TELEMETRY};
 
 /// Secrets in production have at least this many bytes: an HS256 key shorter
 /// than its hash can be searched for.
@@ -25,83 +29,6 @@ const GRACE_PERIOD_SECONDS_MAX: u64 = 315_360_000;
 
 /// The highest rate: beyond it, 0 is meant.
 const RATE_MAX: u32 = 1_000_000;
-
-/// Set by a host that cannot work with its own configuration (a binding that
-/// is missing): then nobody is served, in the forms that clients understand.
-const HOST_MISCONFIGURED: &str = "HOST_MISCONFIGURED";
-
-/// Set by a host that knows who can connect: `loopback` is this machine alone,
-/// `network` others too. On Workers nobody knows: it is unset.
-const HOST_REACH: &str = "HOST_REACH";
-
-/// Set to `1` by a host that keeps metrics or traces (`wit/telemetry.wit`).
-pub const HOST_TELEMETRY: &str = "HOST_TELEMETRY";
-
-/// An environment variable (`wit/gateway.wit`).
-#[derive(Debug, Clone, Copy)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// One line for the operator; `None` of what hosts set.
-    pub help: Option<&'static str>,
-}
-
-pub(crate) const fn variable(name: &'static str, help: &'static str) -> Variable {
-    Variable {
-        name,
-        help: Some(help),
-    }
-}
-
-pub(crate) const fn of_host(name: &'static str) -> Variable {
-    Variable { name, help: None }
-}
-
-/// The variables that [`Config::read`] asks for. Hosts offer no other.
-pub fn variables() -> impl Iterator<Item = Variable> {
-    VARIABLES.into_iter().chain(settings::VARIABLES)
-}
-
-/// Those of sync.
-const VARIABLES: [Variable; 13] = [
-    variable(
-        "ENVIRONMENT",
-        "`development` (the default) or `production`; any other is production too",
-    ),
-    variable("REQUIRE_AUTH", "`true` requires tokens in development too"),
-    variable(
-        "JWT_SECRET",
-        "the secret that tokens are signed with (HS256); 32 bytes or more in production",
-    ),
-    variable(
-        "GRACE_PERIOD_SECONDS",
-        "how long after its `exp` a token still serves; 86400",
-    ),
-    variable(
-        "SERVER_BYPASS_TOKEN",
-        "what internal services present instead of a token",
-    ),
-    variable("ADMIN_SECRET", "lets 0.3 clients administer a store"),
-    variable(
-        "ALLOWED_ORIGINS",
-        "web origins that may connect, comma-separated",
-    ),
-    variable(
-        "CONNECTION_REQUESTS_PER_SECOND",
-        "requests a second of one connection, 0 for any number; 1000",
-    ),
-    variable(
-        "PRINCIPAL_REQUESTS_PER_SECOND",
-        "requests a second of one user in a store, 0 for any number; 2000",
-    ),
-    variable(
-        "DO_RPC_CLIENTS",
-        "Cloudflare: Durable Object bindings whose objects may subscribe, comma-separated",
-    ),
-    of_host(HOST_MISCONFIGURED),
-    of_host(HOST_REACH),
-    of_host(HOST_TELEMETRY),
-];
 
 /// A variable that cannot be worked with. The text says what to do and never
 /// holds the value of a secret.
@@ -407,10 +334,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::SystemTime;
 
-    use super::{
-        Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, HOST_TELEMETRY, settings, variables,
-    };
+    use super::variables::variables;
+    use super::{Config, ConfigError, HOST_MISCONFIGURED, HOST_REACH, HOST_TELEMETRY};
     use crate::imports::System;
+    use crate::services::settings;
 
     /// An environment that notes what it is asked for.
     #[derive(Default)]

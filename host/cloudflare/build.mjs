@@ -9,15 +9,14 @@
 // glue: once for storage that answers at once (Durable Object SQLite), once
 // with JSPI for what has to wait (D1, KV). See ARCHITECTURE.md, D1.
 
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
+import { fail, here, installPackages, root, run } from './packages.mjs'
 
-const here = dirname(fileURLToPath(import.meta.url))
-const root = join(here, '../..')
 const generated = join(here, 'generated')
 
 /** Workers' limit on an upload, gzipped (shared limits: stay below it). */
@@ -43,25 +42,6 @@ const TARGET = 'wasm32-wasip2'
 function functionsOf(name) {
   const wit = readFileSync(join(root, 'wit', `${name}.wit`), 'utf8')
   return [...wit.matchAll(/^ {4}([a-z-]+): func\(/gm)].map(([, name]) => name)
-}
-
-function fail(message) {
-  console.error(`syncline build: ${message}`)
-  process.exit(1)
-}
-
-function run(command, args, cwd) {
-  const { error, status } = spawnSync(command, args, { cwd, stdio: 'inherit' })
-  if (error) fail(`${command} cannot be started (${error.code}): is it installed?`)
-  if (status !== 0) fail(`${command} ${args.join(' ')} failed`)
-}
-
-function installPackages() {
-  const lock = readFileSync(join(here, 'package-lock.json'), 'utf8')
-  const stamp = join(here, 'node_modules/.syncline-installed')
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return
-  run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], here)
-  writeFileSync(stamp, lock)
 }
 
 function buildGuest() {

@@ -146,6 +146,7 @@ fn a_refused_web_socket_is_in_the_log() {
         "answer=4401",
         r#"store="shop""#,
         r#"why="The token's signature or format is not valid (HS256 is required).""#,
+        r#"request="GET /""#,
         r#"origin="https://shop.example""#,
         "address=127.0.0.1:",
         r#"forwarded_for="192.0.2.7""#,

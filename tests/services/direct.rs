@@ -4,19 +4,25 @@
 use std::fs;
 
 use syncline_tests::exchange::Ask;
+use syncline_tests::server::Server;
 
 use crate::stage::{Host, Stage};
 
 /// Where the server itself listens.
 pub fn url(stage: &Stage) -> String {
-    if stage.host == Host::Wasmtime {
-        return stage.server.url.clone();
+    url_of(stage.host, &stage.server)
+}
+
+/// The same of another server.
+pub fn url_of(host: Host, server: &Server) -> String {
+    if host == Host::Wasmtime {
+        return server.url.clone();
     }
-    let process = stage.server.process.as_ref().expect("a process");
+    let process = server.process.as_ref().expect("a process");
     let urls = ports(process.id()).into_iter();
     let mut urls = urls
         .map(|port| format!("http://127.0.0.1:{port}"))
-        .filter(|url| *url != stage.server.url);
+        .filter(|url| *url != server.url);
     let is_worker = |url: &String| {
         let (answer, _) = Ask::get("/healthz").begin_with(url, "").rest();
         answer.body[..] == *b"ok\n"
@@ -26,7 +32,7 @@ pub fn url(stage: &Stage) -> String {
 }
 
 /// The ports that workerd listens on in a session, from Linux' `/proc`.
-fn ports(session: u32) -> Vec<u16> {
+pub fn ports(session: u32) -> Vec<u16> {
     let session = session.to_string();
     let mut sockets = Vec::new();
     for entry in fs::read_dir("/proc").expect("Linux").flatten() {

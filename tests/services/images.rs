@@ -1,8 +1,10 @@
 //! Images: uploads by who may, of what is one; how they are given out; and who
 //! may delete them.
 
+mod bucket;
 mod delivery;
 mod hostile;
+mod multipart;
 mod removal;
 
 use serde_json::{Value, json};
@@ -33,7 +35,13 @@ pub fn scenarios() -> Vec<Scenario> {
     ]);
     all.extend(delivery::scenarios());
     all.extend(removal::scenarios());
+    all.extend(multipart::scenarios());
     all
+}
+
+/// Of what wasmtime alone has.
+pub fn of_wasmtime() -> Vec<Scenario> {
+    bucket::of_wasmtime()
 }
 
 const UPLOAD: &str = "/api/upload-image";

@@ -9,6 +9,7 @@ mod clients;
 mod direct;
 mod flood;
 mod images;
+mod memory;
 mod picture;
 mod relay;
 mod stage;
@@ -62,14 +63,18 @@ fn main() -> ExitCode {
         .into_iter()
         .filter_map(|cell| Some((cell, Host::of(cell)?)))
     {
-        let scenarios = [
+        let mut scenarios = vec![
             // The slow ones first, so that they do not end alone.
+            memory::scenarios(),
             images::scenarios(),
             relay::scenarios(),
             clients::scenarios(),
             app::scenarios(),
             flood::scenarios(),
         ];
+        if host == Host::Wasmtime {
+            scenarios.extend([images::of_wasmtime(), relay::of_wasmtime()]);
+        }
         for Scenario { name, profile, run } in scenarios.into_iter().flatten() {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {
                 let stage = stage::stage(host, profile).map_err(|error| format!("{error:#}"))?;

@@ -3,7 +3,10 @@
 
 mod asking;
 mod failures;
+mod permission;
+mod providers;
 mod quotas;
+mod refused;
 mod secrets;
 mod streams;
 
@@ -17,12 +20,20 @@ use crate::stage::{Stage, seen};
 
 pub fn scenarios() -> Vec<Scenario> {
     // Those that wait longest first.
-    let mut all = failures::scenarios();
+    let mut all = refused::scenarios();
+    all.extend(failures::scenarios());
     all.extend(quotas::scenarios());
     all.extend(streams::scenarios());
     all.extend(asking::scenarios());
+    all.extend(permission::scenarios());
     all.extend(secrets::scenarios());
+    all.extend(providers::scenarios());
     all
+}
+
+/// Of what wasmtime alone has.
+pub fn of_wasmtime() -> Vec<Scenario> {
+    providers::of_wasmtime()
 }
 
 /// OpenAI's.

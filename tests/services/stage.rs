@@ -73,6 +73,14 @@ impl Host {
         }
     }
 
+    /// Calls of the LLM proxy that it has places for (`RELAYS_MAX`).
+    pub fn relays_max(self) -> usize {
+        match self {
+            Self::Wasmtime => 256,
+            Self::Workerd => 100,
+        }
+    }
+
     /// Starts a server with these variables, its state in `dir`, which is
     /// somebody else's to keep; all that it logs is in `dir/log`.
     pub fn start(self, variables: &[(&'static str, String)], dir: &Path) -> Result<Server> {

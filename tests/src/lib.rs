@@ -3,6 +3,7 @@
 //! what a test is for.
 #![deny(missing_docs)]
 
+pub mod bucket;
 pub mod cell;
 pub mod collector;
 pub mod exchange;

@@ -3,6 +3,7 @@
 //! that tests share it; and it records what it was sent.
 
 mod reply;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 pub use self::reply::{Head, Piece, Reply, event};
+pub use self::tls::Identity;
 
 /// How long what is waited for may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -35,6 +37,7 @@ const FILL_BYTES: usize = 64 * 1024;
 
 /// The server.
 pub struct Upstream {
+    scheme: &'static str,
     address: SocketAddr,
     trap: SocketAddr,
     shared: Arc<Shared>,
@@ -111,6 +114,19 @@ impl Upstream {
     /// # Errors
     /// When there is no port for it.
     pub fn start() -> Result<Self> {
+        Self::start_as(None)
+    }
+
+    /// The same as this identity, in TLS.
+    ///
+    /// # Errors
+    /// When there is no port for it.
+    pub fn start_in_tls(identity: Identity) -> Result<Self> {
+        Self::start_as(Some(identity))
+    }
+
+    fn start_as(identity: Option<Identity>) -> Result<Self> {
+        let scheme = if identity.is_some() { "https" } else { "http" };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -122,12 +138,12 @@ impl Upstream {
         })?;
         let (address, trap_address) = (listener.local_addr()?, trap.local_addr()?);
         let to = Arc::clone(&shared);
-        runtime.spawn(accept(listener, move |request| {
+        runtime.spawn(accept(listener, identity, move |request| {
             let shared = Arc::clone(&to);
             async move { shared.answer(request).await }
         }));
         let to = Arc::clone(&shared);
-        runtime.spawn(accept(trap, move |request| {
+        runtime.spawn(accept(trap, None, move |request| {
             let shared = Arc::clone(&to);
             async move {
                 let call = read(request).await?;
@@ -137,6 +153,7 @@ impl Upstream {
             }
         }));
         Ok(Self {
+            scheme,
             address,
             trap: trap_address,
             shared,
@@ -147,7 +164,7 @@ impl Upstream {
     /// Its base URL, for `LLM_BASE_URL`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        format!("{}://{}/v1", self.scheme, self.address)
     }
 
     /// The URL of the server that nobody may call.
@@ -318,17 +335,24 @@ impl Shared {
     }
 }
 
-async fn accept<F, A>(listener: TcpListener, answer: F)
+async fn accept<F, A>(listener: TcpListener, identity: Option<Identity>, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
     A: Future<Output = Result<Response<Body>>> + Send + 'static,
 {
+    let identity = Arc::new(identity);
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        let serve = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
+        let (identity, answer) = (Arc::clone(&identity), answer.clone());
         // Ends with the client, or where an answer breaks off.
-        tokio::spawn(serve);
+        tokio::spawn(async move {
+            let Ok(stream) = tls::accepted(stream, identity.as_ref().as_ref()).await else {
+                return;
+            };
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .await;
+        });
     }
 }
 

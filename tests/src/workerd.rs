@@ -89,10 +89,8 @@ impl Worker {
         assets: &Path,
         scratch: &Path,
     ) -> Result<Self> {
-        let folder = bundled()?;
         let config = scratch.join("wrangler.toml");
-        let text = fs::read_to_string(folder.join("wrangler.toml"))?;
-        fs::write(&config, services_config(&text, folder, assets)?)?;
+        write_deployment(&bundled()?.join("wrangler.toml"), assets, &config)?;
         let mut worker = Self::syncline(storage, Profile::Open)?;
         let storage = ("STORAGE", storage.name().to_owned());
         worker.variables = variables
@@ -336,34 +334,26 @@ fn bundle_config(config: &str) -> String {
     text
 }
 
-/// The repository's configuration with its services on: the stanzas that it
-/// ships commented out, with this directory as the app's.
-fn services_config(config: &str, folder: &Path, assets: &Path) -> Result<String> {
-    let mut text = String::new();
-    let mut is_stanza = false;
-    for line in config.lines() {
-        let inner = line.strip_prefix("# ");
-        is_stanza = match inner {
-            Some(inner) => inner.starts_with('[') || is_stanza,
-            None => false,
-        };
-        let line = inner.filter(|_| is_stanza).unwrap_or(line);
-        if line.starts_with("main = ") {
-            let main = folder.join("out/worker.js");
-            text.push_str(&format!("main = \"{}\"", main.display()));
-        } else if line.starts_with("directory = ") {
-            text.push_str(&format!("directory = \"{}\"", assets.display()));
-        } else {
-            text.push_str(line);
-        }
-        text.push('\n');
+/// Writes a configuration with its services on, as they are deployed: the
+/// stanzas that it ships commented out, with this directory as the app's.
+fn write_deployment(config: &Path, assets: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new("node");
+    command
+        .arg(package().join("deploy.mjs"))
+        .args(["--images", "--assets"])
+        .arg(assets)
+        .arg("--from")
+        .arg(config)
+        .arg("--write")
+        .arg(to);
+    let output = command.output().context("node is needed for this test")?;
+    if !output.status.success() {
+        bail!(
+            "deploy.mjs fails: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    for needed in ["\n[[r2_buckets]]\n", "\n[assets]\n"] {
-        if !text.contains(needed) {
-            bail!("wrangler.toml has no stanza {}", needed.trim());
-        }
-    }
-    Ok(text)
+    Ok(())
 }
 
 /// A variable's value, for `--env-file`.
@@ -450,6 +440,9 @@ fn keeping(server: Server, dir: TempDir) -> Server {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -15,6 +15,8 @@ pub struct Refused {
     pub message: String,
     /// The payload's field that is missing, where the code names another one.
     pub field: Option<&'static str>,
+    /// The answer's status, where it is not the code's own.
+    pub status: Option<u16>,
 }
 
 impl Refused {
@@ -24,6 +26,16 @@ impl Refused {
             code,
             message: message.into(),
             field: None,
+            status: None,
+        }
+    }
+
+    /// The same, with a status of its own.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self {
+            status: Some(status),
+            ..self
         }
     }
 

@@ -42,10 +42,10 @@ impl wit_images::Guest for Component {
 }
 
 impl wit_relay::Guest for Component {
-    fn begin(context: String, body: Option<Vec<u8>>) -> wit_relay::Step {
+    fn begin(context: String, body: Result<Vec<u8>, wit_relay::BodyFault>) -> wit_relay::Step {
         with_usable_config(
             || wit_relay::Step::Respond(images::unusable()),
-            |config| relay::begin(&mut Host, config, &context, body.as_deref()),
+            |config| relay::begin(&mut Host, config, &context, body),
         )
     }
 

@@ -74,7 +74,7 @@ impl Form {
             headers,
             body,
         } = self.failure(
-            code.status(),
+            refused.status.unwrap_or_else(|| code.status()),
             code.as_str(),
             &refused.message,
             code.retry_after_ms(),

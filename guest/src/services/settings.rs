@@ -3,7 +3,7 @@
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::config::{Variable, of_host, variable};
+use crate::config::variables::{Variable, of_host, variable};
 use crate::imports::System;
 
 /// `IMAGE_BYTES_MAX` when it is unset: 5 MB, the reference worker's limit.

@@ -56,7 +56,7 @@ export class Refusals {
    * it may hold a token. */
   refused(peer: Peer, store: string | undefined, code: string, answer: number, why: string): void {
     const name = code.slice(0, WORDS_CHARS_MAX)
-    this.note('refused', name, store, [['code', name], ['answer', answer]], why, [], peer)
+    this.note('refused', name, store, [['code', name], ['answer', answer]], why, [['request', peer.request]], peer)
   }
 
   /** A socket, or a subscriber, was closed by this server. */

@@ -15,7 +15,10 @@ const { values } = parseArgs({
     token: { type: 'string' },
     'bad-token': { type: 'string' },
     'bad-code': { type: 'string', default: 'TOKEN_INVALID' },
+    question: { type: 'string', default: 'What shall I do today?' },
     answer: { type: 'string' },
+    todo: { type: 'string' },
+    broken: { type: 'string' },
     scenario: { type: 'string', default: Object.keys(scenarios).join() },
     screenshots: { type: 'string' },
     dark: { type: 'boolean', default: false },
@@ -61,9 +64,10 @@ const run = async (name) => {
     }
   }
   try {
-    const { store, token, answer } = values
+    const { store, token, question, answer, todo, broken } = values
     const said = await scenarios[name]({
-      open, ask, store, token, answer,
+      open, ask, store, token, question, answer, todo, broken,
+      tell: say,
       badToken: values['bad-token'] ?? spoilt(token),
       badCode: values['bad-code'],
     })

@@ -147,13 +147,14 @@ export const scenarios = {
     return { url: await b.row('image of a sunset').locator('img.cover').getAttribute('src') }
   },
 
-  /** The assistant's answer grows while it comes. */
-  async assistant({ open, store, token, answer: expected }) {
+  /** The assistant's answer grows while it comes; it adds a todo; and where an answer breaks off, the page says so. */
+  async assistant({ open, store, token, tell, question, broken, answer: expected, todo }) {
     const a = await signedIn(await open(), { store, token })
-    const { steps, answer } = await a.ask('What shall I do today?')
+    const { steps, answer } = await a.ask(question, (sees) => tell({ sees }))
     const growing = steps.filter((text, n) => n === 0 || (text.length > steps[n - 1].length && text.startsWith(steps[n - 1])))
     assert.ok(growing.length > 1, `the answer grows in more than one step: ${JSON.stringify(steps)}`)
     if (expected !== undefined) assert.equal(answer, expected)
-    return { steps: growing.length }
+    if (todo !== undefined) await a.shows([todo])
+    return { steps: growing.length, ...(broken !== undefined && { broken: await a.askInVain(broken) }) }
   },
 }

@@ -138,24 +138,41 @@ export class Tab {
     await this.until(`the cover of ${title}`, isShown, [title, width])
   }
 
-  /** Asks the assistant; returns all that its answer was on the way, and in the end. */
-  async ask(question) {
-    await this.page.evaluate(() => {
-      const log = document.querySelector('.talk')
-      const seen = (globalThis.answersSeen = [])
-      new MutationObserver(() => {
-        const text = log.querySelector('[data-answer]')?.textContent
-        if (text && seen.at(-1) !== text) seen.push(text)
-      }).observe(log, { childList: true, subtree: true, characterData: true })
-    })
+  async #submitQuestion(question) {
     await this.page.getByLabel('Ask the assistant').fill(question)
     await this.page.getByRole('button', { name: 'Ask', exact: true }).click()
+  }
+
+  /** Asks the assistant; returns all that its answer was on the way, each of which `onStep` is told, and in the end. */
+  async ask(question, onStep) {
+    const steps = []
+    await this.page.exposeFunction('onAnswer', (text) => {
+      steps.push(text)
+      onStep(text)
+    })
+    await this.page.evaluate(() => {
+      const log = document.querySelector('.talk')
+      let seen
+      new MutationObserver(() => {
+        const text = log.querySelector('[data-answer]')?.textContent
+        if (text && seen !== text) globalThis.onAnswer((seen = text))
+      }).observe(log, { childList: true, subtree: true, characterData: true })
+    })
+    await this.#submitQuestion(question)
     await this.until('the end of the answer', () =>
-      globalThis.answersSeen.length > 0 && document.querySelector('.talk').getAttribute('aria-busy') === 'false')
+      document.querySelector('.line:is(.assistant, .failure):not(.coming)') !== null &&
+      document.querySelector('.talk').getAttribute('aria-busy') === 'false')
     const failure = await this.page.locator('.line.failure').allInnerTexts()
     if (failure.length > 0) throw new Error(`the assistant failed: ${failure.join('; ')}`)
-    const steps = await this.page.evaluate(() => globalThis.answersSeen)
     const answer = await this.page.locator('.line.assistant').last().innerText()
     return { steps, answer }
+  }
+
+  /** Asks what gets no whole answer; returns what came of it, and what the page says. */
+  async askInVain(question) {
+    await this.#submitQuestion(question)
+    await this.until('a failure', () => document.querySelector('.line.failure') !== null)
+    const answer = await this.page.locator('.line.assistant').last().innerText()
+    return { answer, why: await this.page.locator('.line.failure').innerText() }
   }
 }

@@ -33,12 +33,14 @@ export const Assistant = ({ store, session }: { store: AppStore; session: Sessio
     let text = ''
     try {
       for await (const event of askAssistant(question, history, session, abort.signal)) {
-        text = event.type === 'delta' ? text + event.text : event.message
-        setAnswer(text)
-        if (event.type === 'done') {
-          if (text !== '') say({ role: 'assistant', content: text })
-          for (const call of event.toolCalls) say({ role: 'note', content: carryOut(call, store) })
+        if (event.type === 'delta') {
+          text += event.text
+          setAnswer(text)
+          continue
         }
+        if (text !== '') say({ role: 'assistant', content: text })
+        for (const call of event.toolCalls) say({ role: 'note', content: carryOut(call, store) })
+        if (!event.isWhole) say({ role: 'note', content: 'The answer is cut short: the model had no room left.' })
       }
     } catch (error) {
       if (text !== '') say({ role: 'assistant', content: text })

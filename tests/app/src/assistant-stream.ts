@@ -7,29 +7,30 @@ export interface Turn {
   content: string
 }
 
-/** A tool that the model wants called; `arguments` is JSON. */
+/** A tool that the model wants called. */
 export interface ToolCall {
   id: string
-  function: { name: string; arguments: string }
+  name: string
+  arguments: Record<string, unknown>
 }
 
-/** What a stream brings: text as it comes, then once the whole. */
+/** What a stream brings: text as it comes, then once what else the model wants. */
 export type AssistantEvent =
   | { type: 'delta'; text: string }
-  | { type: 'done'; message: string; toolCalls: ToolCall[] }
+  /** `isWhole` is false where the model had no room left to say it all. */
+  | { type: 'done'; toolCalls: ToolCall[]; isWhole: boolean }
 
 /** One event of the stream. Throws what `event: error` says. */
 const decode = (name: string, data: string): AssistantEvent | undefined => {
   const body = JSON.parse(data) as {
     delta?: string
-    message?: string
-    toolCalls?: ToolCall[] | null
+    toolCalls?: ToolCall[]
+    finishReason?: string
     error?: string
-    code?: string
   }
   if (name === 'error') throw new Error(body.error ?? 'The assistant failed.')
+  if (name === 'done') return { type: 'done', toolCalls: body.toolCalls ?? [], isWhole: body.finishReason !== 'length' }
   if (typeof body.delta === 'string') return { type: 'delta', text: body.delta }
-  if (typeof body.message === 'string') return { type: 'done', message: body.message, toolCalls: body.toolCalls ?? [] }
   return undefined
 }
 

@@ -6,15 +6,8 @@ import { events } from './schema'
 import type { AppStore } from './store'
 
 /** Carries out a tool call and says what was done. */
-export const carryOut = (call: ToolCall, store: AppStore): string => {
-  const { name } = call.function
+export const carryOut = ({ name, arguments: { title } }: ToolCall, store: AppStore): string => {
   if (name !== 'add_todo') return `The assistant asked for “${name}”, which this app cannot do.`
-  let title: unknown
-  try {
-    title = (JSON.parse(call.function.arguments) as { title?: unknown }).title
-  } catch {
-    // Said below: models do write what is no JSON.
-  }
   if (typeof title !== 'string' || title.trim() === '') return 'The assistant wanted to add a todo without a title.'
   store.commit(events.todoCreated({ id: nanoid(), title: title.trim(), createdAt: Date.now() }))
   return `Added “${title.trim()}”.`

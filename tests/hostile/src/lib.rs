@@ -141,7 +141,7 @@ impl images::Guest for Hostile {
 }
 
 impl relay::Guest for Hostile {
-    fn begin(context: String, body: Option<Vec<u8>>) -> relay::Step {
+    fn begin(context: String, body: Result<Vec<u8>, relay::BodyFault>) -> relay::Step {
         <Component as relay::Guest>::begin(context, body)
     }
 

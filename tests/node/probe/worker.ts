@@ -75,9 +75,9 @@ export class WebSocketServer extends Room {
 const names = (variables: Array<[string, string]>) => variables.map(([name]) => name).sort()
 
 export default {
-  async fetch(request, env) {
+  async fetch(request, env, ctx) {
     const { pathname, searchParams } = new URL(request.url)
-    if (!pathname.startsWith('/__probe')) return await product.fetch(request, env)
+    if (!pathname.startsWith('/__probe')) return await product.fetch(request, env, ctx)
     if (pathname === '/__probe/sql' && env.DB) {
       return Response.json(await write(env.DB, (await request.json()) as string[]))
     }
@@ -90,14 +90,14 @@ export default {
           if (sent++ < 20) controller.enqueue(megabyte)
         }
         const body = new ReadableStream({ pull }, { highWaterMark: 0 })
-        return product.fetch(new Request(url, { method: 'POST', body }) as typeof request, env)
+        return product.fetch(new Request(url, { method: 'POST', body }) as typeof request, env, ctx)
       }
       return await Promise.race([ask(), ask()])
     }
     if (pathname === '/__probe/unread') {
       const url = new URL(searchParams.get('url') ?? '', request.url)
       const body = await request.text()
-      const ask = () => product.fetch(new Request(url, { method: 'POST', body }) as typeof request, env)
+      const ask = () => product.fetch(new Request(url, { method: 'POST', body }) as typeof request, env, ctx)
       const unread: Response[] = []
       for (let n = 0; n < Number(searchParams.get('answers')); n++) unread.push(await ask())
       const read = (await (await ask()).text()).length

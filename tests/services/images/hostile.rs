@@ -15,6 +15,7 @@ pub fn scenarios() -> Vec<Scenario> {
     scenarios![
         Tokens:
             an_upload_that_stays_away_is_given_up,
+            an_upload_whose_length_is_a_lie_is_refused,
             what_is_no_image_is_refused_whatever_its_name,
             an_image_has_at_most_5_mb,
             an_upload_without_a_length_is_one,
@@ -22,7 +23,6 @@ pub fn scenarios() -> Vec<Scenario> {
             an_upload_that_comes_piece_by_piece_is_one,
             an_upload_needs_its_file,
             what_is_no_multipart_is_refused,
-            ten_thousand_parts_are_refused,
             names_of_files_are_nothing_but_text;
         Open:
             i1_a_failed_upload_leaves_nothing,
@@ -133,6 +133,24 @@ fn an_upload_that_stays_away_is_given_up(stage: &Stage) {
     key_of(&upload(stage, &user, Form::with_file(&png())));
 }
 
+fn an_upload_whose_length_is_a_lie_is_refused(stage: &Stage) {
+    let user = stage.user("lengths");
+    // More than may come, of which little does; some hosts wait for a while,
+    // so that a client that sends it sees the answer.
+    for length in [6_000_000_u64, 40_000_000, 99_999_999_999, 1 << 62] {
+        let ask = uploading(&user).with("content-length", &length.to_string());
+        let mut exchange = stage.begin(&ask);
+        assert!(exchange.write(Form::with_file(&png()).end()));
+        refused(&exchange.answer(), 413, "FILE_TOO_LARGE");
+    }
+    // What it says that it sends, and does not, is no upload.
+    let form = Form::with_file(&png()).unended();
+    let ask = uploading(&user).with("content-length", &form.len().to_string());
+    let mut exchange = stage.begin(&ask);
+    assert!(exchange.write(form));
+    refused(&exchange.answer(), 400, "INVALID_FILE");
+}
+
 fn an_upload_that_comes_piece_by_piece_is_one(stage: &Stage) {
     let user = stage.user("pieces");
     let mut exchange = stage.begin(&uploading(&user));
@@ -180,27 +198,20 @@ fn an_upload_needs_its_file(stage: &Stage) {
 fn what_is_no_multipart_is_refused(stage: &Stage) {
     let user = stage.user("no-multipart");
     let body = Form::with_file(&png()).end();
-    for (types, status) in [
-        (None, 415),
-        (Some("image/png"), 415),
-        (Some("application/json"), 415),
-        (Some("text/plain"), 415),
-        (Some("application/x-www-form-urlencoded"), 415),
-        (Some("multipart/mixed; boundary=x"), 415),
-        (Some("multipart/form-data"), 400),
-        (Some("multipart/form-data; boundary="), 400),
+    for types in [
+        None,
+        Some("image/png"),
+        Some("application/json"),
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("multipart/mixed; boundary=x"),
     ] {
         let ask = user.ask("POST", UPLOAD);
         let ask = match types {
             Some(types) => ask.with("content-type", types),
             None => ask,
         };
-        let answer = stage.send_with(&ask, body.clone());
-        let is_empty = types.is_some_and(|it| it.ends_with("boundary=")) && status == 400;
-        // Where nothing can be a boundary, there is no part.
-        if !(is_empty && answer.json()["code"] == "NO_FILE") {
-            refused(&answer, status, "INVALID_FILE");
-        }
+        refused(&stage.send_with(&ask, body.clone()), 415, "INVALID_FILE");
     }
     let typed = user
         .ask("POST", UPLOAD)
@@ -213,46 +224,13 @@ fn what_is_no_multipart_is_refused(stage: &Stage) {
         b"--another\r\n\r\nx\r\n--another--\r\n",
         &Form::with_file(&png()).unended(),
     ] {
-        // It is malformed, or has no part: whose reading that is, is no matter.
         let answer = stage.send_with(&typed, body.to_vec());
-        let code = answer.json()["code"].as_str().expect("a code").to_owned();
-        assert!(["INVALID_FILE", "NO_FILE"].contains(&&*code), "{code}");
-        refused(&answer, 400, &code);
+        refused(&answer, 400, "INVALID_FILE");
     }
     for method in ["GET", "PUT", "DELETE"] {
         let answer = stage.send(&user.ask(method, UPLOAD));
         refused(&answer, 405, "METHOD_NOT_ALLOWED");
     }
-}
-
-fn ten_thousand_parts_are_refused(stage: &Stage) {
-    let user = stage.user("parts");
-    let mut form = Form::default();
-    for number in 0..10_000 {
-        form = form.text(&number.to_string(), "");
-    }
-    let answer = upload(
-        stage,
-        &user,
-        form.file("file", "a.png", "image/png", &png()),
-    );
-    let code = answer.json()["code"].as_str().map(str::to_owned);
-    // Too many, or too much.
-    assert!(
-        matches!(
-            (answer.status, code.as_deref()),
-            (400, Some("INVALID_FILE")) | (413, Some("FILE_TOO_LARGE"))
-        ),
-        "{answer:?}"
-    );
-    // One part, whose head is as long as a book.
-    let head = format!(
-        "X-Long: {}\r\nContent-Disposition: form-data; name=\"file\"\r\n",
-        "a".repeat(300_000)
-    );
-    let answer = upload(stage, &user, Form::default().part(&head, &png()));
-    // It is counted as the rest of the body is, at least.
-    assert!([200, 400, 413].contains(&answer.status), "{answer:?}");
 }
 
 fn names_of_files_are_nothing_but_text(stage: &Stage) {
@@ -271,7 +249,7 @@ fn names_of_files_are_nothing_but_text(stage: &Stage) {
     ] {
         let form = Form::default().file("file", name, "image/png", &png());
         let answer = upload(stage, &user, form);
-        if name.contains('\0') && answer.status == 400 {
+        if name.contains('\0') {
             // It cannot stand in a header.
             refused(&answer, 400, "INVALID_FILE");
             continue;

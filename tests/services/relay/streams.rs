@@ -1,12 +1,12 @@
 //! Streams: piece by piece, with an end that can be told from breaking off.
 
 use serde_json::json;
-use syncline_tests::exchange::Next;
+use syncline_tests::exchange::{Ask, Next};
 use syncline_tests::upstream::{Head, Piece, Reply, event};
 
 use super::{FORMS, Form, events, stream, told};
 use crate::direct;
-use crate::stage::{Host, Stage, TOOL, upstream};
+use crate::stage::{Host, Profile, Stage, TOOL, upstream};
 use crate::{Scenario, scenarios};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -23,6 +23,7 @@ pub fn scenarios() -> Vec<Scenario> {
             a_client_that_reads_nothing_holds_the_upstream_back;
         Open:
             an_upstream_that_falls_silent_is_given_up,
+            i9_who_only_closes_before_the_answer_gives_the_place_back_in_time,
     ]
 }
 
@@ -163,6 +164,39 @@ fn who_hangs_up_before_the_answer_ends_the_call_too(stage: &Stage) {
             assert_eq!(script.progress().gone, 0);
             drop(exchange);
             script.wait_until_gone(1);
+        }
+    }
+}
+
+fn i9_who_only_closes_before_the_answer_gives_the_place_back_in_time(stage: &Stage) {
+    // One call at once, and an upstream that is given up when it says nothing.
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut variables = Profile::Open.variables(&upstream().url());
+    for (name, value) in &mut variables {
+        if *name == "LLM_STREAMS_MAX" {
+            *value = "1".to_owned();
+        }
+    }
+    let server = stage.host.start(&variables, dir.path()).expect("a server");
+    let url = direct::url_of(stage.host, &server);
+    let asking = |words: &str, is_stream: bool| {
+        let mut question = Form::OpenAi.question(words, is_stream);
+        question["model"] = json!("any");
+        let ask = Ask::new("POST", Form::OpenAi.path()).with("content-type", "application/json");
+        ask.begin_with(&url, question.to_string())
+    };
+    let script = upstream().script([Reply::completion("late", 1).when(Head::Held)]);
+    let closed = asking(&script.marker, true);
+    script.wait_until_held(1);
+    drop(closed);
+    script.wait_until_gone(1);
+    // The place is free a moment later.
+    let next = upstream().script([Reply::completion("Yes.", 1)]);
+    loop {
+        let answer = asking(&next.marker, false).answer();
+        if answer.status != 429 {
+            assert_eq!(Form::OpenAi.text(&answer), "Yes.");
+            break;
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::conditions::{Wanted, names, wanted};
 use super::kind::Kind;
 use super::*;
-use crate::admission::admit;
+use crate::admission::{Decision, admit};
 use crate::contract::exports::syncline::backend::images::{
     Accepted, Delivered, Delivery, File, Info, NoObject, Part, Parts, Removed, UploadError,
 };
@@ -49,7 +49,15 @@ fn parts(file: File, texts: &[(&str, &str)]) -> Result<Parts, UploadError> {
 /// What admission makes of a request.
 fn admitted(host: &mut FakeHost, request: &Request) -> Verdict {
     let config = Ok(host.config());
-    admit(host, &config, request).verdict
+    let Decision { verdict, cause } = admit(host, &config, request);
+    if let Verdict::Respond(response) = &verdict
+        && response.status >= 400
+    {
+        // Or it is in no log.
+        let cause = cause.unwrap();
+        assert_eq!(cause.refused.code.as_str(), code(&response.body));
+    }
+    verdict
 }
 
 fn upload_context(host: &mut FakeHost, headers: &[(&str, &str)]) -> String {

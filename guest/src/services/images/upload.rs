@@ -7,7 +7,7 @@ use serde_json::json;
 use super::kind::Kind;
 use super::{PREFIX, failure, metadata, methods, uncached};
 use crate::admission::refusal::Refused;
-use crate::admission::{Request, Response as Answer, Verdict};
+use crate::admission::{Request, Verdict};
 use crate::clock::Time;
 use crate::code::Code;
 use crate::config::Config;
@@ -59,22 +59,11 @@ pub fn route(
     }
     if media_type(request.header("content-type")) != "multipart/form-data" {
         // The code of whatever is no upload, with the status of its type.
-        let Response {
-            status,
-            headers,
-            body,
-        } = Form::Api.failure(
-            415,
-            Code::InvalidFile.as_str(),
+        return Err(Refused::new(
+            Code::InvalidFile,
             "An upload is `multipart/form-data` with the image in its field `file`.",
-            None,
-            &uncached(headers),
-        );
-        return Ok(Verdict::Respond(Answer {
-            status,
-            headers,
-            body,
-        }));
+        )
+        .with_status(415));
     }
     let caller = Caller::of(imports, config, request)?;
     let base = match &settings.public_url {

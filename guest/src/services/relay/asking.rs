@@ -58,6 +58,10 @@ const REDIRECTING_PREFIXES: [&str; 6] = [
     "langsmith_",
 ];
 
+/// How still others end: a server, or the key for one. No field of OpenAI's
+/// does.
+const REDIRECTING_SUFFIXES: [&str; 5] = ["_base", "_credentials", "_endpoint", "_host", "_url"];
+
 /// What is asked.
 #[derive(Debug)]
 pub struct Asked {
@@ -75,18 +79,11 @@ pub struct Asked {
 /// What is wrong with it.
 pub fn read(llm: &Llm, body: &[u8]) -> Result<Asked, Fault> {
     let fields = Fields::read(body, "The body")?;
-    for (name, _) in fields.iter() {
-        let is_redirecting = REDIRECTING.contains(&name)
-            || REDIRECTING_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix));
-        if is_redirecting {
-            // The name is one of a list, or begins like one: no long text.
-            let name: String = name.chars().take(64).collect();
-            return Err(Fault::invalid(format!(
-                "`{name}` is not taken here: leave it out."
-            )));
-        }
+    check_redirecting(&fields)?;
+    let tools = fields.objects::<TOOLS_MAX>("tools")?.unwrap_or_default();
+    for tool in &tools {
+        // One of a remote server's names it, and the upstream would call it.
+        check_redirecting(&Fields::read(tool.get().as_bytes(), "A tool")?)?;
     }
     if fields.get("n").is_some_and(|n| n.get() != "1") {
         return Err(Fault::invalid("`n` can only be 1: ask again for more."));
@@ -113,7 +110,7 @@ pub fn read(llm: &Llm, body: &[u8]) -> Result<Asked, Fault> {
         .chain(messages.iter().map(|message| message.get()));
     let mut ours = vec![("model", quoted(&model)), ("messages", list(messages))];
     if !llm.tools.is_empty() {
-        ours.push(("tools", merged_tools(llm, &fields)?));
+        ours.push(("tools", merged_tools(llm, &tools)));
     }
     if is_stream {
         let options = options.iter().flat_map(Fields::iter);
@@ -132,6 +129,25 @@ pub fn read(llm: &Llm, body: &[u8]) -> Result<Asked, Fault> {
         is_stream,
         wants_usage,
     })
+}
+
+/// Refuses what would lead the upstream elsewhere.
+fn check_redirecting(fields: &Fields<'_>) -> Result<(), Fault> {
+    let is_redirecting = |name: &str| {
+        REDIRECTING.contains(&name)
+            || REDIRECTING_PREFIXES.iter().any(|it| name.starts_with(it))
+            || REDIRECTING_SUFFIXES.iter().any(|it| name.ends_with(it))
+    };
+    match fields.iter().find(|(name, _)| is_redirecting(name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            // Of one that only begins or ends so, not all that it may be.
+            let name: String = name.chars().take(64).collect();
+            Err(Fault::invalid(format!(
+                "`{name}` is not taken here: leave it out."
+            )))
+        }
+    }
 }
 
 /// The model that is asked.
@@ -170,7 +186,7 @@ pub fn model(llm: &Llm, named: Option<String>) -> Result<String, Fault> {
 
 /// The server's tools, and those of the client's that are not called like one
 /// of them: what the server's do is the operator's to say.
-fn merged_tools(llm: &Llm, fields: &Fields<'_>) -> Result<String, Fault> {
+fn merged_tools(llm: &Llm, theirs: &[&RawValue]) -> String {
     #[derive(Deserialize)]
     struct Tool {
         function: Option<Object<Function>>,
@@ -190,14 +206,13 @@ fn merged_tools(llm: &Llm, fields: &Fields<'_>) -> Result<String, Fault> {
                 == Some(name)
         })
     };
-    let theirs = fields.objects::<TOOLS_MAX>("tools")?.unwrap_or_default();
     let theirs = theirs
-        .into_iter()
+        .iter()
         .filter(|tool| !name_of(tool).is_some_and(|name| is_ours(&name)))
         .map(|tool| tool.get().to_owned());
     let ours = llm.tools.iter().map(ToString::to_string);
     let all: Vec<String> = ours.chain(theirs).collect();
-    Ok(list(all.iter().map(String::as_str)))
+    list(all.iter().map(String::as_str))
 }
 
 /// A system message.

@@ -7,13 +7,18 @@ use super::state::{Phase, Relay, Ticket};
 use super::{REQUEST_BYTES_MAX, asking, chat};
 use crate::clock;
 use crate::code::Code;
-use crate::contract::exports::syncline::backend::relay::{Call, Failure, Step, Wait};
+use crate::contract::exports::syncline::backend::relay::{BodyFault, Call, Failure, Step, Wait};
 use crate::imports::{Imports, Level};
 use crate::services::answer::Form;
 use crate::services::settings::Llm;
 
 /// `relay.begin`.
-pub fn begin(imports: &mut impl Imports, llm: &Llm, ticket: Ticket, body: Option<&[u8]>) -> Step {
+pub fn begin(
+    imports: &mut impl Imports,
+    llm: &Llm,
+    ticket: Ticket,
+    body: Result<Vec<u8>, BodyFault>,
+) -> Step {
     match begun(imports, llm, &ticket, body) {
         Err(fault) => Step::Respond(ticket.failure(&fault)),
         Ok((asked, place)) => {
@@ -37,14 +42,9 @@ fn begun(
     imports: &mut impl Imports,
     llm: &Llm,
     ticket: &Ticket,
-    body: Option<&[u8]>,
+    body: Result<Vec<u8>, BodyFault>,
 ) -> Result<(asking::Asked, u64), Fault> {
-    let body = body.ok_or_else(|| {
-        Fault::new(
-            Code::BodyTimeout,
-            "The request did not arrive in time. Try again.",
-        )
-    })?;
+    let body = body.map_err(unread)?;
     if body.len() > REQUEST_BYTES_MAX {
         return Err(Fault::new(
             Code::BodyTooLarge,
@@ -52,11 +52,26 @@ fn begun(
         ));
     }
     let asked = match ticket.form {
-        Form::OpenAi => asking::read(llm, body),
-        Form::Api => chat::read(llm, body),
+        Form::OpenAi => asking::read(llm, &body),
+        Form::Api => chat::read(llm, &body),
     }?;
     let place = quota::take(imports, llm, &ticket.user)?;
     Ok((asked, place))
+}
+
+/// Why there is no body.
+fn unread(fault: BodyFault) -> Fault {
+    match fault {
+        BodyFault::TooSlow => Fault::new(
+            Code::BodyTimeout,
+            "The request did not arrive in time. Try again.",
+        ),
+        BodyFault::Busy => Fault::new(
+            Code::Overloaded,
+            "Too many requests are under way. Wait, and try again.",
+        ),
+        BodyFault::Broken => Fault::invalid("The request ended before its end. Send it again."),
+    }
 }
 
 /// `relay.again`.

@@ -29,7 +29,9 @@ use crate::admission::refusal::Refused;
 use crate::admission::{Request, Response as Answer, Verdict};
 use crate::code::Code;
 use crate::config::Config;
-use crate::contract::exports::syncline::backend::relay::{Ending, Failure, Passed, Reading, Step};
+use crate::contract::exports::syncline::backend::relay::{
+    BodyFault, Ending, Failure, Passed, Reading, Step,
+};
 use crate::contract::syncline::backend::services::{Relay as Relayed, Response, Service};
 use crate::imports::Imports;
 
@@ -138,7 +140,7 @@ pub fn begin(
     imports: &mut impl Imports,
     config: &Config,
     context: &str,
-    body: Option<&[u8]>,
+    body: Result<Vec<u8>, BodyFault>,
 ) -> Step {
     match (
         &config.services.llm,

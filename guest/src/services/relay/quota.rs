@@ -4,7 +4,7 @@
 use super::fault::Fault;
 use super::state::Relay;
 use crate::code::Code;
-use crate::config::HOST_TELEMETRY;
+use crate::config::variables::HOST_TELEMETRY;
 use crate::imports::{Imports, Level, QuotaDenied};
 use crate::services::settings::Llm;
 

@@ -47,10 +47,10 @@ impl Proxy {
     }
 
     fn begin(&mut self, body: &str) -> Step {
-        self.begin_with(Some(body.as_bytes()))
+        self.begin_with(Ok(body.as_bytes()))
     }
 
-    fn begin_with(&mut self, body: Option<&[u8]>) -> Step {
+    fn begin_with(&mut self, body: Result<&[u8], BodyFault>) -> Step {
         let config = Ok(self.config.clone());
         let verdict = admit(
             &mut self.host,
@@ -62,7 +62,12 @@ impl Proxy {
             panic!("{verdict:?}");
         };
         self.watch(relay.context.as_bytes());
-        let step = begin(&mut self.host, &self.config, &relay.context, body);
+        let step = begin(
+            &mut self.host,
+            &self.config,
+            &relay.context,
+            body.map(<[u8]>::to_vec),
+        );
         self.watch_step(&step);
         step
     }

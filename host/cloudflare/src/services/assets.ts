@@ -4,6 +4,7 @@
 
 import type { Asset } from '../../generated/plain/interfaces/syncline-backend-services.js'
 import { type Exchange, failed, type HeaderList } from './exchange.js'
+import { partOf } from './ranges.js'
 
 /** What a request's path stands for that names none. */
 const INDEX = 'index.html'
@@ -23,8 +24,9 @@ export async function asset({ request }: Exchange, assets: Fetcher, asset: Asset
   const { method } = request
   const fetched = async (path: string) => {
     const url = ASSETS_URL + path.split('/').map(encodeURIComponent).join('/')
-    const found = await assets.fetch(url, { method, headers: conditions })
-    if (found.status < 400) return found
+    const fetch = () => assets.fetch(url, { method, headers: conditions })
+    const found = await fetch()
+    if (found.status < 400) return partOf(request, found, fetch)
     await found.body?.cancel()
     if (found.status < 500) return undefined
     throw new Error(`the binding ASSETS answers with ${found.status}`)

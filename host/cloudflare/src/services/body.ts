@@ -54,8 +54,10 @@ export async function* pieces(request: Request, held: Held): AsyncGenerator<Uint
 }
 
 /** Reads a body that nobody wants, and keeps nothing of it. */
-export async function discard({ body }: Request): Promise<void> {
+export async function discard({ body, headers }: Request): Promise<void> {
   if (!body) return
+  // Its end would not be seen, or it never comes.
+  if (Number(headers.get('content-length') ?? 0) > DRAINED_BYTES_MAX) return void body.cancel().catch(() => undefined)
   const reader = body.getReader({ mode: 'byob' })
   const timer = setTimeout(() => reader.cancel().catch(() => undefined), BODY_MS_MAX)
   try {

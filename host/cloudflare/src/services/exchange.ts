@@ -2,7 +2,6 @@
 // is told of it.
 
 import type { Response as GuestResponse } from '../../generated/plain/interfaces/syncline-backend-gateway.js'
-import { terms } from '../component/terms.js'
 import type { Env } from '../configuration.js'
 import type { Gateway } from '../gateway.js'
 import type { Peer } from '../peer.js'
@@ -25,26 +24,12 @@ export interface Exchange {
 const BODILESS = [204, 304]
 
 /** The guest's answer, which is in the log if it refuses something. */
-export function answer({ peer }: Exchange, response: GuestResponse): Response {
-  const { status, body } = response
+export function answer({ peer }: Exchange, { status, headers, body }: GuestResponse): Response {
   if (status >= 400) {
     const { code, why } = told(body)
     refusals.refused(peer, undefined, code, status, why)
   }
-  return respond(response)
-}
-
-function respond({ status, headers, body }: GuestResponse): Response {
   return new Response(BODILESS.includes(status) ? null : body, { status, headers })
-}
-
-/** There is no room for a call. */
-export async function overloaded({ peer, gateway }: Exchange, headers: HeaderList): Promise<Response> {
-  const { refusal } = terms().faults.overloaded
-  refusals.refused(peer, undefined, refusal.code, refusal.status, refusal.message)
-  const wait: HeaderList =
-    refusal.retryAfterMs === undefined ? [] : [['retry-after', String(Math.ceil(Number(refusal.retryAfterMs) / 1000))]]
-  return respond(await gateway.refuse({ ...refusal, headers: [...headers, ...wait] }, new Uint8Array()))
 }
 
 /** The guest, or what there is for it, failed. */

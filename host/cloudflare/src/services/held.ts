@@ -18,7 +18,7 @@ export class Held {
 
   constructor(
     private readonly gateway: Gateway,
-    private readonly place: Place,
+    private readonly place: Place | undefined,
   ) {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.over = promise
@@ -28,7 +28,7 @@ export class Held {
   /** The guest goes on from here. */
   keep(context: Context): void {
     this.context = context
-    this.place.keep()
+    this.place?.keep()
   }
 
   /** Asks the guest what is next. */
@@ -40,7 +40,7 @@ export class Held {
   /** The guest has given back what it held. */
   isOver(): void {
     this.context = undefined
-    this.place.end()
+    this.place?.end()
     this.release()
   }
 

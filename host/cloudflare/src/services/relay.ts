@@ -1,12 +1,12 @@
 // Calls that are passed on to another server, as the guest decides on them
 // (`wit/relay.wit`).
 
-import type { Reading, Step } from '../../generated/plain/interfaces/syncline-backend-relay.js'
+import type { BodyFault, Reading, Step } from '../../generated/plain/interfaces/syncline-backend-relay.js'
 import type { Head, Relay } from '../../generated/plain/interfaces/syncline-backend-services.js'
 import { Bodies, type Held as Counted } from '../bodies.js'
 import type { GuestResponse } from '../gateway.js'
 import { beginningOf, Busy, discard, joined, TooSlow } from './body.js'
-import { answer, type Exchange, failed, overloaded } from './exchange.js'
+import { answer, type Exchange, failed } from './exchange.js'
 import { Held } from './held.js'
 import { passing } from './passing.js'
 import { Places } from './places.js'
@@ -35,16 +35,12 @@ export async function relay(exchange: Exchange, service: Relay): Promise<Respons
   const { context, headers, bodyBytesMax } = service
   const { request, gateway } = exchange
   const place = relays.take()
-  if (!place) {
-    await discard(request)
-    return overloaded(exchange, headers)
-  }
   const held = new Held(gateway, place)
   // What it holds is given back when its client has gone, too.
   exchange.waitUntil(held.over)
   const counted = bodies.begin(crypto.randomUUID())
   try {
-    const body = await bodyOf(request, bodyBytesMax + 1, counted)
+    const body = place ? await bodyOf(request, bodyBytesMax + 1, counted) : await unread(request)
     const step = await gateway.call(({ relay }) => relay.begin(context, body))
     const outcome = await run(held, step, request.signal)
     if (outcome instanceof Passing) return new Response(passing(held, outcome.upstream, request.signal), outcome.head)
@@ -52,21 +48,28 @@ export async function relay(exchange: Exchange, service: Relay): Promise<Respons
     return answer(exchange, outcome)
   } catch (error) {
     await held.end(error instanceof Gone ? 'gone' : 'broken')
-    if (error instanceof Busy) return overloaded(exchange, headers)
     return failed('a relay', error, headers)
   } finally {
     counted.end()
   }
 }
 
-/** A request's body; nothing where it is too slow. */
-async function bodyOf(request: Request, bytesMax: number, counted: Counted): Promise<Uint8Array | undefined> {
+/** A request's body, or why there is none. */
+type Body = { tag: 'ok'; val: Uint8Array } | { tag: 'err'; val: BodyFault }
+
+async function bodyOf(request: Request, bytesMax: number, counted: Counted): Promise<Body> {
   try {
-    return await beginningOf(request, bytesMax, counted)
+    return { tag: 'ok', val: await beginningOf(request, bytesMax, counted) }
   } catch (error) {
-    if (error instanceof TooSlow) return undefined
-    throw error
+    if (error instanceof TooSlow) return { tag: 'err', val: 'too-slow' }
+    return { tag: 'err', val: error instanceof Busy ? 'busy' : 'broken' }
   }
+}
+
+/** One for which there is no place. */
+async function unread(request: Request): Promise<Body> {
+  await discard(request)
+  return { tag: 'err', val: 'busy' }
 }
 
 /** An answer that is to be passed on. */

@@ -2,10 +2,10 @@
 // in bytes, parts and time. `Request.formData()` has none of them.
 
 import {
-  getMultipartBoundary,
   MaxFileSizeExceededError,
   MaxTotalSizeExceededError,
   MultipartParser,
+  type MultipartHeaders,
   type MultipartPart,
 } from '@remix-run/multipart-parser'
 
@@ -23,6 +23,17 @@ const TEXT_BYTES_MAX = 1_024
 
 /** Of a file's beginning, in bytes: what tells its type. */
 const BEGINNING_BYTES = 64
+
+/** Of a part's head, in bytes and in headers. */
+const HEAD_BYTES_MAX = 8 * 1024
+const HEADERS_MAX = 32
+
+/** What names and values of headers are made of (RFC 9110, 5.1 and 5.5). */
+const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
+const HEADER_VALUE = /^[^\x00-\x08\x0b-\x1f\x7f]*$/
+
+/** A boundary, with its quotes or without (RFC 2046, 5.1.1). */
+const BOUNDARY = /;\s*boundary=(?:"([\x20-\x7e]{0,69}[\x21-\x7e])"|([!#$%&'*+.^_`|~0-9a-z-]{1,70}))\s*(?:;|$)/i
 
 /** What the parser is given at once, in bytes: it keeps each piece as it came,
  * and a client may send a body byte by byte. */
@@ -54,14 +65,19 @@ function reason(error: unknown): UploadError['tag'] {
 }
 
 async function parse(upload: Upload, request: Request, held: Held): Promise<Uploaded | UploadError> {
-  const boundary = getMultipartBoundary(request.headers.get('content-type') ?? '')
-  if (!boundary) return { tag: 'malformed' }
+  const [, quoted, bare] = BOUNDARY.exec(request.headers.get('content-type') ?? '') ?? []
+  const boundary = quoted ?? bare
+  if (boundary === undefined) {
+    await discard(request)
+    return { tag: 'malformed' }
+  }
   const bytesMax = upload.fileBytesMax + BESIDE_BYTES_MAX
   if (Number(request.headers.get('content-length') ?? 0) > bytesMax) {
     await discard(request)
     return { tag: 'too-large' }
   }
   const parser = new MultipartParser(boundary, {
+    maxHeaderSize: HEAD_BYTES_MAX,
     maxFileSize: upload.fileBytesMax,
     maxTotalSize: bytesMax,
     maxParts: upload.partsMax,
@@ -69,9 +85,10 @@ async function parse(upload: Upload, request: Request, held: Held): Promise<Uplo
   const uploaded: Uploaded = { parts: { texts: [] }, content: [] }
   const { texts } = uploaded.parts
   const decoder = new TextDecoder()
-  for await (const block of blocks(pieces(request, held))) {
+  for await (const block of fromBoundary(blocks(pieces(request, held), bytesMax), boundary)) {
     if (isComplete(parser)) break
     for (const part of parser.write(block)) {
+      if (!isHead(part.headers)) return { tag: 'malformed' }
       const { name } = part
       if (name === upload.field && !uploaded.parts.file) {
         uploaded.content = part.content
@@ -95,6 +112,12 @@ function isComplete(parser: MultipartParser): boolean {
   }
 }
 
+/** Whether these can be headers: the parser passes over what is none. */
+function isHead(headers: MultipartHeaders): boolean {
+  const all = Object.entries(headers)
+  return all.length <= HEADERS_MAX && all.every(([name, value]) => HEADER_NAME.test(name) && HEADER_VALUE.test(value ?? ''))
+}
+
 async function fileOf({ content, filename }: MultipartPart): Promise<NonNullable<Parts['file']>> {
   const hash = new crypto.DigestStream('SHA-256')
   const writer = hash.getWriter()
@@ -112,11 +135,39 @@ async function fileOf({ content, filename }: MultipartPart): Promise<NonNullable
   }
 }
 
-/** Pieces gathered into blocks. */
-async function* blocks(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+/** Blocks from the first boundary on: what comes before is nobody's (RFC 2046,
+ * 5.1.1), and the parser takes it for an error. */
+async function* fromBoundary(
+  blocks: AsyncIterable<Uint8Array>,
+  boundary: string,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const begins = `--${boundary}`
+  // A character a byte.
+  const decoder = new TextDecoder('latin1')
+  let before: Uint8Array | undefined = new Uint8Array()
+  for await (const block of blocks) {
+    if (!before) {
+      yield block
+      continue
+    }
+    const all = joined([before, block])
+    const at = decoder.decode(all).indexOf(begins)
+    before = at < 0 ? all.slice(Math.max(0, all.length - begins.length + 1)) : undefined
+    if (at >= 0) yield all.subarray(at)
+  }
+}
+
+/** Pieces gathered into blocks. Throws where they are too many bytes. */
+async function* blocks(
+  pieces: AsyncIterable<Uint8Array>,
+  bytesMax: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
   let block = new Uint8Array(BLOCK_BYTES)
   let bytes = 0
+  let left = bytesMax
   for await (let piece of pieces) {
+    left -= piece.length
+    if (left < 0) throw new MaxTotalSizeExceededError(bytesMax)
     while (piece.length > 0) {
       const taken = piece.subarray(0, BLOCK_BYTES - bytes)
       block.set(taken, bytes)

@@ -26,7 +26,9 @@ export class Upstream {
   }
 
   /** Calls, until the head of the answer is there; or why there is none.
-   * Throws {@link Gone}. */
+   * Throws {@link Gone}: where the client has reset its connection. workerd
+   * waits for no FIN: one that is only closed is noticed when it is written to,
+   * so until then the time-out is what ends the call. */
   static async call(call: Call, gone: AbortSignal): Promise<Upstream | Failure> {
     if (gone.aborted) throw new Gone()
     const { headers, url, body } = call

@@ -238,6 +238,7 @@ fn load(file: Option<&Path>, given: &Given) -> Result<(Linked, bool, Terms)> {
                 trimmer.tick();
                 std::thread::sleep(EPOCH_TICK);
             }
+            patience::end();
         })?;
     let linked = Linked { engine, pre };
     // Before it has said what it needs it has nothing.
@@ -442,7 +443,11 @@ impl Instance {
     }
 
     /// `relay.begin`.
-    pub fn begin(&mut self, context: &str, body: Option<&[u8]>) -> Result<relay::Step> {
+    pub fn begin(
+        &mut self,
+        context: &str,
+        body: Result<&[u8], relay::BodyFault>,
+    ) -> Result<relay::Step> {
         call!(self, syncline_backend_relay, call_begin, context, body)
     }
 

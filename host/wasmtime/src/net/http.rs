@@ -55,7 +55,7 @@ pub async fn handle(
     place: Place,
     address: SocketAddr,
 ) -> Response {
-    let peer = Peer::new(address, request.headers());
+    let peer = Peer::new(address, request.method(), request.uri(), request.headers());
     let request_id = peer.request_id();
     let telemetry = app.telemetry().clone();
     let begun = telemetry.meters().map(|_| Instant::now());

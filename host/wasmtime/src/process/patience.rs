@@ -39,6 +39,12 @@ impl Lost {
         self.ticked_ms = Some(now_ms);
     }
 
+    /// From here on nobody ticks: all time counts again.
+    fn end(&mut self, now_ms: u64) {
+        self.tick(now_ms);
+        self.ticked_ms = None;
+    }
+
     /// What the next tick will tell to be lost, in milliseconds.
     fn untold_ms(&self, now_ms: u64) -> u64 {
         let gap = now_ms.saturating_sub(self.ticked_ms.unwrap_or(now_ms));
@@ -64,6 +70,13 @@ fn lost_and_now_ms() -> (MutexGuard<'static, Lost>, u64) {
 pub fn tick() {
     let (mut lost, now_ms) = lost_and_now_ms();
     lost.tick(now_ms);
+}
+
+/// Says that whoever ticked does so no more: a program that goes on without a
+/// server was not stopped. Others who tick are heard again with their next.
+pub fn end() {
+    let (mut lost, now_ms) = lost_and_now_ms();
+    lost.end(now_ms);
 }
 
 /// A point in the time that counts.
@@ -185,6 +198,22 @@ mod tests {
         assert_eq!(lost.running_ms(resumed_ms), stopped_ms - GRACE_MS);
         lost.tick(resumed_ms + 50);
         assert_eq!(lost.running_ms(resumed_ms + 50), stopped_ms - GRACE_MS + 50);
+    }
+
+    #[test]
+    fn time_goes_on_when_nobody_ticks_any_more() {
+        let mut lost = Lost {
+            ticked_ms: None,
+            lost_ms: 0,
+        };
+        lost.tick(1_000);
+        lost.tick(1_050);
+        lost.end(1_100);
+        assert_eq!(lost.running_ms(3_600_000), 3_600_000);
+        // Another ticks.
+        lost.tick(3_600_000);
+        assert_eq!(lost.running_ms(3_600_050), 3_600_050);
+        assert_eq!(lost.running_ms(7_200_000), 3_600_000 - GRACE_MS);
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use thiserror::Error;
 use tower_http::services::ServeFile;
 use tracing::error;
 
+use super::ranges;
 use crate::contract::services::Asset;
 use crate::exchange::answer::{Response, http_response, response, with_head};
 
@@ -189,10 +190,22 @@ impl Found {
         if matched.is_some() {
             asked.headers_mut().remove(IF_MODIFIED_SINCE);
         }
+        // The library refuses what it does not understand; it is passed over
+        // (RFC 9110, 14.2).
+        let range = request.headers().get(RANGE);
+        if *request.method() == Method::HEAD || !range.is_some_and(ranges::is_one) {
+            asked.headers_mut().remove(RANGE);
+        }
         if let Some(condition) = asked.headers_mut().remove(IF_RANGE)
             && !self.is_unchanged(&condition, asked.headers()).await?
         {
             asked.headers_mut().remove(RANGE);
+        }
+        if let Some(range) = asked.headers().get(RANGE)
+            && self.is_all(range, asked.headers()).await?
+        {
+            let all = HeaderValue::from_static("bytes=0-");
+            asked.headers_mut().insert(RANGE, all);
         }
         let answer = self.file().try_call(asked).await?;
         let (mut head, body) = answer.into_parts();
@@ -234,18 +247,34 @@ impl Found {
         )
     }
 
-    /// Whether `If-Range` names what would be sent: only then a part of it
-    /// fits to what the client has.
-    async fn is_unchanged(&self, condition: &HeaderValue, headers: &HeaderMap) -> io::Result<bool> {
+    /// What would be sent, but for its content.
+    async fn look(&self, headers: &HeaderMap) -> io::Result<HeaderMap> {
         let mut asked = Request::new(Empty::<Bytes>::new());
         *asked.method_mut() = Method::HEAD;
         if let Some(value) = headers.get(ACCEPT_ENCODING) {
             asked.headers_mut().insert(ACCEPT_ENCODING, value.clone());
         }
-        let answer = self.file().try_call(asked).await?;
-        let modified = answer.headers().get(header::LAST_MODIFIED);
-        let tag = self.tag_of(answer.headers());
-        Ok(condition == tag || modified == Some(condition))
+        Ok(self.file().try_call(asked).await?.into_parts().0.headers)
+    }
+
+    /// Whether `If-Range` names what would be sent: only then a part of it
+    /// fits to what the client has.
+    async fn is_unchanged(&self, condition: &HeaderValue, headers: &HeaderMap) -> io::Result<bool> {
+        let found = self.look(headers).await?;
+        let modified = found.get(header::LAST_MODIFIED);
+        Ok(condition == self.tag_of(&found) || modified == Some(condition))
+    }
+
+    /// Of a file that is shorter than its end that is asked for, all is that
+    /// end (RFC 9110, 14.1.2). The library refuses it.
+    async fn is_all(&self, range: &HeaderValue, headers: &HeaderMap) -> io::Result<bool> {
+        let Some(suffix) = ranges::suffix(range) else {
+            return Ok(false);
+        };
+        let found = self.look(headers).await?;
+        let bytes = found.get(header::CONTENT_LENGTH);
+        let bytes = bytes.and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+        Ok(bytes.is_some_and(|bytes| suffix > bytes))
     }
 
     /// The tag of the file that an answer with these headers is made of.

@@ -5,6 +5,7 @@
 pub mod assets;
 mod images;
 pub mod objects;
+mod ranges;
 mod relay;
 mod upload;
 mod upstream;

@@ -19,12 +19,12 @@ use tokio::sync::Semaphore;
 use self::held::{Decides, Held};
 use super::Guest;
 use super::upstream::{Caller, Upstream};
-use crate::contract::relay::{Collecting, Ending, Reading, Step};
+use crate::contract;
+use crate::contract::relay::{BodyFault, Collecting, Ending, Reading, Step};
 use crate::contract::services::{Head, Relay};
-use crate::contract::{self, Refusal};
 use crate::exchange::answer::{self, Response, status_of};
 use crate::exchange::body::{BodyError, Cut, read_body};
-use crate::flow::intake::{Intake, Share};
+use crate::flow::intake::{Intake, Reservation, Share};
 use crate::telemetry::peer::Peer;
 
 /// Calls under way: one more is told to come back.
@@ -89,25 +89,18 @@ impl Relays {
             body_bytes_max,
             headers,
         } = relay;
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let mut refusal = guest.gateway.faults().overloaded.refusal.clone();
-            refusal.headers = headers;
-            return guest.refuse(&refusal, peer);
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        let read = match place {
+            Some(_) => self.read(request.into_body(), body_bytes_max, peer).await,
+            None => Err(BodyFault::Busy),
         };
-        let bytes_max = (body_bytes_max as usize).saturating_add(1);
-        let body = Cut::new(request.into_body(), bytes_max);
-        let limits = (bytes_max, self.message_timeout);
-        let share = self.bodies.of_store(&peer.address.ip().to_string());
-        let (body, _reservation) = match read_body(body, limits, share).await {
-            Ok((body, reservation)) => (Some(body), reservation),
-            Err(BodyError::TooSlow) => (None, None),
-            Err(error) => {
-                let mut refusal = error.refusal(bytes_max, &guest.gateway.faults().overloaded);
-                refusal.headers = headers;
-                return guest.refuse(&refusal, peer);
-            }
+        let (body, _reservation) = match read {
+            Ok((body, reservation)) => (Ok(body), reservation),
+            Err(fault) => (Err(fault), None),
         };
-        let begun = guest.gateway.begin(&context, body.as_deref());
+        let begun = guest
+            .gateway
+            .begin(&context, body.as_deref().map_err(|fault| *fault));
         drop(body);
         let share = self.calls.answers.of_store(&peer.address.ip().to_string());
         let held = Held::new(Arc::clone(&guest.gateway), place);
@@ -120,6 +113,25 @@ impl Relays {
             Ok(Outcome::Stream(head, passing)) => passing.into_response(head),
             Err(error) => guest.failed(error, headers),
         }
+    }
+
+    /// Reads a request's body, one byte more than it may have at most.
+    async fn read(
+        &self,
+        body: Incoming,
+        bytes_max: u32,
+        peer: &Peer,
+    ) -> Result<(Bytes, Option<Reservation>), BodyFault> {
+        let bytes_max = (bytes_max as usize).saturating_add(1);
+        let limits = (bytes_max, self.message_timeout);
+        let share = self.bodies.of_store(&peer.address.ip().to_string());
+        let read = read_body(Cut::new(body, bytes_max), limits, share).await;
+        read.map_err(|error| match error {
+            BodyError::TooSlow => BodyFault::TooSlow,
+            BodyError::Overloaded => BodyFault::Busy,
+            // What is cut is never too large.
+            BodyError::Broken | BodyError::TooLarge => BodyFault::Broken,
+        })
     }
 }
 
@@ -265,18 +277,5 @@ impl<D: Decides> Passing<D> {
         });
         let body = StreamBody::new(pieces).map_err(Into::into).boxed_unsync();
         answer::response(status_of(head.status), head.headers, body)
-    }
-}
-
-impl Guest {
-    /// What the host itself refuses.
-    fn refuse(&self, refusal: &Refusal, peer: &Peer) -> Response {
-        let (code, why) = (&refusal.code, &refusal.message);
-        self.refusals
-            .refused(peer, None, code, Some(refusal.status), why);
-        match self.gateway.refuse(refusal, &[]) {
-            Ok(response) => answer::http_response(response),
-            Err(error) => self.failed(error, refusal.headers.clone()),
-        }
     }
 }

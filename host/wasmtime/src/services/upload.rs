@@ -11,7 +11,7 @@ use futures_util::Stream;
 use hmac_sha256::Hash;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use multer::{Constraints, Field, Multipart, SizeLimit};
 
 use crate::contract::images::{File, Parts, UploadError};
@@ -30,8 +30,14 @@ const TEXT_BYTES_MAX: usize = 1_024;
 /// Of a file's beginning, in bytes: what tells its type.
 const BEGINNING_BYTES: usize = 64;
 
-/// What is read of a body that says that it is too large, in bytes, and for
-/// how long: browsers that are still sending do not see the answer.
+/// Of a part's head, in bytes. The parser itself takes no more than 32 headers.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// Of a boundary, in bytes (RFC 2046, 5.1.1).
+const BOUNDARY_BYTES_MAX: usize = 70;
+
+/// What is read of a body that is refused, in bytes, and for how long:
+/// browsers that are still sending do not see the answer.
 const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
 const DRAINED_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -39,7 +45,7 @@ const DRAINED_TIME_MAX: Duration = Duration::from_secs(5);
 pub struct Uploaded {
     /// What the guest is shown.
     pub parts: Parts,
-    /// The file; empty where it is too large.
+    /// The file.
     pub bytes: Bytes,
     /// The memory that it takes.
     pub reservation: Reservation,
@@ -53,28 +59,43 @@ pub struct Uploaded {
 pub async fn read<B>(
     upload: &Upload,
     headers: &HeaderMap,
-    body: B,
+    mut body: B,
     share: Arc<Share>,
     time_max: Duration,
 ) -> Result<Uploaded, UploadError>
 where
     B: Body<Data = Bytes, Error: Into<BrokenOff>> + Send + Unpin + 'static,
 {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let boundary = multer::parse_boundary(content_type).map_err(|_| UploadError::Malformed)?;
+    let result = read_parts(upload, headers, &mut body, share, time_max).await;
+    if matches!(result, Err(UploadError::Malformed | UploadError::TooLarge)) {
+        tokio::spawn(drain(body));
+    }
+    result
+}
+
+async fn read_parts<B>(
+    upload: &Upload,
+    headers: &HeaderMap,
+    body: &mut B,
+    share: Arc<Share>,
+    time_max: Duration,
+) -> Result<Uploaded, UploadError>
+where
+    B: Body<Data = Bytes, Error: Into<BrokenOff>> + Send + Unpin,
+{
+    let boundary = boundary(headers).ok_or(UploadError::Malformed)?;
     let bytes_max = u64::from(upload.file_bytes_max) + BESIDE_BYTES_MAX;
     let announced = body.size_hint().exact();
     if announced.is_some_and(|bytes| bytes > bytes_max) {
-        tokio::spawn(drain(body));
         return Err(UploadError::TooLarge);
     }
     let bytes = announced.unwrap_or(bytes_max);
     let bytes = usize::try_from(bytes).map_err(|_| UploadError::TooLarge)?;
     let reservation = share.reserve(bytes).await.ok_or(UploadError::Busy)?;
-    let limits = SizeLimit::new().whole_stream(bytes_max);
+    // No part is larger than the file may be.
+    let limits = SizeLimit::new()
+        .whole_stream(bytes_max)
+        .per_field(upload.file_bytes_max.into());
     let constraints = Constraints::new().size_limit(limits);
     let pieces = Pieces { body, rests: false };
     let mut reading = Reading {
@@ -84,41 +105,43 @@ where
         file: None,
         texts: Vec::new(),
     };
-    match patience::timeout(time_max, reading.read()).await {
-        None => return Err(UploadError::TooSlow),
-        Some(Ok(())) => {}
-        // What comes after a file that is too large changes nothing.
-        Some(Err(_)) if reading.file.as_ref().is_some_and(|(_, it)| it.is_none()) => {}
-        Some(Err(error)) => return Err(error),
-    }
-    let (file, bytes) = match reading.file {
-        Some((file, bytes)) => (Some(file), bytes.unwrap_or_default()),
-        None => (None, Bytes::new()),
-    };
+    let is_read = patience::timeout(time_max, reading.read()).await;
+    is_read.ok_or(UploadError::TooSlow)??;
+    let (file, bytes) = reading.file.unzip();
     let texts = reading.texts;
     Ok(Uploaded {
         parts: Parts { file, texts },
-        bytes,
+        bytes: bytes.unwrap_or_default(),
         reservation,
     })
 }
 
+/// What cuts a body's parts off; nothing if it is none.
+fn boundary(headers: &HeaderMap) -> Option<String> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let boundary = multer::parse_boundary(content_type).ok()?;
+    let is_one = (1..=BOUNDARY_BYTES_MAX).contains(&boundary.len())
+        && boundary.bytes().all(|it| (b' '..=b'~').contains(&it))
+        && !boundary.ends_with(' ');
+    is_one.then_some(boundary)
+}
+
 /// A multipart body that is being read.
-struct Reading<'a> {
+struct Reading<'a, 'b> {
     upload: &'a Upload,
-    multipart: Multipart<'static>,
+    multipart: Multipart<'b>,
     file_bytes_expected: usize,
-    /// The file and its content, `None` where it is too large.
-    file: Option<(File, Option<Bytes>)>,
+    /// The file and its content.
+    file: Option<(File, Bytes)>,
     texts: Vec<(String, String)>,
 }
 
-impl Reading<'_> {
+impl Reading<'_, '_> {
     async fn read(&mut self) -> Result<(), UploadError> {
         let mut parts = 0;
         while let Some(field) = self.multipart.next_field().await.map_err(refused)? {
             parts += 1;
-            if parts > self.upload.parts_max {
+            if parts > self.upload.parts_max || !is_head(field.headers()) {
                 return Err(UploadError::Malformed);
             }
             let name = field.name().unwrap_or_default().to_owned();
@@ -135,8 +158,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    async fn read_file(&mut self, mut field: Field<'static>) -> Result<(), UploadError> {
-        let bytes_max = self.upload.file_bytes_max as usize;
+    async fn read_file(&mut self, mut field: Field<'_>) -> Result<(), UploadError> {
         let mut file = File {
             bytes: 0,
             beginning: Vec::new(),
@@ -146,24 +168,27 @@ impl Reading<'_> {
         let mut all = BytesMut::with_capacity(self.file_bytes_expected);
         let mut hash = Hash::new();
         while let Some(piece) = field.chunk().await.map_err(refused)? {
-            if all.len() + piece.len() > bytes_max {
-                file.bytes = u64::from(self.upload.file_bytes_max) + 1;
-                file.beginning = beginning(&all);
-                self.file = Some((file, None));
-                return Ok(());
-            }
             hash.update(&piece);
             all.extend_from_slice(&piece);
         }
         file.bytes = all.len() as u64;
         file.beginning = beginning(&all);
         file.sha256 = hexadecimal(&hash.finalize());
-        self.file = Some((file, Some(all.freeze())));
+        self.file = Some((file, all.freeze()));
         Ok(())
     }
 }
 
-async fn read_text(mut field: Field<'static>) -> Result<String, UploadError> {
+/// Whether a part's head is one: in bytes, and in text.
+fn is_head(headers: &HeaderMap) -> bool {
+    let bytes = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    headers.iter().map(bytes).sum::<usize>() <= HEAD_BYTES_MAX
+        && headers
+            .values()
+            .all(|value| std::str::from_utf8(value.as_bytes()).is_ok())
+}
+
+async fn read_text(mut field: Field<'_>) -> Result<String, UploadError> {
     let mut text = Vec::new();
     while text.len() < TEXT_BYTES_MAX
         && let Some(piece) = field.chunk().await.map_err(refused)?
@@ -176,7 +201,9 @@ async fn read_text(mut field: Field<'static>) -> Result<String, UploadError> {
 
 fn refused(error: multer::Error) -> UploadError {
     match error {
-        multer::Error::StreamSizeExceeded { .. } => UploadError::TooLarge,
+        multer::Error::StreamSizeExceeded { .. } | multer::Error::FieldSizeExceeded { .. } => {
+            UploadError::TooLarge
+        }
         _ => UploadError::Malformed,
     }
 }
@@ -196,12 +223,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// A body's pieces, one at a time: the parser would take all that has come
 /// before it looks at any of it, and the memory for it is not reserved.
-struct Pieces<B> {
-    body: B,
+struct Pieces<'a, B> {
+    body: &'a mut B,
     rests: bool,
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BrokenOff>> + Unpin> Stream for Pieces<B> {
+impl<B: Body<Data = Bytes, Error: Into<BrokenOff>> + Unpin> Stream for Pieces<'_, B> {
     type Item = Result<Bytes, BrokenOff>;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -210,7 +237,7 @@ impl<B: Body<Data = Bytes, Error: Into<BrokenOff>> + Unpin> Stream for Pieces<B>
             return Poll::Pending;
         }
         loop {
-            let piece = match ready!(Pin::new(&mut self.body).poll_frame(task)) {
+            let piece = match ready!(Pin::new(&mut *self.body).poll_frame(task)) {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => Err(error.into()),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -325,11 +352,15 @@ mod tests {
     async fn i7_a_file_that_is_too_large_is_said_to_be_and_not_kept() {
         for (bytes, is_too_large) in [(1_000, false), (1_001, true), (60_000, true)] {
             let body = part("file", &"x".repeat(bytes)) + "--b--\r\n";
-            let read = read_whole(&body).await.unwrap();
-            let file = read.parts.file.unwrap();
-            assert_eq!(file.bytes > 1_000, is_too_large, "{bytes}");
-            assert_eq!(file.sha256.is_empty(), is_too_large, "{bytes}");
-            assert_eq!(read.bytes.is_empty(), is_too_large, "{bytes}");
+            match read_whole(&body).await {
+                Ok(read) => assert!(!is_too_large && read.bytes.len() == bytes, "{bytes}"),
+                Err(error) => {
+                    assert!(
+                        is_too_large && matches!(error, UploadError::TooLarge),
+                        "{bytes}"
+                    );
+                }
+            }
         }
         // Nor is the rest of a body read for ever.
         let body = part("other", &"x".repeat(70_000)) + "--b--\r\n";

@@ -1,13 +1,18 @@
-//! Who is at the other end of a connection, as the log names them.
+//! Who is at the other end of a connection, and what they asked for, as the log
+//! names them.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper::header::{HeaderMap, ORIGIN};
+use hyper::{Method, Uri};
 
 /// Of an Origin, in characters: browsers' are far shorter.
 const ORIGIN_CHARS_MAX: usize = 256;
+
+/// Of a request's path, in characters: any of ours is shorter.
+const PATH_CHARS_MAX: usize = 256;
 
 /// Of what proxies say, in characters: a few addresses.
 const FORWARDED_CHARS_MAX: usize = 128;
@@ -26,13 +31,16 @@ pub struct Peer {
     /// The website that asks, in browsers.
     pub origin: Option<Box<str>>,
     /// Its request, as a client can quote it; 0 before it has sent one.
-    pub request: u64,
+    pub number: u64,
+    /// The method and the path. Not what follows `?`: there clients have their
+    /// token.
+    pub request: Option<Box<str>>,
 }
 
 impl Peer {
-    /// Who sent a request with these headers.
+    /// Who sent this request.
     #[must_use]
-    pub fn new(address: SocketAddr, headers: &HeaderMap) -> Self {
+    pub fn new(address: SocketAddr, method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let forwarded_for = headers.get_all(FORWARDED_FOR).iter().next_back();
         let forwarded_for = forwarded_for.map(|value| {
             let text = String::from_utf8_lossy(value.as_bytes());
@@ -47,18 +55,20 @@ impl Peer {
             let text = String::from_utf8_lossy(value.as_bytes());
             bounded(&text, ORIGIN_CHARS_MAX).into()
         });
+        let request = format!("{method} {}", uri.path());
         Self {
             address,
             forwarded_for,
             origin,
-            request: next_request(),
+            number: next_request(),
+            request: Some(bounded(&request, PATH_CHARS_MAX).into()),
         }
     }
 
     /// Its request's id, as the client is told and the log has it.
     #[must_use]
     pub fn request_id(&self) -> Option<String> {
-        (self.request > 0).then(|| format!("{:016x}", self.request))
+        (self.number > 0).then(|| format!("{:016x}", self.number))
     }
 
     /// Who has not sent a request yet.
@@ -68,7 +78,8 @@ impl Peer {
             address,
             forwarded_for: None,
             origin: None,
-            request: 0,
+            number: 0,
+            request: None,
         }
     }
 }
@@ -106,7 +117,17 @@ mod tests {
         headers.append(FORWARDED_FOR, "192.0.2.1".parse().unwrap());
         let added = format!("{long}, 192.0.2.7");
         headers.append(FORWARDED_FOR, added.parse().unwrap());
-        let peer = Peer::new("127.0.0.1:1".parse().unwrap(), &headers);
+        let uri = format!("/{}?payload=secret", "a".repeat(10_000))
+            .parse()
+            .unwrap();
+        let address = "127.0.0.1:1".parse().unwrap();
+        let peer = Peer::new(address, &Method::POST, &uri, &headers);
+        let request = peer.request.unwrap();
+        assert!(request.starts_with("POST /aaa"), "{request}");
+        assert_eq!(request.chars().count(), PATH_CHARS_MAX + 1);
+        let uri = "/a?payload=secret".parse().unwrap();
+        let short = Peer::new(address, &Method::GET, &uri, &headers);
+        assert_eq!(short.request.as_deref(), Some("GET /a"));
         assert_eq!(peer.origin.unwrap().chars().count(), ORIGIN_CHARS_MAX + 1);
         let forwarded_for = peer.forwarded_for.unwrap();
         assert_eq!(forwarded_for.chars().count(), FORWARDED_CHARS_MAX);

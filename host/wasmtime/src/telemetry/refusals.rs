@@ -294,6 +294,7 @@ impl Line {
                 answer,
                 store = store.as_deref(),
                 why = why.as_str(),
+                request = peer.request.as_deref(),
                 origin = peer.origin.as_deref(),
                 address = %peer.address,
                 forwarded_for = peer.forwarded_for.as_deref(),

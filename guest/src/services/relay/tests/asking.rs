@@ -122,6 +122,11 @@ fn no_field_says_where_a_request_goes_or_with_which_key() {
         "vertex_project",
         "langfuse_host",
         "api\\u005fbase",
+        "braintrust_api_base",
+        "slack_webhook_url",
+        "s3_endpoint_url",
+        "vertex_ai_credentials",
+        "phoenix_host",
     ] {
         let body = format!(r#"{{"{name}":"x","messages":[{{"role":"user","content":"hi"}}]}}"#);
         assert_eq!(
@@ -165,17 +170,63 @@ fn a_request_that_is_none_is_refused() {
         "]".repeat(9_000)
     );
     assert_eq!(proxy.refused(&deep), of(400, Code::InvalidRequest));
-    let Step::Respond(late) = proxy.begin_with(None) else {
-        panic!("called");
-    };
-    assert_eq!(proxy.refusal(&late), of(408, Code::BodyTimeout));
     let long = vec![b' '; REQUEST_BYTES_MAX + 1];
-    let Step::Respond(large) = proxy.begin_with(Some(&long)) else {
+    let Step::Respond(large) = proxy.begin_with(Ok(&long)) else {
         panic!("called");
     };
     assert_eq!(proxy.refusal(&large), of(413, Code::BodyTooLarge));
     // None of them counts.
     assert!(proxy.host.counted.is_empty());
+}
+
+#[test]
+fn a_request_that_did_not_come_is_refused_in_its_paths_form() {
+    for path in [OPENAI, API] {
+        let mut proxy = Proxy::new(path);
+        for (fault, answer, may_wait) in [
+            (BodyFault::TooSlow, of(408, Code::BodyTimeout), false),
+            (BodyFault::Busy, of(503, Code::Overloaded), true),
+            (BodyFault::Broken, of(400, Code::InvalidRequest), false),
+        ] {
+            let Step::Respond(response) = proxy.begin_with(Err(fault)) else {
+                panic!("called");
+            };
+            // Which looks at the form, too.
+            assert_eq!(proxy.refusal(&response), answer);
+            let retry_after = header(&response.headers, "retry-after");
+            assert_eq!(retry_after.is_some(), may_wait, "{fault:?}");
+        }
+        // None of them counts.
+        assert!(proxy.host.counted.is_empty());
+    }
+}
+
+#[test]
+fn no_tool_says_which_server_is_called() {
+    let server = [(
+        "LLM_TOOLS",
+        r#"[{"type":"function","function":{"name":"own"}}]"#,
+    )];
+    for env in [&[][..], &server] {
+        let mut proxy = Proxy::with(OPENAI, env);
+        let body = |tool: &str| {
+            format!(
+                r#"{{"messages":[{{"role":"user","content":"hi"}}],"tools":[{{"type":"function","function":{{"name":"a"}}}},{tool}]}}"#
+            )
+        };
+        for tool in [
+            r#"{"type":"mcp","server_label":"x","server_url":"http://169.254.169.254/"}"#,
+            r#"{"type":"mcp","headers":{"authorization":"x"}}"#,
+            r#"{"type":"function","api_base":"http://127.0.0.1/"}"#,
+            r#"{"type":"mcp","type":"function"}"#,
+        ] {
+            let answer = of(400, Code::InvalidRequest);
+            assert_eq!(proxy.refused(&body(tool)), answer, "{tool}");
+        }
+        let asked = proxy.asked(&body(r#"{"type":"other","url":1}"#));
+        let tools = asked["tools"].as_array().unwrap();
+        assert_eq!(tools.last().unwrap(), &json!({"type":"other","url":1}));
+    }
 }
 
 #[test]

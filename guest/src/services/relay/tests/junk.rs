@@ -39,7 +39,12 @@ fn a_context_that_is_not_ours_is_answered_and_holds_nothing() {
     assert!(proxy.host.counted.is_empty());
     let config = proxy.config.clone();
     for ticket in ["", "{}", "7", "[]"] {
-        let step = begin(&mut proxy.host, &config, ticket, Some(ASK.as_bytes()));
+        let step = begin(
+            &mut proxy.host,
+            &config,
+            ticket,
+            Ok(ASK.as_bytes().to_vec()),
+        );
         let Step::Respond(response) = step else {
             panic!("called");
         };

@@ -121,7 +121,12 @@ fn each_user_has_quotas_of_its_own() {
         let Verdict::Serve(Service::Relay(relay)) = admitted(&mut host, &asks) else {
             panic!("refused");
         };
-        let step = begin(&mut host, &config, &relay.context, Some(ASK.as_bytes()));
+        let step = begin(
+            &mut host,
+            &config,
+            &relay.context,
+            Ok(ASK.as_bytes().to_vec()),
+        );
         assert!(matches!(step, Step::Call(_)));
     }
     let users: Vec<&str> = host

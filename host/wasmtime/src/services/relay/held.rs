@@ -9,13 +9,13 @@ use tracing::error;
 
 use crate::component::gateway::Gateway;
 use crate::contract::Response;
-use crate::contract::relay::{Context, Ending, Failure, Passed, Reading, Step};
+use crate::contract::relay::{BodyFault, Context, Ending, Failure, Passed, Reading, Step};
 
 /// Decides on calls: the guest's `relay`, which may fail by a trap only.
 #[allow(clippy::missing_errors_doc)]
 pub trait Decides: Send + Sync + 'static {
     /// `relay.begin`.
-    fn begin(&self, context: &str, body: Option<&[u8]>) -> Result<Step>;
+    fn begin(&self, context: &str, body: Result<&[u8], BodyFault>) -> Result<Step>;
     /// `relay.again`.
     fn again(&self, context: &Context) -> Result<Step>;
     /// `relay.failed`.
@@ -36,7 +36,7 @@ pub trait Decides: Send + Sync + 'static {
 }
 
 impl Decides for Gateway {
-    fn begin(&self, context: &str, body: Option<&[u8]>) -> Result<Step> {
+    fn begin(&self, context: &str, body: Result<&[u8], BodyFault>) -> Result<Step> {
         self.with(|it| it.begin(context, body))
     }
 
@@ -78,12 +78,13 @@ pub struct Held<D: Decides> {
     context: Context,
     /// Whether the guest has to be told of its end.
     is_under_way: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<D: Decides> Held<D> {
-    /// A call for which nothing is held yet.
-    pub fn new(guest: Arc<D>, place: OwnedSemaphorePermit) -> Self {
+    /// A call for which the guest holds nothing yet; without a place it is one
+    /// that is refused.
+    pub fn new(guest: Arc<D>, place: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             guest,
             context: Context::new(),

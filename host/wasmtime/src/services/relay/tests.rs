@@ -64,7 +64,7 @@ impl Counting {
 }
 
 impl Decides for Counting {
-    fn begin(&self, _: &str, _: Option<&[u8]>) -> Result<Step> {
+    fn begin(&self, _: &str, _: Result<&[u8], BodyFault>) -> Result<Step> {
         Ok(self.call())
     }
 
@@ -191,7 +191,7 @@ fn guest(does: Does, url: &str, idle_timeout_ms: u32) -> (Arc<Counting>, Held<Co
     });
     let places = Arc::new(Semaphore::new(1));
     let place = places.try_acquire_owned().unwrap();
-    (Arc::clone(&guest), Held::new(guest, place))
+    (Arc::clone(&guest), Held::new(guest, Some(place)))
 }
 
 fn share() -> Arc<Share> {
@@ -202,7 +202,7 @@ fn share() -> Arc<Share> {
 async fn call(does: Does, answers: Vec<&'static str>) -> (String, Vec<Option<Ending>>) {
     let (url, _gone) = upstream(answers, false).await;
     let (guest, held) = guest(does, &url, 10_000);
-    let step = guest.begin("", None).unwrap();
+    let step = guest.begin("", Ok(b"")).unwrap();
     let outcome = Calls::new().run(held, step, share()).await;
     let text = match outcome.unwrap() {
         Outcome::Respond(response) => response.body,
@@ -257,7 +257,7 @@ async fn a_call_ends_once_however_it_ends() {
 async fn an_upstream_that_is_not_there_is_unreachable() {
     for url in ["http://127.0.0.1:1/", "no URL"] {
         let (guest, held) = guest(Does::Respond, url, 10_000);
-        let step = guest.begin("", None).unwrap();
+        let step = guest.begin("", Ok(b"")).unwrap();
         let outcome = Calls::new().run(held, step, share()).await.unwrap();
         let Outcome::Respond(response) = outcome else {
             panic!("{url}");
@@ -271,7 +271,7 @@ async fn an_upstream_that_is_not_there_is_unreachable() {
 async fn an_upstream_that_stalls_is_given_up() {
     let (url, mut seen) = upstream(vec![CHUNKED], true).await;
     let (guest, held) = guest(Does::Stream, &url, 1);
-    let step = guest.begin("", None).unwrap();
+    let step = guest.begin("", Ok(b"")).unwrap();
     let outcome = Calls::new().run(held, step, share()).await.unwrap();
     let Outcome::Stream(head, passing) = outcome else {
         panic!("it is no stream");
@@ -293,7 +293,7 @@ async fn a_client_that_goes_ends_the_call_and_leaves_the_upstream() {
     ] {
         let (url, mut seen) = upstream(vec![answer], true).await;
         let (guest, held) = guest(does, &url, 10_000_000);
-        let step = guest.begin("", None).unwrap();
+        let step = guest.begin("", Ok(b"")).unwrap();
         let calls = Calls::new();
         let (tell, mut shown) = tokio::sync::mpsc::unbounded_channel();
         let client = async {
