@@ -218,16 +218,10 @@ fn result(place: &Place, done: Result<()>) -> Result<(), Failed> {
     })
 }
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let cells = match Cell::selected() {
-        Ok(cells) => cells,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cells = Cell::selected()?;
     let hosts = [Cell::WasmtimeSqlite, Cell::CloudflareSqlite];
     let places: Vec<(Cell, Arc<Place>)> = hosts
         .into_iter()
@@ -255,5 +249,5 @@ fn main() -> ExitCode {
     for (_, place) in &places {
         place.stop();
     }
-    conclusion.exit_code()
+    Ok(conclusion.exit_code())
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use syncline_tests::cell::Cell::{Original031, Original040};
 use syncline_tests::suite;
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     let scenarios = [
         replays::scenarios(),
         events::scenarios(),

@@ -93,16 +93,10 @@ const CELLS: [Cell; 3] = [
     Cell::Original040,
 ];
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let cells = match Cell::selected() {
-        Ok(cells) => cells,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cells = Cell::selected()?;
     let scenarios = [
         raw::scenarios(),
         subscriptions::scenarios(),
@@ -143,7 +137,7 @@ fn main() -> ExitCode {
     for slot in &SERVERS {
         lock(slot).take();
     }
-    conclusion.exit_code()
+    Ok(conclusion.exit_code())
 }
 
 fn trial(cell: Cell, name: &'static str, run: fn(&Clients)) -> Trial {

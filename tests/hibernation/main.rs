@@ -34,16 +34,10 @@ pub(crate) use scenarios;
 /// Trials that wait most of their time, so all of them run side by side.
 const THREADS: usize = 48;
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    let cells = match Cell::selected() {
-        Ok(cells) => cells,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cells = Cell::selected()?;
     let mut trials = Vec::new();
     for (cell, storage) in [
         (Cell::CloudflareSqlite, Storage::ObjectSqlite),
@@ -88,7 +82,7 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     rooms::stop_all();
-    conclusion.exit_code()
+    Ok(conclusion.exit_code())
 }
 
 /// The probe reaches into the product: types say when it misses.

@@ -47,15 +47,9 @@ macro_rules! scenarios {
     };
 }
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let cells = match Cell::selected() {
-        Ok(cells) => cells,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cells = Cell::selected()?;
     let together = [
         // The slow ones first, so that they do not end alone.
         outages::scenarios(),
@@ -74,9 +68,9 @@ fn main() -> ExitCode {
     let together = libtest_mimic::run(&arguments, together);
     cell::stop_all();
     if alone.has_failed() {
-        return alone.exit_code();
+        return Ok(alone.exit_code());
     }
-    together.exit_code()
+    Ok(together.exit_code())
 }
 
 /// Scenarios, each for everything in its matrix that is selected.

@@ -47,17 +47,11 @@ macro_rules! scenarios {
     };
 }
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     // Most of them wait most of the time.
     arguments.test_threads.get_or_insert(THREADS);
-    let cells = match Cell::selected() {
-        Ok(cells) => cells,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cells = Cell::selected()?;
     let mut trials = Vec::new();
     for (cell, host) in cells
         .into_iter()
@@ -84,9 +78,6 @@ fn main() -> ExitCode {
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Err(error) = stage::stop_all() {
-        eprintln!("{error:#}");
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    stage::stop_all()?;
+    Ok(conclusion.exit_code())
 }

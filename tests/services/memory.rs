@@ -34,13 +34,8 @@ pub fn scenarios() -> Vec<Scenario> {
 fn i7_memory_is_bounded_while_images_and_streams_are_under_way(stage: &Stage) {
     // A server of its own: others' scenarios take memory too.
     let dir = tempfile::tempdir().expect("a directory");
-    let mut variables = Profile::Open.variables(&upstream().url());
-    for (name, value) in &mut variables {
-        // The streams rest until the uploads are over.
-        if *name == "LLM_IDLE_TIMEOUT_MS" {
-            *value = "300000".to_owned();
-        }
-    }
+    // The streams rest until the uploads are over.
+    let variables = Profile::Open.variables_but(&upstream().url(), "LLM_IDLE_TIMEOUT_MS", "300000");
     let server = stage.host.start(&variables, dir.path()).expect("a server");
     let mut pieces = Reply::begun(&["y".repeat(10_000).as_str(); 10]);
     pieces.push(Piece::Hold);

@@ -127,6 +127,19 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// The same, with another value of one of them.
+    pub fn variables_but(
+        self,
+        upstream: &str,
+        name: &str,
+        value: &str,
+    ) -> Vec<(&'static str, String)> {
+        let mut variables = self.variables(upstream);
+        let mut found = variables.iter_mut().filter(|(it, _)| *it == name);
+        found.next().expect("it is one of them").1 = value.to_owned();
+        variables
+    }
+
     /// The environment variables, with this upstream.
     pub fn variables(self, upstream: &str) -> Vec<(&'static str, String)> {
         let mut variables = vec![

@@ -55,16 +55,12 @@ impl Scenario {
 
 /// Runs scenarios over the selected cells. `faults` are the names of the
 /// scenarios that the original servers fail.
-#[must_use]
-pub fn run(scenarios: Vec<Scenario>, faults: &[(Cell, &str)]) -> ExitCode {
+///
+/// # Errors
+/// When `SYNCLINE_CELLS` names none.
+pub fn run(scenarios: Vec<Scenario>, faults: &[(Cell, &str)]) -> anyhow::Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let cells = match Cell::selected() {
-        Ok(cells) => cells,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let cells = Cell::selected()?;
     for (cell, name) in faults {
         let known = scenarios
             .iter()
@@ -102,7 +98,7 @@ pub fn run(scenarios: Vec<Scenario>, faults: &[(Cell, &str)]) -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     cell::stop_all();
-    conclusion.exit_code()
+    Ok(conclusion.exit_code())
 }
 
 /// A fault of an original server: the scenario has to fail.

@@ -7,10 +7,9 @@ use subtle::ConstantTimeEq;
 use super::params::Params;
 use super::refusal::Refused;
 use super::token;
-use crate::clock::Time;
 use crate::code::Code;
 use crate::config::Config;
-use crate::imports::{Imports, Level};
+use crate::imports::Imports;
 use crate::principal::Principal;
 
 /// Who the request is, by its payload.
@@ -90,17 +89,7 @@ pub fn check(
             "The payload's `authToken` is not a string.",
         ));
     };
-    let Some(now) = Time::read(imports) else {
-        // An expired token would look valid.
-        imports.log(
-            Level::Error,
-            "the clock is not between 1970 and 9999: set it; nobody with a token is admitted",
-        );
-        return Err(Refused::new(
-            Code::AuthServiceError,
-            "The server's clock is wrong: tokens cannot be checked. Try again.",
-        ));
-    };
+    let now = token::now(imports)?;
     let user = token::check(
         imports,
         secret,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::refusal::Refused;
+use crate::clock::Time;
 use crate::code::Code;
 use crate::imports::{Imports, Level};
 use crate::limits::{ROLE_BYTES_MAX, USER_ID_BYTES_MAX, WORKSPACE_CLAIMS_WARN_BYTES};
@@ -48,6 +49,23 @@ pub struct Token {
     exp: u64,
     claims_version: u64,
     workspaces: Vec<Workspace>,
+}
+
+/// The time that tokens are checked by.
+///
+/// # Errors
+/// When the clock is wrong: an expired token would look valid.
+pub fn now(imports: &mut impl Imports) -> Result<Time, Refused> {
+    Time::read(imports).ok_or_else(|| {
+        imports.log(
+            Level::Error,
+            "the clock is not between 1970 and 9999: set it; nobody with a token is admitted",
+        );
+        Refused::new(
+            Code::AuthServiceError,
+            "The server's clock is wrong: tokens cannot be checked. Try again.",
+        )
+    })
 }
 
 /// Checks a token for one workspace: signature, time, claims, version.

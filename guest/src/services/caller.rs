@@ -7,10 +7,9 @@ use subtle::ConstantTimeEq;
 use crate::admission::Request;
 use crate::admission::refusal::Refused;
 use crate::admission::token::{self, Workspace};
-use crate::clock::Time;
 use crate::code::Code;
 use crate::config::Config;
-use crate::imports::{Imports, Level};
+use crate::imports::Imports;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,16 +66,7 @@ impl Caller {
                 "Tokens cannot be checked.",
             ));
         };
-        let Some(now) = Time::read(imports) else {
-            imports.log(
-                Level::Error,
-                "the clock is not between 1970 and 9999: set it; nobody with a token is served",
-            );
-            return Err(Refused::new(
-                Code::AuthServiceError,
-                "The server's clock is wrong: tokens cannot be checked. Try again.",
-            ));
-        };
+        let now = token::now(imports)?;
         let grace = config.grace_period_seconds;
         let (id, workspaces) = token::check_for_any(imports, secret, grace, token, now.seconds())?;
         Ok(Self::User {

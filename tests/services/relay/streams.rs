@@ -171,12 +171,7 @@ fn who_hangs_up_before_the_answer_ends_the_call_too(stage: &Stage) {
 fn i9_who_only_closes_before_the_answer_gives_the_place_back_in_time(stage: &Stage) {
     // One call at once, and an upstream that is given up when it says nothing.
     let dir = tempfile::tempdir().expect("a directory");
-    let mut variables = Profile::Open.variables(&upstream().url());
-    for (name, value) in &mut variables {
-        if *name == "LLM_STREAMS_MAX" {
-            *value = "1".to_owned();
-        }
-    }
+    let variables = Profile::Open.variables_but(&upstream().url(), "LLM_STREAMS_MAX", "1");
     let server = stage.host.start(&variables, dir.path()).expect("a server");
     let url = direct::url_of(stage.host, &server);
     let asking = |words: &str, is_stream: bool| {

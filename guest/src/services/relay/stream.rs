@@ -55,22 +55,10 @@ pub fn piece(
     behind: &[u8],
     mut bytes: &[u8],
 ) -> Passed {
-    let Phase::Streaming(stream) = std::mem::replace(&mut relay.phase, Phase::Collecting) else {
+    let Some(mut run) = Run::resume(llm, &mut relay, behind) else {
         return nothing_more();
     };
-    if relay.place.is_none() {
-        // It is over.
-        return nothing_more();
-    }
     let is_late = clock::milliseconds(imports) >= relay.until_ms;
-    let mut run = Run {
-        parser: Parser::resume(stream.parser.clone(), behind),
-        llm,
-        form: relay.ticket.form,
-        wants_usage: relay.wants_usage,
-        stream,
-        output: Vec::new(),
-    };
     let mut over = is_late.then(|| {
         Err(Fault::new(
             Code::UpstreamTimeout,
@@ -129,19 +117,8 @@ pub fn end(
     behind: &[u8],
     ending: Ending,
 ) -> Vec<u8> {
-    let Phase::Streaming(stream) = std::mem::replace(&mut relay.phase, Phase::Collecting) else {
+    let Some(mut run) = Run::resume(llm, &mut relay, behind) else {
         return Vec::new();
-    };
-    if relay.place.is_none() {
-        return Vec::new();
-    }
-    let mut run = Run {
-        parser: Parser::resume(stream.parser.clone(), behind),
-        llm,
-        form: relay.ticket.form,
-        wants_usage: relay.wants_usage,
-        stream,
-        output: Vec::new(),
     };
     if ending == Ending::Gone {
         let tokens = run.tokens(&relay);
@@ -189,7 +166,25 @@ struct Run<'a> {
 /// How it is over, if it is: complete, or not.
 type Over = Option<Result<(), Fault>>;
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// The next step of a relay that streams; `None` if it does not, or is
+    /// over.
+    fn resume(llm: &'a Llm, relay: &mut Relay, behind: &[u8]) -> Option<Self> {
+        let phase = std::mem::replace(&mut relay.phase, Phase::Collecting);
+        let Phase::Streaming(stream) = phase else {
+            return None;
+        };
+        relay.place?;
+        Some(Self {
+            parser: Parser::resume(stream.parser.clone(), behind),
+            llm,
+            form: relay.ticket.form,
+            wants_usage: relay.wants_usage,
+            stream,
+            output: Vec::new(),
+        })
+    }
+
     fn read(&mut self, bytes: &mut &[u8]) -> Over {
         while let Some(item) = self.parser.next(bytes) {
             let over = match item {

@@ -282,7 +282,7 @@ mod tests {
         Upload {
             context: String::new(),
             field: "file".to_owned(),
-            file_bytes_max: 1_000,
+            file_bytes_max: 3_000,
             text_fields: vec!["instanceId".to_owned()],
             parts_max: 4,
             headers: vec![],
@@ -350,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn i7_a_file_that_is_too_large_is_said_to_be_and_not_kept() {
-        for (bytes, is_too_large) in [(1_000, false), (1_001, true), (60_000, true)] {
+        for (bytes, is_too_large) in [(3_000, false), (3_001, true), (60_000, true)] {
             let body = part("file", &"x".repeat(bytes)) + "--b--\r\n";
             match read_whole(&body).await {
                 Ok(read) => assert!(!is_too_large && read.bytes.len() == bytes, "{bytes}"),
@@ -407,7 +407,7 @@ mod tests {
         let slow = read_for(Duration::from_millis(1)).await;
         assert!(matches!(slow, Err(UploadError::TooSlow)));
         // It says how large it is: it is not even begun.
-        let large = Full::new(Bytes::from(vec![0; 66_537]));
+        let large = Full::new(Bytes::from(vec![0; 68_537]));
         let time = Duration::from_secs(60);
         let read = read(&upload(), &headers, large, share(), time).await;
         assert!(matches!(read, Err(UploadError::TooLarge)));
