@@ -69,6 +69,7 @@ pub struct Runtime {
 }
 
 /// A component that can be instantiated.
+#[derive(Clone)]
 struct Linked {
     engine: Engine,
     pre: SyncBackendPre<State>,
@@ -192,6 +193,20 @@ impl Runtime {
             claims,
             quotas,
         }))
+    }
+
+    /// The same component with these variables, as far as it reads them.
+    #[must_use]
+    pub fn with_environment(&self, mut env: BTreeMap<String, String>) -> Arc<Self> {
+        env.retain(|name, _| self.terms.variables.iter().any(|it| it.name == *name));
+        Arc::new(Self {
+            code: self.code.clone(),
+            compiled: self.compiled,
+            terms: self.terms.clone(),
+            env: env.into_iter().collect(),
+            claims: Arc::clone(&self.claims),
+            quotas: Arc::clone(&self.quotas),
+        })
     }
 
     /// Whether the component was compiled at the start: the built-in one is

@@ -2,4 +2,5 @@
 
 pub mod heap;
 pub mod machine;
+pub mod memory;
 pub mod patience;

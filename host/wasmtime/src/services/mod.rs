@@ -6,7 +6,7 @@ pub mod assets;
 mod images;
 pub mod objects;
 mod relay;
-mod tls;
+pub(crate) mod tls;
 mod upload;
 mod upstream;
 
