@@ -6,9 +6,6 @@ use serde_json::{Value, json};
 /// The name of the doctor's events. No app has it.
 pub const EVENT_NAME: &str = "v1.SynclineDoctorChecked";
 
-/// The highest sequence number there can be.
-pub const SEQ_NUM_MAX: u64 = (1 << 53) - 1;
-
 /// Where a log is, as a pull shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {

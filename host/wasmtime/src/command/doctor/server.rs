@@ -71,7 +71,7 @@ fn is_reachable(target: &Target, report: &mut Report) -> bool {
     let took = millis(began.elapsed());
     report.ok(
         "reachable",
-        format!("{target} takes connections, after {took} ms"),
+        format!("{target} takes connections, after {took}"),
     );
     if target.is_tls() {
         return match Stream::open(target) {
@@ -128,7 +128,7 @@ fn health(target: &Target, http: &Http, report: &mut Report) -> bool {
             return false;
         }
         Ok(answer) if answer.status == 200 && answer.body.trim() == "ok" => {
-            report.ok("healthz", format!("200, after {} ms", millis(answer.took)));
+            report.ok("healthz", format!("200, after {}", millis(answer.took)));
             clock(&answer, report);
         }
         Ok(answer) => {
@@ -289,6 +289,7 @@ pub(super) fn refused(check: &'static str, code: u16, reason: &str, report: &mut
     );
 }
 
-pub(super) fn millis(time: Duration) -> u128 {
-    time.as_millis()
+/// A time in words.
+pub(super) fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1_000.0)
 }

@@ -98,12 +98,15 @@ fn at(now: i64, claims: &Claims, report: &mut Report) {
         Some(left) if left < 0 => report.warn(
             CHECK,
             format!(
-                "the token expired {} s ago by this clock: it serves on for GRACE_PERIOD_SECONDS, and not with services beside sync",
+                "the token expired {} s ago by this clock: it serves on for GRACE_PERIOD_SECONDS",
                 left.unsigned_abs()
             ),
             "Sign in again for a new one; if it was issued just now, compare the clocks",
         ),
-        Some(left) => report.ok(CHECK, format!("the token is valid for {left} s more by this clock")),
+        Some(left) => report.ok(
+            CHECK,
+            format!("the token is valid for {left} s more by this clock"),
+        ),
     }
 }
 
