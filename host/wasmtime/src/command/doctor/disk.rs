@@ -95,10 +95,12 @@ fn judge(free: u64, files: Option<u64>) -> (Status, String, Option<&'static str>
             Some("Delete files that nobody needs on this disk"),
         );
     }
-    match free {
-        ..FREE_BYTES_FAIL => (Status::Fail, left, Some(FREE_SOME)),
-        ..FREE_BYTES_WARN => (Status::Warn, left, Some(FREE_SOME)),
-        _ => (Status::Ok, left, None),
+    if free < FREE_BYTES_FAIL {
+        (Status::Fail, left, Some(FREE_SOME))
+    } else if free < FREE_BYTES_WARN {
+        (Status::Warn, left, Some(FREE_SOME))
+    } else {
+        (Status::Ok, left, None)
     }
 }
 
