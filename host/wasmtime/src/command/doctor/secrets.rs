@@ -22,6 +22,10 @@ const BITS_STRONG: f64 = 128.0;
 /// What a word of a language is worth, in bits: one of two thousand.
 const WORD_BITS: f64 = 11.0;
 
+/// What is between words, and what it is worth, in bits.
+const SEPARATORS: [char; 4] = [' ', '-', '_', '.'];
+const SEPARATOR_BITS: f64 = 1.0;
+
 /// Letters in a row that are taken for a word.
 const WORD_LETTERS_MIN: usize = 4;
 
@@ -143,27 +147,30 @@ fn by_words(text: &[char]) -> f64 {
     let kinds: BTreeSet<u8> = text.iter().map(kind).collect();
     let alphabet: u32 = kinds.iter().map(|kind| size(*kind)).sum();
     let each = f64::from(alphabet.max(1)).log2();
+    let mut words: BTreeSet<&[char]> = BTreeSet::new();
+    // Each piece is what follows one that is no small letter, and that one.
+    let pieces = text.split_inclusive(|it| !it.is_ascii_lowercase());
     let mut bits = 0.0;
-    let mut letters = 0_usize;
-    let mut end = |letters: &mut usize| {
-        bits += if *letters >= WORD_LETTERS_MIN {
+    for piece in pieces {
+        let letters = piece
+            .iter()
+            .take_while(|it| it.is_ascii_lowercase())
+            .count();
+        let word = piece.get(..letters).unwrap_or_default();
+        bits += if letters < WORD_LETTERS_MIN {
+            each * count(letters)
+        } else if words.insert(word) {
             WORD_BITS
         } else {
-            each * count(*letters)
+            // One that comes again is no news.
+            SEPARATOR_BITS
         };
-        *letters = 0;
-    };
-    for character in text {
-        if character.is_ascii_lowercase() {
-            letters += 1;
-        } else {
-            end(&mut letters);
-            // It is worth what one letter is.
-            letters = 1;
-            end(&mut letters);
-        }
+        bits += match piece.get(letters) {
+            None => 0.0,
+            Some(end) if SEPARATORS.contains(end) => SEPARATOR_BITS,
+            Some(_) => each,
+        };
     }
-    end(&mut letters);
     bits
 }
 
