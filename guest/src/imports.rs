@@ -321,6 +321,8 @@ pub trait Telemetry {
     fn called(&mut self, _call: &Called<'_>) {}
     /// Where the room's subscriptions stand now.
     fn subscribed(&mut self, _subscriptions: Subscriptions) {}
+    /// A client has seen more than the log holds.
+    fn ahead(&mut self) {}
     /// Tokens that a relay used, as far as is known.
     fn tokens_used(&mut self, _tokens: u64) {}
 }

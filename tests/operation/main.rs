@@ -5,6 +5,7 @@
 mod command_line;
 mod configuration;
 mod directory;
+mod doctor;
 mod durability;
 mod files;
 mod hostile;

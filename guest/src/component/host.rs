@@ -232,6 +232,10 @@ impl Telemetry for Host {
         });
     }
 
+    fn ahead(&mut self) {
+        wit_telemetry::ahead();
+    }
+
     fn tokens_used(&mut self, tokens: u64) {
         wit_telemetry::tokens_used(tokens);
     }

@@ -96,6 +96,7 @@ impl Log {
     /// A client has seen events beyond the head, and storage knows of none:
     /// tells the operator, the less often the more there are.
     pub fn report_ahead(&mut self, imports: &mut impl Imports, head: u64, seen: u64) {
+        imports.ahead();
         if let Some(count) = self.ahead.count() {
             imports.log(
                 Level::Warn,

@@ -37,6 +37,8 @@ pub struct Host {
     pub closed: Vec<(ConnectionId, u16, String)>,
     pub attachments: BTreeMap<ConnectionId, String>,
     pub lines: Vec<String>,
+    /// Requests of clients that were ahead of the log.
+    pub ahead: u32,
     /// The requests that were answered.
     pub called: Vec<Answered>,
     /// Where subscriptions stood, each time that it was told.
@@ -62,6 +64,7 @@ impl Default for Host {
             closed: Vec::new(),
             attachments: BTreeMap::new(),
             lines: Vec::new(),
+            ahead: 0,
             called: Vec::new(),
             standing: Vec::new(),
             subscribed: BTreeMap::new(),
@@ -372,6 +375,10 @@ impl Telemetry for Host {
 
     fn subscribed(&mut self, subscriptions: Subscriptions) {
         self.standing.push(subscriptions);
+    }
+
+    fn ahead(&mut self) {
+        self.ahead += 1;
     }
 }
 

@@ -119,6 +119,7 @@ fn who_is_ahead_of_the_log_is_reported() {
         host.lines_with("events up to 60, but the log ends at 2 (16 such"),
         1
     );
+    assert_eq!(host.ahead, 16, "they are all counted");
 
     // Those of an earlier incarnation are told so, and are no divergence.
     let before = Some(("another", 100));

@@ -1,7 +1,6 @@
 //! The `syncline` binary: arguments in, library called, errors out.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,14 +9,16 @@ use std::time::Duration;
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use syncline::command::config;
+use syncline::command::doctor::{self, Doctor};
 use syncline::command::operator::{self, OperatorError};
+use syncline::command::serve::{LogFormat, Serve, Services};
 use syncline::command::token::{self, Workspace};
 use syncline::{
-    App, Assets, ClaimsFile, Equipment, Gateway, Limits, Listen, Listeners, Location, OTHERS_MAX,
-    ObjectPlace, Objects, Quotas, Runtime, Shards, Started, Summary, Telemetry, Variable, Wanted,
-    create_directory, machine, serve_metrics,
+    App, Assets, ClaimsFile, Equipment, Gateway, Listeners, Location, OTHERS_MAX, Objects, Quotas,
+    Runtime, Shards, Started, Summary, Telemetry, Variable, Wanted, create_directory, machine,
+    serve_metrics,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -43,6 +44,9 @@ struct Cli {
 enum Command {
     /// Serve LiveStore clients.
     Serve(Box<Serve>),
+    /// Check a configuration, without starting a server, or with --url a
+    /// server that runs: what is wrong, and what to do.
+    Doctor(Box<Doctor>),
     /// Mint a token for development, signed with JWT_SECRET.
     Token(Token),
     /// Give every store a new backend id, after a backup was put back: its
@@ -69,64 +73,6 @@ enum Command {
         /// The store's id.
         store: String,
     },
-}
-
-#[derive(Args)]
-struct Serve {
-    /// Where to listen, on all addresses that a name has. Port 0 lets the
-    /// system choose.
-    #[arg(long, default_value = "127.0.0.1:8787", value_name = "HOST:PORT")]
-    listen: Listen,
-    /// Where to keep the logs: `sqlite:DIR` or `memory`.
-    #[arg(long, default_value = "sqlite:./data")]
-    storage: Location,
-    /// Run this component instead of the built-in one.
-    #[arg(long, value_name = "FILE")]
-    component: Option<PathBuf>,
-    /// Current workspace claims versions, as a JSON object by user id.
-    #[arg(long, value_name = "FILE")]
-    claims_versions: Option<PathBuf>,
-    /// Store images: in a directory, or in a bucket of S3 or R2, whose region,
-    /// endpoint and keys the usual variables have (AWS_REGION,
-    /// AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …)
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
-    images: Option<ObjectPlace>,
-    /// Serve the app's files to everybody: the directory with its index.html
-    #[arg(long, value_name = "DIR")]
-    assets: Option<PathBuf>,
-    /// Definitions of tools that every request of the LLM proxy gets: a JSON
-    /// list. Instead of LLM_TOOLS
-    #[arg(long, value_name = "FILE")]
-    llm_tools: Option<PathBuf>,
-    #[command(flatten)]
-    limits: Limits,
-    /// Requests a second of one connection, 0 for any number: more are
-    /// refused with a hint when to try again, many more close the socket with
-    /// 1013. Instead of CONNECTION_REQUESTS_PER_SECOND; 1000 without both
-    #[arg(long, value_name = "N")]
-    connection_requests_per_second: Option<u32>,
-    /// The same of one user in a store. Instead of
-    /// PRINCIPAL_REQUESTS_PER_SECOND; 2000 without both
-    #[arg(long, value_name = "N")]
-    principal_requests_per_second: Option<u32>,
-    /// Serve metrics for Prometheus at /metrics, to everybody who reaches the
-    /// server
-    #[arg(long)]
-    metrics: bool,
-    /// Serve metrics for Prometheus at /metrics on a listener of their own
-    #[arg(long, value_name = "HOST:PORT")]
-    metrics_listen: Option<Listen>,
-    /// How the log is written, to stderr: `text` for people, `json` for
-    /// programs, a line each. Without it `text` on a terminal, else `json`
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Args)]
@@ -187,6 +133,7 @@ fn main() -> ExitCode {
     let command = arguments().command;
     log(log_format(&command));
     let result = match command {
+        Command::Doctor(arguments) => return doctor::run(&arguments),
         Command::Serve(arguments) => serve(&arguments),
         Command::Token(arguments) => mint(&arguments),
         Command::Restored { dir } => operate(|| {
@@ -232,6 +179,7 @@ fn arguments() -> Cli {
             Err(error) => format!("The variables cannot be listed: {error:#}"),
         };
         let command = Cli::command().mut_subcommand("serve", |it| it.after_help(variables));
+        let command = command.mut_subcommand("doctor", |it| it.after_help(doctor::HELP));
         command.get_matches();
         error.exit()
     })
@@ -259,14 +207,18 @@ fn serve(arguments: &Serve) -> Result<()> {
         .map_err(anyhow::Error::msg)
         .context("--claims-versions")?;
     let equipment = equip(arguments)?;
-    let tools = arguments.llm_tools.as_ref().map(fs::read_to_string);
-    let tools = tools.transpose().context("--llm-tools cannot be read")?;
+    let tools = arguments.read_llm_tools();
+    let tools = tools.context("--llm-tools cannot be read")?;
+    let there = Services {
+        images: equipment.objects.is_some(),
+        assets: equipment.assets.is_some(),
+    };
     let is_exposed = arguments.metrics || arguments.metrics_listen.is_some();
     let started = Started::begin(Wanted::from_env(is_exposed))?;
     let telemetry = started.telemetry().clone();
     let is_told = telemetry.is_on();
     let env = |read: &[Variable]| {
-        let mut env = environment(arguments, read, &equipment, tools)?;
+        let mut env = arguments.environment(read, there, tools)?;
         config::set_telemetry(&mut env, is_told);
         Ok::<_, config::EnvError>(env)
     };
@@ -335,41 +287,6 @@ async fn metrics(arguments: &Serve, started: &Started) -> Result<Option<JoinHand
         listeners,
         exposition.clone(),
     ))))
-}
-
-/// The variables for the component: the environment's, and what the command
-/// line says instead.
-fn environment(
-    arguments: &Serve,
-    read: &[Variable],
-    equipment: &Equipment,
-    llm_tools: Option<String>,
-) -> Result<BTreeMap<String, String>, config::EnvError> {
-    let mut env = config::environment(Path::new("."), read)?;
-    for (name, rate) in [
-        (
-            "CONNECTION_REQUESTS_PER_SECOND",
-            arguments.connection_requests_per_second,
-        ),
-        (
-            "PRINCIPAL_REQUESTS_PER_SECOND",
-            arguments.principal_requests_per_second,
-        ),
-    ] {
-        if let Some(rate) = rate {
-            env.insert(name.to_owned(), rate.to_string());
-        }
-    }
-    if let Some(tools) = llm_tools {
-        env.insert("LLM_TOOLS".to_owned(), tools);
-    }
-    config::set_reach(&mut env, arguments.listen.is_loopback());
-    config::set_services(
-        &mut env,
-        equipment.objects.is_some(),
-        equipment.assets.is_some(),
-    );
-    Ok(env)
 }
 
 /// What there is for the services.

@@ -69,7 +69,7 @@ pub fn help(variables: &[Variable]) -> String {
 }
 
 /// Where development keeps its variables, as wrangler does.
-const DEV_VARS: &str = ".dev.vars";
+pub const DEV_VARS: &str = ".dev.vars";
 
 /// How the guest is told who can reach the server (`guest/src/config.rs`):
 /// only the host knows where it listens.
@@ -149,6 +149,15 @@ pub fn environment(
         .entry("ENVIRONMENT".to_owned())
         .or_insert_with(|| "development".to_owned());
     Ok(variables)
+}
+
+/// The names that `.dev.vars` in a directory sets, in its order.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn names_in_dev_vars(directory: &Path) -> Result<Vec<String>, EnvError> {
+    let pairs = dev_vars(&directory.join(DEV_VARS))?;
+    Ok(pairs.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Tells the guest whether others than this machine can connect.

@@ -2,5 +2,7 @@
 //! an operator's work on a data directory.
 
 pub mod config;
+pub mod doctor;
 pub mod operator;
+pub mod serve;
 pub mod token;

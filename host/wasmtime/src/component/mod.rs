@@ -79,6 +79,7 @@ struct Given {
 }
 
 /// A component that can be instantiated.
+#[derive(Clone)]
 struct Linked {
     engine: Engine,
     pre: SyncBackendPre<State>,
@@ -176,6 +177,19 @@ impl Runtime {
             env: env.into_iter().collect(),
             given,
         }))
+    }
+
+    /// The same component with these variables, as far as it reads them.
+    #[must_use]
+    pub fn with_environment(&self, mut env: BTreeMap<String, String>) -> Arc<Self> {
+        env.retain(|name, _| self.terms.variables.iter().any(|it| it.name == *name));
+        Arc::new(Self {
+            code: self.code.clone(),
+            compiled: self.compiled,
+            terms: self.terms.clone(),
+            env: env.into_iter().collect(),
+            given: self.given.clone(),
+        })
     }
 
     /// Whether the component was compiled at the start: the built-in one is

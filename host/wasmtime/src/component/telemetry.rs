@@ -43,6 +43,12 @@ impl Host for State {
         }
     }
 
+    fn ahead(&mut self) {
+        if let Some(turn) = self.turn.as_mut().filter(|_| self.telemetry.is_on()) {
+            turn.add(Effect::Ahead);
+        }
+    }
+
     fn tokens_used(&mut self, tokens: u64) {
         if let Some(meters) = self.telemetry.meters() {
             meters.tokens(tokens);

@@ -99,6 +99,8 @@ pub enum Effect {
     Called(Box<Call>),
     /// Where the room's subscriptions stand now.
     Subscribed(Subscriptions),
+    /// A client has seen more than the log holds.
+    Ahead,
     /// Events were appended.
     Appended {
         /// How many.
@@ -141,6 +143,7 @@ impl Effect {
             | Self::WakeAfter(_)
             | Self::Called(_)
             | Self::Subscribed(_)
+            | Self::Ahead
             | Self::Appended { .. }
             | Self::Stored(_) => 0,
         }

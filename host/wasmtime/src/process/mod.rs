@@ -2,5 +2,6 @@
 
 pub mod heap;
 pub mod machine;
+pub mod memory;
 pub mod patience;
 pub mod tls;

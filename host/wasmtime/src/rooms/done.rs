@@ -54,6 +54,7 @@ pub fn count(
                 let took = released.saturating_duration_since(timing.arrived);
                 meters.called(call.method, call.refused.as_deref(), took);
             }
+            (Effect::Ahead, Some(meters)) => meters.ahead(),
             (Effect::Appended { events, bytes }, Some(meters)) => meters.appended(*events, *bytes),
             (Effect::Send { frame, .. }, Some(_)) => frame.leave(now),
             _ => {}

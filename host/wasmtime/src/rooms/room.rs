@@ -240,6 +240,7 @@ impl Room {
                 // Told already.
                 Effect::Called(_)
                 | Effect::Subscribed(_)
+                | Effect::Ahead
                 | Effect::Appended { .. }
                 | Effect::Stored(_) => {}
             }

@@ -3,6 +3,7 @@
 //! A file holds the stores of one shard, as a D1 database holds those of an
 //! upstream worker: then one commit makes many stores' pushes durable.
 
+pub(crate) mod chain;
 pub(crate) mod connection;
 pub mod directory;
 #[cfg(test)]

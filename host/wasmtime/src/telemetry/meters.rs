@@ -140,6 +140,7 @@ pub struct Meters {
     claims: Counter<u64>,
     requests: Histogram<f64>,
     tokens: BoundCounter<u64>,
+    ahead: BoundCounter<u64>,
 }
 
 impl Meters {
@@ -234,6 +235,12 @@ impl Meters {
                 "http.server.request.duration",
                 "From a request's head until the head of its answer",
             ),
+            ahead: counter(
+                "syncline.clients.ahead",
+                "{request}",
+                "Requests whose client has seen more than the log holds",
+            )
+            .bind(&[]),
             tokens: counter("syncline.llm.tokens", "{token}", "Tokens that relays used").bind(&[]),
             dropped,
             meter,
@@ -249,6 +256,7 @@ impl Meters {
         self.appended(0, 0);
         self.delivered(0, 0);
         self.tokens.add(0);
+        self.ahead.add(0);
         self.wakes.add(0);
         for failure in [
             Failure::Trap,
@@ -395,6 +403,11 @@ impl Meters {
             KeyValue::new("http.route", route),
         ];
         self.requests.record(took.as_secs_f64(), &attributes);
+    }
+
+    /// A client has seen more than the log holds.
+    pub fn ahead(&self) {
+        self.ahead.add(1);
     }
 
     /// A relay used tokens.

@@ -146,23 +146,8 @@ pub fn open(dir: &Path) -> Result<Vec<Sqlite>, OpenError> {
         Some(secret) => secret,
         None => Secret::random().map_err(OpenError::Randomness)?,
     };
-    let mut moved = Vec::new();
-    for shard in &shards {
-        let recorded = shard.record.as_ref().and_then(|record| record.file.clone());
-        if recorded.is_some() && recorded != Some(shard.identity()?) {
-            moved.push(shard.file.display().to_string());
-        }
-    }
-    if !moved.is_empty() {
-        warn!(
-            event = "directory_moved",
-            "{} not where the server left it: copied, or put back from a backup. If this is an older state than clients have seen, stop the server now and run `syncline restored {}`, or they silently diverge. If it was only moved or copied as it was, nothing needs to be done.",
-            match moved.as_slice() {
-                [one] => format!("{one} is"),
-                more => format!("{} are", more.join(", ")),
-            },
-            dir.display()
-        );
+    if let Some(words) = moved(dir, &shards)? {
+        warn!(event = "directory_moved", "{words}");
     }
     note_start(&shards, &secret, newest.saturating_add(1))?;
     shards
@@ -203,9 +188,36 @@ fn open_files(dir: &Path) -> Result<Vec<ShardFile>, OpenError> {
     Ok(shards)
 }
 
+/// What to say of files that are not where the server left them; `None` when
+/// all are.
+///
+/// # Errors
+/// When one cannot be looked at.
+pub(crate) fn moved(dir: &Path, shards: &[ShardFile]) -> Result<Option<String>, OpenError> {
+    let mut moved = Vec::new();
+    for shard in shards {
+        let recorded = shard.record.as_ref().and_then(|record| record.file.clone());
+        if recorded.is_some() && recorded != Some(shard.identity()?) {
+            moved.push(shard.file.display().to_string());
+        }
+    }
+    let those = match moved.as_slice() {
+        [] => return Ok(None),
+        [one] => format!("{one} is"),
+        more => format!("{} are", more.join(", ")),
+    };
+    Ok(Some(format!(
+        "{those} not where the server left it: copied, or put back from a backup. If this is an older state than clients have seen, stop the server now and run `syncline restored {}`, or they silently diverge. If it was only moved or copied as it was, nothing needs to be done.",
+        dir.display()
+    )))
+}
+
 /// Sees that files are of one directory and of one time; the last start that
 /// one of them knows of.
-fn check_together(shards: &[ShardFile]) -> Result<i64, OpenError> {
+///
+/// # Errors
+/// When they are not.
+pub(crate) fn check_together(shards: &[ShardFile]) -> Result<i64, OpenError> {
     let recorded = shards
         .iter()
         .filter_map(|shard| Some((shard, shard.record.as_ref()?)));

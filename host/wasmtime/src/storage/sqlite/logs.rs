@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS "syncline_events" (
 "#;
 
 /// Events that a log can have: places are numbered from 1, in 32 bits.
-const EVENTS_MAX: i64 = u32::MAX as i64;
+pub const EVENTS_MAX: i64 = u32::MAX as i64;
 
 /// Logs that a file can have: an id has 63 bits, without its sign.
 const LOGS_MAX: i64 = i32::MAX as i64;
