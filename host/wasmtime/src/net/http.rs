@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
@@ -18,6 +17,7 @@ use crate::component::turn::Overloaded;
 use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
 use crate::exchange::answer::{Response, body_of, http_response, with_head};
 use crate::exchange::body::read_body;
+use crate::exchange::received::Received;
 use crate::flow::intake::Permits;
 use crate::net::answer::stream;
 use crate::net::places::Place;
@@ -34,7 +34,7 @@ const HEADERS_BYTES_MAX: usize = 128 * 1024;
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request.
-pub type Request = hyper::Request<Incoming>;
+pub type Request = hyper::Request<Received>;
 
 /// Answers a request, which came from this address.
 pub async fn handle(
@@ -190,7 +190,7 @@ impl App {
         self.refuse(refusal, body)
     }
 
-    async fn request(&self, admission: Admission, body: Incoming, peer: &Peer) -> Response {
+    async fn request(&self, admission: Admission, body: Received, peer: &Peer) -> Response {
         let room = self.shards().room(&admission.store_id);
         let store = admission.store_id.clone();
         let response_headers = admission.response_headers.clone();
