@@ -6,6 +6,7 @@ mod delivery;
 mod hostile;
 mod multipart;
 mod removal;
+mod unread;
 
 use serde_json::{Value, json};
 use syncline_tests::exchange::{Answer, Ask};
@@ -41,7 +42,9 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// Of what wasmtime alone has.
 pub fn of_wasmtime() -> Vec<Scenario> {
-    bucket::of_wasmtime()
+    let mut all = bucket::of_wasmtime();
+    all.extend(unread::of_wasmtime());
+    all
 }
 
 const UPLOAD: &str = "/api/upload-image";

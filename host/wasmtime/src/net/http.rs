@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
@@ -20,6 +19,7 @@ use crate::contract::services::Service;
 use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
 use crate::exchange::answer::{Response, body_of, http_response, with_head};
 use crate::exchange::body::read_body;
+use crate::exchange::received::Received;
 use crate::flow::intake::Permits;
 use crate::net::answer::stream;
 use crate::net::metrics::{METRICS_PATH, metrics_response};
@@ -39,7 +39,7 @@ const HEADERS_BYTES_MAX: usize = 128 * 1024;
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request.
-pub type Request = hyper::Request<Incoming>;
+pub type Request = hyper::Request<Received>;
 
 /// The header with which a client can quote a refusal.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -282,7 +282,7 @@ impl App {
     async fn request(
         &self,
         admission: Admission,
-        body: Incoming,
+        body: Received,
         peer: &Peer,
         parent: Option<SpanContext>,
     ) -> Response {

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::app::App;
+use crate::exchange::received::Received;
 use crate::net::asked::Asked;
 use crate::net::asking::{Answer, Asking, Due, Times};
 use crate::net::http;
@@ -93,7 +94,7 @@ pub async fn serve(app: &Arc<App>, mut listeners: Listeners) {
             let place = place.clone();
             let serving = asks.serve();
             async move {
-                let response = http::handle(app, request, place, address).await;
+                let response = http::handle(app, request.map(Received::new), place, address).await;
                 let serving = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     serving.for_good();
                     None

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use tokio::sync::Semaphore;
 use tracing::error;
@@ -20,6 +20,7 @@ use crate::contract::images::{
 };
 use crate::contract::services::{Object, Upload};
 use crate::exchange::answer::{Response, response, status_of, with_head};
+use crate::exchange::received::Received;
 use crate::flow::intake::{Intake, Reservation};
 use crate::telemetry::peer::Peer;
 
@@ -57,7 +58,7 @@ impl Images {
         &self,
         guest: &Guest,
         upload: Upload,
-        request: Request<Incoming>,
+        request: Request<Received>,
         peer: &Peer,
     ) -> Response {
         // Its memory is given back when the file is stored.
@@ -89,7 +90,7 @@ impl Images {
     async fn read(
         &self,
         upload: &Upload,
-        request: Request<Incoming>,
+        request: Request<Received>,
         peer: &Peer,
     ) -> Result<Uploaded, UploadError> {
         let _place = self

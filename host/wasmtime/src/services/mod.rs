@@ -13,7 +13,6 @@ mod upstream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use tracing::error;
@@ -26,6 +25,7 @@ use crate::component::gateway::Gateway;
 use crate::contract;
 use crate::contract::services::Service;
 use crate::exchange::answer::{Response, http_response, with_head};
+use crate::exchange::received::Received;
 use crate::telemetry::peer::Peer;
 use crate::telemetry::refusals::Refusals;
 
@@ -77,7 +77,7 @@ impl Services {
     pub async fn serve(
         &self,
         service: Service,
-        request: Request<Incoming>,
+        request: Request<Received>,
         peer: &Peer,
     ) -> Response {
         let guest = &self.guest;

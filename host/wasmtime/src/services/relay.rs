@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use tokio::sync::Semaphore;
 
 use self::held::{Decides, Held};
@@ -24,6 +24,7 @@ use crate::contract::relay::{BodyFault, Collecting, Ending, Reading, Step};
 use crate::contract::services::{Head, Relay};
 use crate::exchange::answer::{self, Response, status_of};
 use crate::exchange::body::{BodyError, Cut, read_body};
+use crate::exchange::received::Received;
 use crate::flow::intake::{Intake, Reservation, Share};
 use crate::telemetry::peer::Peer;
 
@@ -81,7 +82,7 @@ impl Relays {
         &self,
         guest: &Guest,
         relay: Relay,
-        request: Request<Incoming>,
+        request: Request<Received>,
         peer: &Peer,
     ) -> Response {
         let Relay {
@@ -118,7 +119,7 @@ impl Relays {
     /// Reads a request's body, one byte more than it may have at most.
     async fn read(
         &self,
-        body: Incoming,
+        body: Received,
         bytes_max: u32,
         peer: &Peer,
     ) -> Result<(Bytes, Option<Reservation>), BodyFault> {

@@ -1,7 +1,7 @@
 //! A file that is uploaded, as `multipart/form-data`: read within its limits,
 //! in bytes, parts and time.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use hmac_sha256::Hash;
-use http_body_util::BodyExt;
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use multer::{Constraints, Field, Multipart, SizeLimit};
@@ -36,11 +35,6 @@ const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Of a boundary, in bytes (RFC 2046, 5.1.1).
 const BOUNDARY_BYTES_MAX: usize = 70;
 
-/// What is read of a body that is refused, in bytes, and for how long:
-/// browsers that are still sending do not see the answer.
-const DRAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
-const DRAINED_TIME_MAX: Duration = Duration::from_secs(5);
-
 /// An upload that was read.
 pub struct Uploaded {
     /// What the guest is shown.
@@ -66,23 +60,6 @@ pub async fn read<B>(
 where
     B: Body<Data = Bytes, Error: Into<BrokenOff>> + Send + Unpin + 'static,
 {
-    let result = read_parts(upload, headers, &mut body, share, time_max).await;
-    if matches!(result, Err(UploadError::Malformed | UploadError::TooLarge)) {
-        tokio::spawn(drain(body));
-    }
-    result
-}
-
-async fn read_parts<B>(
-    upload: &Upload,
-    headers: &HeaderMap,
-    body: &mut B,
-    share: Arc<Share>,
-    time_max: Duration,
-) -> Result<Uploaded, UploadError>
-where
-    B: Body<Data = Bytes, Error: Into<BrokenOff>> + Send + Unpin,
-{
     let boundary = boundary(headers).ok_or(UploadError::Malformed)?;
     let bytes_max = u64::from(upload.file_bytes_max) + BESIDE_BYTES_MAX;
     let announced = body.size_hint().exact();
@@ -97,7 +74,10 @@ where
         .whole_stream(bytes_max)
         .per_field(upload.file_bytes_max.into());
     let constraints = Constraints::new().size_limit(limits);
-    let pieces = Pieces { body, rests: false };
+    let pieces = Pieces {
+        body: &mut body,
+        rests: false,
+    };
     let mut reading = Reading {
         upload,
         multipart: Multipart::with_constraints(pieces, boundary, constraints),
@@ -249,21 +229,6 @@ impl<B: Body<Data = Bytes, Error: Into<BrokenOff>> + Unpin> Stream for Pieces<'_
             return Poll::Ready(Some(piece));
         }
     }
-}
-
-/// Reads what nobody wants.
-async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B) {
-    let mut left = DRAINED_BYTES_MAX;
-    let reading = pin!(async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(bytes) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    });
-    patience::timeout(DRAINED_TIME_MAX, reading).await;
 }
 
 #[cfg(test)]
