@@ -25,7 +25,7 @@ macro_rules! codes {
 
             /// As clients and logs see it.
             #[must_use]
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
                 }

@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError};
 use crate::host_fault::{self, HostFault};
 use crate::imports::ConnectionId;
 use crate::limits;
-use crate::protocol::Transport;
+use crate::protocol::{Carrier, Speech};
 use crate::room::editor::WAIT_MS_MAX;
 use crate::room::{Frame, Page, Room};
 
@@ -190,15 +190,18 @@ impl From<Admission> for wit_gateway::Admission {
     fn from(admission: Admission) -> Self {
         Self {
             store_id: admission.store_id,
-            transport: match admission.transport {
-                Transport::WsV4 => wit_gateway::Transport::WsV4,
-                Transport::HttpV4 => wit_gateway::Transport::HttpV4,
-                Transport::WsV3 => wit_gateway::Transport::WsV3,
-                Transport::DoRpc => wit_gateway::Transport::DoRpc,
+            entry: match admission.speech.map(|speech| speech.carrier) {
+                Some(Carrier::Socket) => wit_gateway::Entry::Socket,
+                Some(Carrier::Http | Carrier::Object) | None => wit_gateway::Entry::Exchange,
             },
+            speech: admission.speech.map_or("", Speech::as_str).to_owned(),
             principal: admission.principal,
             response_headers: admission.response_headers,
-            auto_response: admission.auto_response,
+            auto_response: admission.auto_response.map(|it| wit_gateway::AutoResponse {
+                frame: it.frame,
+                answer: it.answer,
+                prevails: it.prevails,
+            }),
         }
     }
 }
@@ -207,15 +210,11 @@ impl From<wit_gateway::Admission> for Admission {
     fn from(admission: wit_gateway::Admission) -> Self {
         Self {
             store_id: admission.store_id,
-            transport: match admission.transport {
-                wit_gateway::Transport::WsV4 => Transport::WsV4,
-                wit_gateway::Transport::HttpV4 => Transport::HttpV4,
-                wit_gateway::Transport::WsV3 => Transport::WsV3,
-                wit_gateway::Transport::DoRpc => Transport::DoRpc,
-            },
+            speech: Speech::parse(&admission.speech),
             principal: admission.principal,
             response_headers: admission.response_headers,
-            auto_response: admission.auto_response,
+            // The room gives no such answers.
+            auto_response: None,
         }
     }
 }

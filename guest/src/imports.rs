@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use crate::limits::ATTACHMENT_BYTES_MAX;
-use crate::protocol::v4::Trace;
+use crate::protocol::Trace;
 
 /// A WebSocket of the room or a subscriber, as the host numbers it (`wit/connections.wit`).
 pub type ConnectionId = u32;

@@ -66,6 +66,10 @@ pub enum PrincipalError {
     /// Another version of Syncline wrote it.
     #[error("the principal has version {0}, and {VERSION} is known here")]
     UnknownVersion(u32),
+    /// Another version of Syncline admitted it, to speak in a way that is not
+    /// known here.
+    #[error("it was admitted to speak in a way that is not known here")]
+    UnknownSpeech,
 }
 
 /// The user of a principal; `None` for the server's own, and for everybody

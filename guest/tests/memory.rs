@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use syncline_guest::admission::refuse;
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
 #[path = "room/host.rs"]
@@ -199,7 +199,7 @@ fn i9_no_frame_of_a_0_4_client_exhausts_a_room() {
     for (what, text) in hostile() {
         let mut host = Host::default();
         let mut room = room(&mut host);
-        room.open(&mut host, 1, &anybody(Transport::WsV4));
+        room.open(&mut host, 1, &anybody(Speech::SOCKET));
         let bytes = peak_of(text, |text| say(&mut room, &mut host, 1, text));
         seen.turn(what, bytes);
         // It is answered, in few words.
@@ -234,7 +234,7 @@ fn i9_no_frame_of_a_0_3_client_exhausts_a_room() {
     for (what, text) in frames {
         let mut host = Host::default();
         let mut room = room(&mut host);
-        room.open(&mut host, 1, &anybody(Transport::WsV3));
+        room.open(&mut host, 1, &anybody(Speech::SOCKET_V3));
         let bytes = peak_of(text, |text| say(&mut room, &mut host, 1, text));
         seen.turn(what, bytes);
         let said: usize = host.take_sent(1).iter().map(String::len).sum();
@@ -257,9 +257,9 @@ fn i9_no_body_exhausts_a_room() {
         ("a call in a call", filled("[[", "0,", "0]]")),
     ]);
     for (what, text) in bodies {
-        for transport in [Transport::HttpV4, Transport::DoRpc] {
-            let mut text = match transport {
-                Transport::DoRpc => format!("[{}]", text.replacen("SyncWs", "SyncDo", 1)),
+        for speech in [Speech::HTTP, Speech::OBJECT] {
+            let mut text = match speech {
+                Speech::OBJECT => format!("[{}]", text.replacen("SyncWs", "SyncDo", 1)),
                 _ => text.replacen("SyncWs", "SyncHttp", 1),
             };
             text.shrink_to_fit();
@@ -267,7 +267,7 @@ fn i9_no_body_exhausts_a_room() {
             let mut room = room(&mut host);
             let mut said = 0;
             let bytes = peak_of(text, |text| {
-                let answer = room.request(&mut host, &anybody(transport), text.as_bytes());
+                let answer = room.request(&mut host, &anybody(speech), text.as_bytes());
                 said = answer.first.body.len();
             });
             seen.turn(what, bytes);
@@ -334,8 +334,8 @@ fn i9_no_push_exhausts_a_room() {
             ..Host::default()
         };
         let mut room = room(&mut host);
-        for (id, transport) in [(1, Transport::WsV4), (2, Transport::WsV3)] {
-            room.open(&mut host, id, &anybody(transport));
+        for (id, speech) in [(1, Speech::SOCKET), (2, Speech::SOCKET_V3)] {
+            room.open(&mut host, id, &anybody(speech));
         }
         say(&mut room, &mut host, 1, pull("SyncWsRpc", "1", true, None));
         let bytes = peak_of(text, |text| say(&mut room, &mut host, 1, text));

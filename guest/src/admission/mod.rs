@@ -20,7 +20,7 @@ use crate::contract::syncline::backend::services::Service;
 use crate::imports::{Imports, Level};
 use crate::limits::PRINCIPAL_BYTES_MAX;
 use crate::principal::Principal;
-use crate::protocol::{Transport, do_rpc, v3, v4};
+use crate::protocol::{Carrier, Dialect, Speech, do_rpc, keep_alive};
 use crate::services;
 
 /// An HTTP request, as far as admission looks at it.
@@ -80,14 +80,26 @@ pub struct Response {
 pub struct Admission {
     /// The store.
     pub store_id: String,
-    /// How the client speaks.
-    pub transport: Transport,
+    /// How the client speaks; `None` if another version of Syncline has
+    /// admitted it, and wrote what is not known here.
+    pub speech: Option<Speech>,
     /// Who it is, as JSON: see [`crate::principal`].
     pub principal: String,
     /// Headers for what the room answers.
     pub response_headers: Vec<(String, String)>,
-    /// The keep-alive frame and its answer.
-    pub auto_response: Option<(String, String)>,
+    /// Its keep-alive.
+    pub auto_response: Option<AutoResponse>,
+}
+
+/// A keep-alive, which the host may answer on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoResponse {
+    /// The frame.
+    pub frame: String,
+    /// Its answer.
+    pub answer: String,
+    /// Whether it is the one to have where a host can have one only.
+    pub prevails: bool,
 }
 
 /// What becomes of a request.
@@ -218,7 +230,7 @@ pub fn admit_call(
     };
     Ok(Admission {
         store_id,
-        transport: Transport::DoRpc,
+        speech: Some(Speech::OBJECT),
         principal: Principal::Object.to_json(),
         response_headers: Vec::new(),
         auto_response: None,
@@ -271,16 +283,16 @@ fn enter(
     request: &Request,
     params: &Params,
 ) -> Result<Entry, Refused> {
-    let transport = match params.transport.as_deref() {
-        Some("ws") => Transport::WsV4,
-        Some("http") => Transport::HttpV4,
+    let speech = match params.transport.as_deref() {
+        Some("ws") => Speech::SOCKET,
+        Some("http") => Speech::HTTP,
         Some(_) => {
             return Err(Refused::new(
                 Code::InvalidRequest,
                 "The URL parameter `transport` is neither `ws` nor `http`.",
             ));
         }
-        None if is_v3_path(request) => Transport::WsV3,
+        None if is_v3_path(request) => Speech::SOCKET_V3,
         None if request.path == "/" && !request.upgrade => {
             return match request.method.as_str() {
                 "GET" | "HEAD" => Ok(Entry::About),
@@ -298,14 +310,14 @@ fn enter(
         }
         None => return Err(Refused::new(Code::NotFound, "Nothing is here.")),
     };
-    match transport {
-        Transport::HttpV4 if request.method != "POST" => {
+    match speech.carrier {
+        Carrier::Http if request.method != "POST" => {
             return Err(Refused::new(
                 Code::MethodNotAllowed,
                 "RPC requests over HTTP are POST requests.",
             ));
         }
-        Transport::WsV4 | Transport::WsV3 if !request.upgrade => {
+        Carrier::Socket if !request.upgrade => {
             return Err(Refused::new(
                 Code::UpgradeRequired,
                 "This is a WebSocket endpoint: the request has no `Upgrade: websocket`.",
@@ -324,14 +336,16 @@ fn enter(
     }
     Ok(Entry::Admitted(Admission {
         store_id: store_id.to_owned(),
-        transport,
+        speech: Some(speech),
         principal,
         response_headers: Vec::new(),
-        auto_response: match transport {
-            Transport::WsV4 => Some((v4::PING.to_owned(), v4::PONG.to_owned())),
-            Transport::WsV3 => Some((v3::PING.to_owned(), v3::PONG.to_owned())),
-            Transport::HttpV4 | Transport::DoRpc => None,
-        },
+        auto_response: keep_alive(speech.carrier, speech.dialect).map(|(frame, answer)| {
+            AutoResponse {
+                frame: frame.to_owned(),
+                answer: answer.to_owned(),
+                prevails: speech.dialect != Some(Dialect::V3),
+            }
+        }),
     }))
 }
 

@@ -4,7 +4,8 @@
 use serde::Serialize;
 
 use crate::code::Code;
-use crate::protocol::{do_rpc, v4};
+use crate::protocol::rpc::readable_id;
+use crate::protocol::{Carrier, Reply, Voice, do_rpc};
 
 /// A refusal with its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,13 +85,18 @@ pub fn json_body(code: &str, message: &str, retry_after_ms: Option<u64>) -> Stri
 /// (`@effect/rpc`, `RpcClient.layerProtocolHttp`); `{code, message}` otherwise.
 #[must_use]
 pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request: &[u8]) -> String {
-    match v4::readable_id(request) {
-        Some(id) => format!(
-            "[{}]",
-            v4::exit_unknown_error(&id, code, message, retry_after_ms)
-        ),
+    let failed = Reply::Failed {
+        code,
+        message,
+        retry_after_ms,
+    };
+    match readable_id(request) {
+        Some(id) => {
+            let voice = Voice::of_first(request, Carrier::Http);
+            format!("[{}]", voice.write(&id, &failed))
+        }
         // Another Durable Object's call.
-        None if call_ids(request).next().is_some() => {
+        None if exits(request, &failed).next().is_some() => {
             call_body(code, message, retry_after_ms, request)
         }
         None => json_body(code, message, retry_after_ms),
@@ -101,20 +107,28 @@ pub fn http_body(code: &str, message: &str, retry_after_ms: Option<u64>, request
 /// each of its requests that can be named, or else a Defect.
 #[must_use]
 pub fn call_body(code: &str, message: &str, retry_after_ms: Option<u64>, call: &[u8]) -> String {
-    let exits: Vec<String> = call_ids(call)
-        .map(|id| v4::exit_unknown_error(&id, code, message, retry_after_ms))
-        .collect();
+    let failed = Reply::Failed {
+        code,
+        message,
+        retry_after_ms,
+    };
+    let exits: Vec<String> = exits(call, &failed).collect();
     if exits.is_empty() {
-        format!("[{}]", v4::defect(&format!("{code}: {message}")))
+        let voice = Voice::of_first(call, Carrier::Object);
+        format!("[{}]", voice.defect(&format!("{code}: {message}")))
     } else {
         format!("[{}]", exits.join(","))
     }
 }
 
-/// The ids of a call's requests, as far as they can be read.
-fn call_ids(call: &[u8]) -> impl Iterator<Item = v4::RequestId> {
+/// What answers a call's requests, as far as their ids can be read.
+fn exits(call: &[u8], reply: &Reply<'_>) -> impl Iterator<Item = String> {
     do_rpc::messages(call)
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|request| v4::readable_id(request.get().as_bytes()))
+        .filter_map(|request| {
+            let request = request.get().as_bytes();
+            let voice = Voice::of_first(request, Carrier::Object);
+            Some(voice.write(&readable_id(request)?, reply))
+        })
 }

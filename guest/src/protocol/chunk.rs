@@ -1,24 +1,25 @@
 //! Packing events into Chunks: at most 900,000 bytes each, and 100 events but
 //! for those that are joined (`limits.rs`); a larger event travels alone.
 
-use super::event::{Dialect, write_item};
+use super::event::{ItemForm, write_item};
 use crate::imports::Event;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_ENVELOPE_BYTES, CHUNK_EVENTS_MAX, JOINED_EVENTS_MAX};
 
-/// What the Chunks are for.
+/// How many events a Chunk has at most; its bytes limit it, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// A 0.4 client's pull.
-    V4,
-    /// The same, of a client that was not told of them for a while: as few as
-    /// can be.
-    V4Joined,
-    /// A 0.3 client's pull.
-    V3Pull,
-    /// A push shown to 0.3 clients: in one frame, if its bytes allow
-    /// (transcript v031-ws-03).
-    V3Push,
+    /// As many as an answer to a pull has.
+    Pages,
+    /// Of a client that was not told of them for a while: as few Chunks as can
+    /// be.
+    Joined,
+    /// A push in one frame, as 0.3 clients are shown it (transcript
+    /// v031-ws-03).
+    Whole,
 }
+
+/// The Chunks of clients that pull.
+pub const PULLED: (ItemForm, Packing) = (ItemForm::Tagged, Packing::Pages);
 
 /// The events of one Chunk, encoded once however many clients get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,19 +37,15 @@ pub struct Chunk {
 /// before the first. Stops after `chunks_max` Chunks.
 pub fn pack<'a>(
     events: impl IntoIterator<Item = (Event<'a>, &'a str)>,
-    packing: Packing,
+    (form, packing): (ItemForm, Packing),
     after: u64,
     chunks_max: usize,
 ) -> Vec<Chunk> {
-    let dialect = match packing {
-        Packing::V3Push | Packing::V3Pull => Dialect::V3,
-        Packing::V4 | Packing::V4Joined => Dialect::V4,
-    };
     let mut packer = Packer::new(packing, after, chunks_max);
     let mut item = String::new();
     for (event, created_at) in events {
         item.clear();
-        write_item(&mut item, dialect, &event, created_at);
+        write_item(&mut item, form, &event, created_at);
         if !packer.add(&item, event.seq_num) {
             break;
         }
@@ -74,9 +71,9 @@ impl Packer {
     pub fn new(packing: Packing, after: u64, chunks_max: usize) -> Self {
         Self {
             events_max: match packing {
-                Packing::V3Push => usize::MAX,
-                Packing::V3Pull | Packing::V4 => CHUNK_EVENTS_MAX,
-                Packing::V4Joined => JOINED_EVENTS_MAX,
+                Packing::Whole => usize::MAX,
+                Packing::Pages => CHUNK_EVENTS_MAX,
+                Packing::Joined => JOINED_EVENTS_MAX,
             },
             chunks_max,
             chunks: Vec::new(),
@@ -152,7 +149,7 @@ pub(crate) mod tests {
             .iter()
             .zip(1..)
             .map(|(args, seq)| (event(seq, args), "t"));
-        pack(events, Packing::V4, 0, usize::MAX)
+        pack(events, PULLED, 0, usize::MAX)
             .iter()
             .map(|chunk| {
                 assert!(

@@ -56,15 +56,15 @@ pub fn events<'a>(batch: &'a WireBatch<'_>) -> Vec<Event<'a>> {
 
 /// Which metadata an item of a pulled batch carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// 0.4: `{"_tag":"SyncMessage.SyncMetadata","createdAt":…}`.
-    V4,
-    /// 0.3: `{"createdAt":…}` (transcript v031-ws-01).
-    V3,
+pub enum ItemForm {
+    /// `{"_tag":"SyncMessage.SyncMetadata","createdAt":…}` (transcript ws-01).
+    Tagged,
+    /// `{"createdAt":…}` (transcript v031-ws-01).
+    Bare,
 }
 
 /// Appends an item of a pulled batch: the event and when it was committed.
-pub fn write_item(out: &mut String, dialect: Dialect, event: &Event<'_>, created_at: &str) {
+pub fn write_item(out: &mut String, form: ItemForm, event: &Event<'_>, created_at: &str) {
     out.push_str(r#"{"eventEncoded":{"name":"#);
     write_string(out, event.name);
     if let Some(args) = event.args {
@@ -79,11 +79,11 @@ pub fn write_item(out: &mut String, dialect: Dialect, event: &Event<'_>, created
     write_string(out, event.client_id);
     out.push_str(r#","sessionId":"#);
     write_string(out, event.session_id);
-    out.push_str(match dialect {
-        Dialect::V4 => {
+    out.push_str(match form {
+        ItemForm::Tagged => {
             r#"},"metadata":{"_tag":"Some","value":{"_tag":"SyncMessage.SyncMetadata","createdAt":"#
         }
-        Dialect::V3 => r#"},"metadata":{"_tag":"Some","value":{"createdAt":"#,
+        ItemForm::Bare => r#"},"metadata":{"_tag":"Some","value":{"createdAt":"#,
     });
     write_string(out, created_at);
     out.push_str("}}}");

@@ -1,25 +1,28 @@
 //! The wire: what clients' frames mean and how answers are written. Pure
 //! functions over bytes; what to answer is the room's business.
+//!
+//! A version of LiveStore is a [`Dialect`]: its codec turns frames into neutral
+//! [`Message`]s and neutral [`Reply`]s into frames. Nobody outside of this
+//! module knows versions.
 
 pub mod chunk;
+mod dialect;
 pub mod do_rpc;
 pub mod event;
+mod message;
+mod next;
+mod reply;
+pub mod rpc;
+mod speech;
 pub mod strict;
-pub mod v3;
-pub mod v4;
+mod trace;
+mod v3;
+mod v4;
 
-/// How a client speaks; fixed for the whole connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// LiveStore 0.4, Effect RPC over WebSocket.
-    WsV4,
-    /// LiveStore 0.4, Effect RPC over HTTP POST.
-    HttpV4,
-    /// LiveStore 0.3 messages over WebSocket.
-    WsV3,
-    /// LiveStore 0.4, Effect RPC between Durable Objects.
-    DoRpc,
-}
-
-/// A frame that could not be understood, in words for its sender.
-pub type DecodeError = String;
+pub use self::dialect::{Codec, Dialect, keep_alive};
+pub use self::message::{
+    Call, CallError, Caller, Cursor, DecodeError, Decoded, Message, Ping, Pull, Push, RequestId,
+};
+pub use self::reply::{PageInfo, Reply, Why};
+pub use self::speech::{Carrier, Speech, Voice};
+pub use self::trace::Trace;

@@ -6,8 +6,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::DecodeError;
-use super::event::{WireBatch, write_string};
+use super::dialect::Codec;
+use super::event::{ItemForm, WireBatch, write_string};
+use super::message::{Call, CallError, Cursor, DecodeError, Decoded, Message, Pull, Push};
+use super::reply::{PageInfo, Reply, Why};
+use super::speech::Carrier;
 use super::strict::{self, Int};
 use crate::limits::REQUEST_ID_V3_BYTES_MAX;
 
@@ -17,19 +20,101 @@ pub const PING: &str = r#"{"_tag":"WSMessage.Ping","requestId":"ping"}"#;
 /// Its answer.
 pub const PONG: &str = r#"{"_tag":"WSMessage.Pong","requestId":"ping"}"#;
 
-/// A message from a client.
-#[derive(Debug)]
-pub enum Message<'a> {
-    /// `WSMessage.PullReq`: where to start, `None` from the beginning.
-    Pull(Option<u64>),
-    /// `WSMessage.PushReq`.
-    Push(WireBatch<'a>),
-    /// `WSMessage.Ping`.
-    Ping,
-    /// `WSMessage.AdminInfoReq`, with the secret given.
-    AdminInfo(Cow<'a, str>),
-    /// `WSMessage.AdminResetRoomReq`, with the secret given.
-    AdminReset(Cow<'a, str>),
+/// How it is read and written.
+pub const CODEC: V3 = V3;
+
+/// The codec.
+#[derive(Debug, Clone, Copy)]
+pub struct V3;
+
+impl Codec for V3 {
+    fn read<'a>(&self, message: &'a [u8], _: Carrier) -> Decoded<'a> {
+        strict::check_strings(message)?;
+        let envelope: Envelope<'_> = strict::object(message).map_err(|error| {
+            format!(
+                "The frame is not one JSON object with a `_tag`: {}",
+                strict::words(&error)
+            )
+        })?;
+        let id = envelope
+            .request_id
+            .filter(|id| id.len() <= REQUEST_ID_V3_BYTES_MAX)
+            .ok_or("`requestId` is missing or too long.")?
+            .into_owned();
+        let call = match envelope.tag.as_deref() {
+            Some("WSMessage.Ping") => return Ok(Message::Ping(id)),
+            Some("WSMessage.PullReq") => read::<PullReq>(message).map(pull),
+            Some("WSMessage.PushReq") => read::<PushReq<'_>>(message).map(push),
+            Some("WSMessage.AdminInfoReq") => {
+                read::<AdminReq<'_>>(message).map(|admin| Call::AdminInfo(admin.admin_secret))
+            }
+            Some("WSMessage.AdminResetRoomReq") => {
+                read::<AdminReq<'_>>(message).map(|admin| Call::AdminReset(admin.admin_secret))
+            }
+            _ => Err("`_tag` names no message that this server takes.".to_owned()),
+        };
+        Ok(Message::Request(id, call.map_err(CallError::Undecodable)))
+    }
+
+    fn write(&self, request_id: &str, reply: &Reply<'_>, _: Carrier) -> String {
+        match *reply {
+            Reply::Pong => plain("WSMessage.Pong", request_id, None, None),
+            Reply::Chunk {
+                items,
+                page_info,
+                backend_id: _,
+                why,
+            } => pull_res(items, why, request_id, page_info),
+            Reply::Pushed => plain("WSMessage.PushAck", request_id, None, None),
+            Reply::ServerAhead {
+                minimum_expected,
+                provided,
+            } => error(request_id, &server_ahead(minimum_expected, provided)),
+            Reply::Failed { message, .. } => error(request_id, message),
+            Reply::AdminInfo { room_id } => {
+                let info = Info {
+                    durable_object_id: room_id,
+                };
+                plain("WSMessage.AdminInfoRes", request_id, None, Some(info))
+            }
+            Reply::AdminReset => plain("WSMessage.AdminResetRoomRes", request_id, None, None),
+            // It has no pulls that end or are interrupted, no other Ping, and
+            // names no incarnation.
+            Reply::Ended | Reply::Interrupted | Reply::Pinged | Reply::BackendIdMismatch { .. } => {
+                error(request_id, "")
+            }
+        }
+    }
+
+    fn defect(&self, words: &str) -> String {
+        error("", words)
+    }
+
+    fn item_form(&self) -> ItemForm {
+        ItemForm::Bare
+    }
+}
+
+fn pull<'a>(pull: PullReq) -> Call<'a> {
+    Call::Pull(Pull {
+        store_id: None,
+        live: true,
+        cursor: pull.cursor.map(|cursor| Cursor {
+            backend_id: None,
+            after: u64::try_from(cursor.0).unwrap_or(0),
+        }),
+        caller: None,
+        trace: None,
+    })
+}
+
+fn push(push: PushReq<'_>) -> Call<'_> {
+    Call::Push(Push {
+        store_id: None,
+        batch: push.batch,
+        backend_id: None,
+        trace: None,
+    })
 }
 
 #[derive(Deserialize)]
@@ -58,72 +143,22 @@ struct AdminReq<'a> {
     admin_secret: Cow<'a, str>,
 }
 
-/// Reads one message: its request id, as far as it has one, and what it is.
-pub fn decode(frame: &[u8]) -> (Option<String>, Result<Message<'_>, DecodeError>) {
-    if let Err(words) = strict::check_strings(frame) {
-        return (None, Err(words));
-    }
-    let envelope: Envelope<'_> = match strict::object(frame) {
-        Ok(envelope) => envelope,
-        Err(error) => {
-            let words = format!(
-                "The frame is not one JSON object with a `_tag`: {}",
-                strict::words(&error)
-            );
-            return (None, Err(words));
-        }
-    };
-    let request_id = envelope
-        .request_id
-        .filter(|id| id.len() <= REQUEST_ID_V3_BYTES_MAX)
-        .map(Cow::into_owned);
-    if request_id.is_none() {
-        return (None, Err("`requestId` is missing or too long.".to_owned()));
-    }
-    let message = match envelope.tag.as_deref() {
-        Some("WSMessage.Ping") => Ok(Message::Ping),
-        Some("WSMessage.PullReq") => read::<PullReq>(frame).map(|pull| {
-            Message::Pull(
-                pull.cursor
-                    .map(|cursor| u64::try_from(cursor.0).unwrap_or(0)),
-            )
-        }),
-        Some("WSMessage.PushReq") => {
-            read::<PushReq<'_>>(frame).map(|push| Message::Push(push.batch))
-        }
-        Some("WSMessage.AdminInfoReq") => {
-            read::<AdminReq<'_>>(frame).map(|admin| Message::AdminInfo(admin.admin_secret))
-        }
-        Some("WSMessage.AdminResetRoomReq") => {
-            read::<AdminReq<'_>>(frame).map(|admin| Message::AdminReset(admin.admin_secret))
-        }
-        _ => Err("`_tag` names no message that this server takes.".to_owned()),
-    };
-    (request_id, message)
-}
-
 fn read<'a, T: Deserialize<'a>>(frame: &'a [u8]) -> Result<T, DecodeError> {
     strict::object(frame).map_err(|error| strict::words(&error))
 }
 
-/// What a `PullRes` answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Context {
-    /// A `PullReq`.
-    Pull,
-    /// A push, anyone's.
-    Push,
-}
-
 /// A `WSMessage.PullRes`.
-#[must_use]
-pub fn pull_res(items: &str, context: Context, request_id: &str, remaining: u64) -> String {
+fn pull_res(items: &str, why: Why, request_id: &str, page_info: PageInfo) -> String {
+    let remaining = match page_info {
+        PageInfo::NoMore => 0,
+        PageInfo::MoreKnown(remaining) => remaining,
+    };
     let mut frame = String::with_capacity(items.len() + 256);
     frame.push_str(r#"{"_tag":"WSMessage.PullRes","batch":["#);
     frame.push_str(items);
-    frame.push_str(match context {
-        Context::Pull => r#"],"requestId":{"context":"pull","requestId":"#,
-        Context::Push => r#"],"requestId":{"context":"push","requestId":"#,
+    frame.push_str(match why {
+        Why::Pull => r#"],"requestId":{"context":"pull","requestId":"#,
+        Why::Push => r#"],"requestId":{"context":"push","requestId":"#,
     });
     write_string(&mut frame, request_id);
     frame.push_str(r#"},"remaining":"#);
@@ -165,51 +200,13 @@ fn plain(
     .unwrap_or_default()
 }
 
-/// A `WSMessage.PushAck`.
-#[must_use]
-pub fn push_ack(request_id: &str) -> String {
-    plain("WSMessage.PushAck", request_id, None, None)
-}
-
-/// A `WSMessage.Pong`.
-#[must_use]
-pub fn pong(request_id: &str) -> String {
-    plain("WSMessage.Pong", request_id, None, None)
-}
-
 /// A `WSMessage.Error`. Without a readable request id, an empty one.
-#[must_use]
-pub fn error(request_id: Option<&str>, message: &str) -> String {
-    plain(
-        "WSMessage.Error",
-        request_id.unwrap_or_default(),
-        Some(message),
-        None,
-    )
+fn error(request_id: &str, message: &str) -> String {
+    plain("WSMessage.Error", request_id, Some(message), None)
 }
 
 /// The text of the error that 0.3 clients get for a parent that is not the
 /// head; upstream's words.
-#[must_use]
-pub fn server_ahead_text(minimum_expected: u64, provided: u64) -> String {
+fn server_ahead(minimum_expected: u64, provided: u64) -> String {
     format!("Invalid parent event number. Received e{provided} but expected e{minimum_expected}")
-}
-
-/// A `WSMessage.AdminResetRoomRes`.
-#[must_use]
-pub fn admin_reset_res(request_id: &str) -> String {
-    plain("WSMessage.AdminResetRoomRes", request_id, None, None)
-}
-
-/// A `WSMessage.AdminInfoRes`.
-#[must_use]
-pub fn admin_info_res(request_id: &str, room_id: &str) -> String {
-    plain(
-        "WSMessage.AdminInfoRes",
-        request_id,
-        None,
-        Some(Info {
-            durable_object_id: room_id,
-        }),
-    )
 }

@@ -10,7 +10,7 @@ use super::connection::{Client, Connection, Feed, Position};
 use super::fault::Fault;
 use super::log::PushError;
 use crate::imports::{Called, ConnectionId, Imports, Method, Subscriptions};
-use crate::protocol::v4::Trace;
+use crate::protocol::Trace;
 
 /// A push whose parent is not the log's head: upstream's `ServerAheadError`.
 const SERVER_AHEAD: &str = "SERVER_AHEAD";
@@ -71,7 +71,7 @@ impl Answered {
 fn standing(connection: &Connection) -> Subscriptions {
     let mut counts = Subscriptions::default();
     match &connection.client {
-        Client::V4(pulls) => {
+        Client::Pulls(pulls) => {
             for pull in pulls {
                 let count = match pull.at {
                     _ if pull.held => &mut counts.held,
@@ -81,9 +81,9 @@ fn standing(connection: &Connection) -> Subscriptions {
                 *count = count.saturating_add(1);
             }
         }
-        Client::V3(Feed::Live { .. }) => counts.live = 1,
-        Client::V3(Feed::Paging(_)) => counts.catching = 1,
-        Client::V3(Feed::Unknown) => {}
+        Client::Feed(Feed::Live { .. }) => counts.live = 1,
+        Client::Feed(Feed::Paging(_)) => counts.catching = 1,
+        Client::Feed(Feed::Unknown) => {}
     }
     counts
 }

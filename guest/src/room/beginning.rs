@@ -4,27 +4,27 @@
 use super::Room;
 use super::fault::Fault;
 use crate::imports::{Imports, LogInfo};
-use crate::protocol::v4;
+use crate::protocol::{Pull, Reply};
 
 /// What a client asks for that pulls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
-    /// The store that it names; 0.3 clients name none.
+    /// The store that it names, if it names one.
     pub store_id: Option<&'a str>,
     /// The last event that it has, and the incarnation of the log which that
-    /// is of. 0.3 clients do not know incarnations.
+    /// is of, as far as it knows of such.
     pub after: u64,
     /// See [`Asked::after`].
     pub backend_id: Option<&'a str>,
 }
 
-impl<'a> From<&'a v4::Pull<'_>> for Asked<'a> {
-    fn from(pull: &'a v4::Pull<'_>) -> Self {
-        let cursor = pull.cursor();
+impl<'a> From<&'a Pull<'_>> for Asked<'a> {
+    fn from(pull: &'a Pull<'_>) -> Self {
+        let cursor = pull.cursor.as_ref();
         Self {
-            store_id: Some(&pull.store_id),
-            after: cursor.map_or(0, v4::Cursor::after),
-            backend_id: cursor.map(|cursor| cursor.backend_id.as_ref()),
+            store_id: pull.store_id.as_deref(),
+            after: cursor.map_or(0, |cursor| cursor.after),
+            backend_id: cursor.and_then(|cursor| cursor.backend_id.as_deref()),
         }
     }
 }
@@ -54,13 +54,13 @@ pub(super) enum NotBegun {
 }
 
 impl NotBegun {
-    /// The Exit of a 0.4 client's request.
-    pub fn exit(&self, request_id: &str) -> String {
+    /// What its client is told.
+    pub fn reply(&self) -> Reply<'_> {
         match self {
             Self::BackendIdMismatch { expected, received } => {
-                v4::exit_backend_id_mismatch(request_id, expected, received)
+                Reply::BackendIdMismatch { expected, received }
             }
-            Self::Fault(fault) => fault.exit(request_id),
+            Self::Fault(fault) => fault.reply(),
         }
     }
 }

@@ -11,11 +11,12 @@ use super::pace::Bucket;
 use super::window::Window;
 use crate::code::Code;
 use crate::principal::{self, PrincipalError};
-use crate::protocol::Transport;
-use crate::protocol::v4::RequestId;
+use crate::protocol::{Carrier, Dialect, RequestId, Speech, Voice};
 
-/// The version of the attachments that are written here.
-const VERSION: u32 = 1;
+/// The version of the attachments that are written here. The one before named
+/// pulls and feeds after the versions of their clients.
+const VERSION: u32 = 2;
+const VERSION_BEFORE: u32 = 1;
 
 /// A connection.
 #[derive(Debug)]
@@ -24,7 +25,9 @@ pub struct Connection {
     pub principal: Box<RawValue>,
     /// The user it was admitted as, if it is one's.
     pub user_id: Option<Box<str>>,
-    /// How it speaks, and what it is in the middle of.
+    /// The version that its client writes, once that is known.
+    pub dialect: Option<Dialect>,
+    /// How it gets what others push, and what it is in the middle of.
     pub client: Client,
     /// What is left of its requests, once it has made one.
     pub requests: Option<Bucket>,
@@ -32,7 +35,7 @@ pub struct Connection {
     pub pulling: Pulling,
 }
 
-/// Whether a 0.4 socket has pulled (`stranded.rs`).
+/// Whether the socket of a client that pulls has pulled (`stranded.rs`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pulling {
@@ -58,16 +61,16 @@ impl Pulling {
     }
 }
 
-/// The client's version and its state.
+/// How a client gets what others push, and how far it is.
 #[derive(Debug)]
 pub enum Client {
-    /// LiveStore 0.4: its pulls.
-    V4(Vec<Pull>),
-    /// LiveStore 0.3: what it gets, and why.
-    V3(Feed),
+    /// It pulls on every connection, and acknowledges: its pulls.
+    Pulls(Vec<Pull>),
+    /// It takes what comes, as 0.3 clients do: what it gets, and why.
+    Feed(Feed),
 }
 
-/// What a 0.3 client gets. It pulls once in its life, not once a socket, and
+/// What a client gets that is fed, of LiveStore 0.3. It pulls once in its life, not once a socket, and
 /// takes what comes afterwards as it comes: a gap makes it diverge, an event
 /// it has already makes it stop for ever (tried with 0.3.1; PROTOCOL.md). So
 /// it gets pushes only while it is known what it has.
@@ -87,7 +90,7 @@ pub enum Feed {
     },
 }
 
-/// A pull of a 0.4 client.
+/// A pull.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Pull {
     /// The request's id.
@@ -244,7 +247,7 @@ pub enum Position {
     Ending,
 }
 
-/// An answer of many pages to a 0.3 client, which has no Acks.
+/// An answer of many pages to a client that is fed, which has no Acks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paging {
     /// The request that it answers.
@@ -277,9 +280,11 @@ struct Attachment<'a> {
     v: u32,
     principal: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
-    v4: Option<&'a Vec<Pull>>,
+    dialect: Option<Dialect>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    v3: Option<&'a Feed>,
+    pulls: Option<&'a Vec<Pull>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed: Option<&'a Feed>,
     #[serde(skip_serializing_if = "Pulling::is_pulls")]
     pulling: Pulling,
 }
@@ -293,7 +298,7 @@ pub enum RestoreError {
     /// Another version of Syncline wrote it.
     #[error("its attachment has version {0}, and {VERSION} is known here")]
     UnknownVersion(u32),
-    /// It is neither a 0.4 client's nor a 0.3 client's.
+    /// Its client neither pulls nor is fed.
     #[error("its attachment names no client")]
     NoClient,
     /// Who it is cannot be read.
@@ -324,9 +329,11 @@ struct Head {
 struct Restored {
     principal: Box<RawValue>,
     #[serde(default)]
-    v4: Option<Vec<Pull>>,
-    #[serde(default)]
-    v3: Option<Feed>,
+    dialect: Option<Dialect>,
+    #[serde(default, alias = "v4")]
+    pulls: Option<Vec<Pull>>,
+    #[serde(default, alias = "v3")]
+    feed: Option<Feed>,
     #[serde(default)]
     pulling: Pulling,
 }
@@ -336,16 +343,19 @@ impl Connection {
     ///
     /// # Errors
     /// When its principal cannot be read.
-    pub fn new(transport: Transport, principal: &str) -> Result<Self, PrincipalError> {
+    pub fn new(speech: Speech, principal: &str) -> Result<Self, PrincipalError> {
+        let is_fed = speech.dialect.is_some_and(|it| it.rpc().is_none());
         Ok(Self {
             user_id: principal::user_id(principal)?,
             principal: RawValue::from_string(principal.to_owned())?,
-            client: match transport {
-                Transport::WsV3 => Client::V3(Feed::Unknown),
-                Transport::WsV4 | Transport::HttpV4 | Transport::DoRpc => Client::V4(Vec::new()),
+            dialect: speech.dialect,
+            client: if is_fed {
+                Client::Feed(Feed::Unknown)
+            } else {
+                Client::Pulls(Vec::new())
             },
             requests: None,
-            pulling: if transport == Transport::WsV4 {
+            pulling: if speech.carrier == Carrier::Socket && !is_fed {
                 Pulling::Never
             } else {
                 Pulling::Pulls
@@ -357,38 +367,54 @@ impl Connection {
     ///
     /// # Errors
     /// When its principal cannot be read.
-    pub fn of_subscriber(principal: &str, pull: Pull) -> Result<Self, PrincipalError> {
+    pub fn of_subscriber(
+        dialect: Dialect,
+        principal: &str,
+        pull: Pull,
+    ) -> Result<Self, PrincipalError> {
         Ok(Self {
-            client: Client::V4(vec![pull]),
-            ..Self::new(Transport::DoRpc, principal)?
+            dialect: Some(dialect),
+            client: Client::Pulls(vec![pull]),
+            ..Self::new(Speech::OBJECT, principal)?
         })
+    }
+
+    /// In which words its client is answered. What subscribers are called with
+    /// is written as to sockets (transcript do-rpc-13).
+    #[must_use]
+    pub fn voice(&self) -> Voice {
+        Voice {
+            dialect: self.dialect.unwrap_or(Dialect::V4),
+            carrier: Carrier::Socket,
+        }
     }
 
     /// Whether this is a subscriber's.
     #[must_use]
     pub fn is_subscriber(&self) -> bool {
-        matches!(&self.client, Client::V4(pulls)
+        matches!(&self.client, Client::Pulls(pulls)
             if pulls.iter().any(Pull::is_subscribers))
     }
 
     /// Whether a pull of its is not told of more for now.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        matches!(&self.client, Client::V4(pulls) if pulls.iter().any(|pull| pull.held))
+        matches!(&self.client, Client::Pulls(pulls) if pulls.iter().any(|pull| pull.held))
     }
 
     /// What the host has to keep.
     #[must_use]
     pub fn attachment(&self) -> String {
-        let (v4, v3) = match &self.client {
-            Client::V4(pulls) => (Some(pulls), None),
-            Client::V3(feed) => (None, Some(feed)),
+        let (pulls, feed) = match &self.client {
+            Client::Pulls(pulls) => (Some(pulls), None),
+            Client::Feed(feed) => (None, Some(feed)),
         };
         serde_json::to_string(&Attachment {
             v: VERSION,
             principal: &self.principal,
-            v4,
-            v3,
+            dialect: self.dialect,
+            pulls,
+            feed,
             pulling: self.pulling,
         })
         .unwrap_or_default()
@@ -403,14 +429,18 @@ impl Connection {
     pub fn restore(attachment: &str) -> Result<Self, RestoreError> {
         // The version first: of another one nothing else is known.
         match serde_json::from_str::<Head>(attachment)?.v {
-            None | Some(VERSION) => {}
+            None | Some(VERSION_BEFORE | VERSION) => {}
             Some(other) => return Err(RestoreError::UnknownVersion(other)),
         }
         let restored: Restored = serde_json::from_str(attachment)?;
         Ok(Self {
             user_id: principal::user_id(restored.principal.get())?,
             principal: restored.principal,
-            client: match (restored.v4, restored.v3) {
+            dialect: restored.dialect.or(match restored.feed {
+                Some(_) => Some(Dialect::V3),
+                None => None,
+            }),
+            client: match (restored.pulls, restored.feed) {
                 (Some(mut pulls), None) => {
                     for (index, pull) in pulls.iter_mut().enumerate() {
                         let window = if index == 0 {
@@ -431,9 +461,9 @@ impl Connection {
                             };
                         }
                     }
-                    Client::V4(pulls)
+                    Client::Pulls(pulls)
                 }
-                (None, Some(feed)) => Client::V3(feed),
+                (None, Some(feed)) => Client::Feed(feed),
                 (None, None) | (Some(_), Some(_)) => return Err(RestoreError::NoClient),
             },
             requests: None,

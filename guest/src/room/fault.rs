@@ -4,7 +4,7 @@
 use crate::code::Code;
 use crate::imports::StorageError;
 use crate::limits::{AUTHOR_ID_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, PUSH_EVENTS_MAX};
-use crate::protocol::v4::{self, CallError};
+use crate::protocol::{CallError, Reply};
 
 /// A request that was not served. Nothing was stored for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,14 @@ impl Fault {
         }
     }
 
-    /// The Exit of a request that it is the answer to.
+    /// What the client is told whose request it is the answer to.
     #[must_use]
-    pub fn exit(&self, request_id: &str) -> String {
-        let code = self.code.as_str();
-        v4::exit_unknown_error(request_id, code, &self.message, self.retry_after_ms)
+    pub fn reply(&self) -> Reply<'_> {
+        Reply::Failed {
+            code: self.code.as_str(),
+            message: &self.message,
+            retry_after_ms: self.retry_after_ms,
+        }
     }
 
     /// Whether it is in what was pushed, so that trying again cannot help.

@@ -8,6 +8,7 @@ use crate::clock::Time;
 use crate::imports::{Event, Imports, Level, LogInfo, StorageError};
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, JOINED_EVENTS_MAX};
 use crate::protocol::chunk::{self, Chunk, Packing};
+use crate::protocol::event::ItemForm;
 
 /// Why a push did not land.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,16 +178,16 @@ impl Log {
         &mut self,
         imports: &mut impl Imports,
         after: u64,
-        packing: Packing,
+        (form, packing): (ItemForm, Packing),
         chunks_max: usize,
     ) -> Result<Vec<Chunk>, Fault> {
-        if matches!(packing, Packing::V4 | Packing::V4Joined)
+        if form == ItemForm::Tagged
             && let Some(chunks) = self.recent.chunks(after, packing, chunks_max)
         {
             return Ok(chunks);
         }
         let events_max = match packing {
-            Packing::V4Joined => JOINED_EVENTS_MAX,
+            Packing::Joined => JOINED_EVENTS_MAX,
             _ => CHUNK_EVENTS_MAX.saturating_mul(chunks_max),
         };
         let events = imports
@@ -201,7 +202,7 @@ impl Log {
             .iter()
             .take_while(|stored| stored.seq_num <= head)
             .map(|stored| (stored.event(), stored.created_at.as_str()));
-        let mut chunks = chunk::pack(items, packing, after, chunks_max);
+        let mut chunks = chunk::pack(items, (form, packing), after, chunks_max);
         // What was read is more when it is encoded, so the last Chunk may be
         // a stub: read with what follows it, it will be a whole one.
         if chunks.len() > 1 && chunks.last().is_some_and(|chunk| chunk.last < head) {
@@ -214,11 +215,11 @@ impl Log {
         Ok(chunks)
     }
 
-    /// What follows `after`, as [`Log::chunks`] packs it for 0.4 clients, if
-    /// it need not be read.
+    /// What follows `after`, as [`Log::chunks`] packs it for clients that
+    /// pull, if it need not be read.
     #[must_use]
     pub fn recent_chunks(&self, after: u64, chunks_max: usize) -> Option<Vec<Chunk>> {
-        self.recent.chunks(after, Packing::V4, chunks_max)
+        self.recent.chunks(after, Packing::Pages, chunks_max)
     }
 
     /// Forgets what was believed of the log.

@@ -4,24 +4,26 @@
 mod answered;
 mod batch;
 mod beginning;
+mod call;
 pub mod connection;
-mod do_rpc;
 pub mod editor;
+mod exchange;
 pub mod fault;
-mod http_v4;
+mod feed;
 pub mod log;
 mod overtaken;
 pub mod pace;
 mod paged;
+mod pulls;
+mod pushes;
 pub mod recent;
+mod socket;
 mod stranded;
 mod subscriptions;
 pub mod tally;
 mod telling;
 mod trouble;
 pub mod window;
-mod ws_v3;
-mod ws_v4;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +39,7 @@ use crate::code::Code;
 use crate::config::Config;
 use crate::imports::{AttachError, ConnectionId, Imports, Level};
 use crate::limits::Rates;
-use crate::protocol::Transport;
+use crate::principal::PrincipalError;
 
 pub use self::paged::{Answer, Page};
 
@@ -142,7 +144,11 @@ impl Room {
     /// A WebSocket was admitted and accepted.
     pub fn open(&mut self, imports: &mut impl Imports, id: ConnectionId, admission: &Admission) {
         self.begin_turn(imports);
-        let connection = match Connection::new(admission.transport, &admission.principal) {
+        let connection = match admission.speech {
+            Some(speech) => Connection::new(speech, &admission.principal),
+            None => Err(PrincipalError::UnknownSpeech),
+        };
+        let connection = match connection {
             Ok(connection) => connection,
             Err(error) => {
                 imports.log(Level::Error, &format!("connection {id} is closed: {error}"));
@@ -150,10 +156,11 @@ impl Room {
                 return self.end_turn(imports);
             }
         };
+        let is_fed = matches!(connection.client, Client::Feed(_));
         self.connections.insert(id, connection);
         self.mark_dirty(id);
-        if admission.transport == Transport::WsV3 {
-            self.open_v3(imports, id);
+        if is_fed {
+            self.open_feed(imports, id);
         }
         self.end_turn(imports);
     }
@@ -161,23 +168,14 @@ impl Room {
     /// A frame arrived.
     pub fn message(&mut self, imports: &mut impl Imports, id: ConnectionId, frame: &Frame) {
         self.begin_turn(imports);
-        match self
-            .connections
-            .get(&id)
-            .map(|connection| &connection.client)
-        {
-            Some(Client::V4(_)) => self.message_v4(imports, id, frame.bytes()),
-            Some(Client::V3(_)) => self.message_v3(imports, id, frame.bytes()),
-            // It was closed in a turn that is not durable yet.
-            None => imports.log(Level::Debug, "a frame of a connection that is closed"),
-        }
+        self.read(imports, id, frame.bytes());
         self.end_turn(imports);
     }
 
     /// The connection's outbox has room again.
     pub fn drained(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         self.begin_turn(imports);
-        self.page_v3(imports, id);
+        self.feed_page(imports, id);
         self.end_turn(imports);
     }
 

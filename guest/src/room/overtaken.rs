@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::window::Window;
 use crate::imports::{ConnectionId, Imports, LogInfo};
 use crate::limits::WINDOW_CHUNKS_MAX;
-use crate::protocol::chunk::Packing;
+use crate::protocol::chunk::PULLED;
 
 impl Room {
     /// Looks again where the head is, if a client has seen events beyond it;
@@ -50,27 +50,24 @@ impl Room {
             }
         };
         self.hold_editors(imports, None, (before, false));
-        if self.has_live_v4() {
-            self.catch_live_v4_up(imports, before, info.head);
+        if self.has_live_pulls() {
+            self.catch_live_up(imports, before, info.head);
         }
-        let v3 = self.live_v3();
-        self.page_all_v3(imports, &v3, "", before, info.head);
+        let fed = self.fed();
+        self.feed_all(imports, &fed, "", before, info.head);
     }
 
-    /// Shows 0.4 pulls that were live at `before` what another writer has put
+    /// Shows pulls that were live at `before` what another writer has put
     /// behind it: to all at once, as a push is shown, since there may be
     /// thousands (I7). What is more than their windows take they get as they
     /// acknowledge.
-    fn catch_live_v4_up(&mut self, imports: &mut impl Imports, before: u64, head: u64) {
-        let chunks = match self
-            .log
-            .chunks(imports, before, Packing::V4, WINDOW_CHUNKS_MAX)
-        {
+    fn catch_live_up(&mut self, imports: &mut impl Imports, before: u64, head: u64) {
+        let chunks = match self.log.chunks(imports, before, PULLED, WINDOW_CHUNKS_MAX) {
             Ok(chunks) => chunks,
-            Err(fault) => return self.leave_live_v4(imports, before, &fault),
+            Err(fault) => return self.leave_live(imports, before, &fault),
         };
         for chunk in &chunks {
-            self.broadcast_v4(imports, chunk, head, Window::admits);
+            self.show(imports, chunk, head, Window::admits);
         }
         let Some(shown) = chunks.last().map(|chunk| chunk.last) else {
             return;
@@ -80,7 +77,7 @@ impl Room {
         }
         // Something is in flight to each of them, so an Ack will come.
         for (&id, connection) in &mut self.connections {
-            let Client::V4(pulls) = &mut connection.client else {
+            let Client::Pulls(pulls) = &mut connection.client else {
                 continue;
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
@@ -93,12 +90,12 @@ impl Room {
         }
     }
 
-    /// What live 0.4 pulls have missed cannot be read: subscribers go on
+    /// What live pulls have missed cannot be read: subscribers go on
     /// later, sockets are closed, since nobody would tell them.
-    fn leave_live_v4(&mut self, imports: &mut impl Imports, before: u64, fault: &Fault) {
-        let v3 = self.live_v3();
+    fn leave_live(&mut self, imports: &mut impl Imports, before: u64, fault: &Fault) {
+        let fed = self.fed();
         for id in self.live() {
-            if !v3.contains(&id) && !self.wait_at(id, before) {
+            if !fed.contains(&id) && !self.wait_at(id, before) {
                 self.close(imports, id, fault.code);
             }
         }
@@ -121,8 +118,8 @@ impl Room {
     /// The connections that are at the head.
     fn live(&self) -> Vec<ConnectionId> {
         let is_live = |client: &Client| match client {
-            Client::V4(pulls) => pulls.iter().any(|pull| pull.at == Position::Live),
-            Client::V3(feed) => matches!(feed, Feed::Live { .. }),
+            Client::Pulls(pulls) => pulls.iter().any(|pull| pull.at == Position::Live),
+            Client::Feed(feed) => matches!(feed, Feed::Live { .. }),
         };
         let connections = self.connections.iter();
         connections

@@ -1,4 +1,4 @@
-//! Answers of many pages, for 0.4 clients without sockets: a pull of any
+//! Answers of many pages, for clients without sockets: a pull of any
 //! length is written page by page, each a turn of its own, and what the next
 //! page needs travels with the host: nothing is kept here (I7).
 
@@ -10,8 +10,8 @@ use super::beginning::{Beginning, NotBegun};
 use super::subscriptions::page_info;
 use crate::imports::{Imports, Method};
 use crate::limits::WINDOW_CHUNKS_MAX;
-use crate::protocol::chunk::Packing;
-use crate::protocol::v4::{self, PageInfo, Pull};
+use crate::protocol::chunk::PULLED;
+use crate::protocol::{Carrier, Dialect, PageInfo, Pull, Reply, Voice, Why};
 
 /// The head of an answer with its first page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub(super) enum Form {
 #[derive(Debug, Serialize, Deserialize)]
 struct Continuation {
     id: String,
+    dialect: Dialect,
     cursor: u64,
     until: u64,
     backend_id: String,
@@ -93,11 +94,25 @@ impl Continuation {
         }
     }
 
+    fn write(&self, reply: &Reply<'_>) -> String {
+        let carrier = match self.form {
+            Form::Http => Carrier::Http,
+            Form::Object(_) => Carrier::Object,
+        };
+        let voice = Voice {
+            dialect: self.dialect,
+            carrier,
+        };
+        voice.write(&self.id, reply)
+    }
+
     fn chunk(&self, items: &str, page_info: PageInfo) -> String {
-        match self.form {
-            Form::Http => v4::chunk(&self.id, items, page_info, &self.backend_id),
-            Form::Object(_) => v4::chunk_do_rpc(&self.id, items, page_info, &self.backend_id),
-        }
+        self.write(&Reply::Chunk {
+            items,
+            page_info,
+            backend_id: &self.backend_id,
+            why: Why::Pull,
+        })
     }
 }
 
@@ -106,7 +121,7 @@ impl Room {
     pub(super) fn pull_paged(
         &mut self,
         imports: &mut impl Imports,
-        id: &str,
+        (voice, id): (Voice, &str),
         pull: &Pull<'_>,
         form: Form,
     ) -> Page {
@@ -119,10 +134,11 @@ impl Room {
         self.answered(imports, request, refused);
         let Beginning { after, info } = match beginning {
             Ok(beginning) => beginning,
-            Err(error) => return Page::last(format!("[{}]", error.exit(id))),
+            Err(error) => return Page::last(format!("[{}]", voice.write(id, &error.reply()))),
         };
         let at = Continuation {
             id: id.to_owned(),
+            dialect: voice.dialect,
             cursor: after,
             until: info.head,
             backend_id: info.backend_id,
@@ -152,21 +168,24 @@ impl Room {
         let info = match self.log.info(imports) {
             Ok(info) => info,
             Err(fault) => {
-                let exit = fault.exit(&at.id);
+                let exit = at.write(&fault.reply());
                 return at.page(&[exit], true);
             }
         };
         if info.backend_id != at.backend_id {
-            let exit = v4::exit_backend_id_mismatch(&at.id, &info.backend_id, &at.backend_id);
+            let exit = at.write(&Reply::BackendIdMismatch {
+                expected: &info.backend_id,
+                received: &at.backend_id,
+            });
             return at.page(&[exit], true);
         }
         let chunks = match self
             .log
-            .chunks(imports, at.cursor, Packing::V4, WINDOW_CHUNKS_MAX)
+            .chunks(imports, at.cursor, PULLED, WINDOW_CHUNKS_MAX)
         {
             Ok(chunks) => chunks,
             Err(fault) => {
-                let exit = fault.exit(&at.id);
+                let exit = at.write(&fault.reply());
                 return at.page(&[exit], true);
             }
         };
@@ -193,13 +212,13 @@ impl Room {
     ) -> Page {
         let exit = match &at.form {
             Form::Object(Some(subscriber)) => {
-                self.subscribe(imports, subscriber, &at.id, at.cursor)
+                self.subscribe(imports, subscriber, (at.dialect, &at.id), at.cursor)
             }
             Form::Http | Form::Object(None) => Ok(()),
         };
         messages.push(match exit {
-            Ok(()) => v4::exit_stream_success(&at.id),
-            Err(fault) => fault.exit(&at.id),
+            Ok(()) => at.write(&Reply::Ended),
+            Err(fault) => at.write(&fault.reply()),
         });
         at.page(&messages, true)
     }

@@ -1,4 +1,4 @@
-//! The end of the log, encoded as 0.4 clients get it: subscribers that are a
+//! The end of the log, encoded as clients that pull get it: subscribers that are a
 //! little behind are served from here, without storage.
 
 use std::collections::VecDeque;
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::imports::Event;
 use crate::limits::{RECENT_BYTES_MAX, RECENT_OVERHEAD_BYTES};
 use crate::protocol::chunk::{Chunk, Packer, Packing};
-use crate::protocol::event::{Dialect, write_item};
+use crate::protocol::event::{ItemForm, write_item};
 
 /// The last events that this room has appended, without a gap up to the head.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Recent {
         }
         for event in batch {
             let mut text = String::new();
-            write_item(&mut text, Dialect::V4, event, created_at);
+            write_item(&mut text, ItemForm::Tagged, event, created_at);
             let item = Item {
                 seq_num: event.seq_num,
                 text,
@@ -60,7 +60,7 @@ impl Recent {
     }
 
     /// What follows `after`, if it is all here, in at most `chunks_max`
-    /// Chunks for 0.4 clients.
+    /// Chunks, in [`ItemForm::Tagged`].
     #[must_use]
     pub fn chunks(&self, after: u64, packing: Packing, chunks_max: usize) -> Option<Vec<Chunk>> {
         if after < self.after || self.items.back().is_none_or(|item| after >= item.seq_num) {
@@ -83,7 +83,7 @@ mod tests {
     use crate::protocol::chunk::tests::event;
 
     fn shape(recent: &Recent, after: u64) -> Option<Vec<(u64, u64)>> {
-        let chunks = recent.chunks(after, Packing::V4, usize::MAX)?;
+        let chunks = recent.chunks(after, Packing::Pages, usize::MAX)?;
         Some(chunks.iter().map(|it| (it.after, it.last)).collect())
     }
 

@@ -13,13 +13,14 @@ use super::window::Window;
 use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports, Opening};
 use crate::limits::WINDOW_CHUNKS_MAX;
-use crate::protocol::chunk::{self, Packing};
-use crate::protocol::v3::{self, Context};
-use crate::protocol::v4::{self, PageInfo};
+use crate::protocol::chunk::{self, PULLED, Packing};
+use crate::protocol::event::ItemForm;
+use crate::protocol::rpc;
+use crate::protocol::{Carrier, Dialect, PageInfo, Reply, Why};
 
 impl Room {
     /// Sends a committed push to everyone who is at the head. `by` is the
-    /// request that 0.3 clients are told it answers, and the socket it came on.
+    /// request that clients which are fed are told it answers, and the socket it came on.
     pub(super) fn broadcast(
         &mut self,
         imports: &mut impl Imports,
@@ -34,28 +35,28 @@ impl Room {
         let head = batch.last().map_or(before, |event| event.seq_num);
         self.hold_editors(imports, from, (before, is_small(batch)));
         let items = || batch.iter().map(|event| (*event, created_at));
-        if self.has_live_v4() {
+        if self.has_live_pulls() {
             if let Some(chunks) = self.log.recent_chunks(before, usize::MAX) {
                 for chunk in chunks {
-                    self.broadcast_v4(imports, &chunk, head, Window::admits_live);
+                    self.show(imports, &chunk, head, Window::admits_live);
                 }
             } else {
-                self.broadcast_large_v4(imports, batch, created_at, head);
+                self.broadcast_large(imports, batch, created_at, head);
             }
         }
-        let v3 = self.live_v3();
-        if v3.is_empty() {
+        let fed = self.fed();
+        if fed.is_empty() {
             return;
         }
-        match chunk::pack(items(), Packing::V3Push, before, 2).as_slice() {
-            [chunk] => imports.send(&v3, &v3::pull_res(&chunk.items, Context::Push, by, 0)),
+        match chunk::pack(items(), FED, before, 2).as_slice() {
+            [chunk] => imports.send(&fed, &fed_push(by, &chunk.items)),
             // More than a socket should have to hold at once: a page a turn.
-            _ => self.page_all_v3(imports, &v3, by, before, head),
+            _ => self.feed_all(imports, &fed, by, before, head),
         }
     }
 
     /// The same for a batch that may be tens of MiB: a Chunk at a time (I7).
-    fn broadcast_large_v4(
+    fn broadcast_large(
         &mut self,
         imports: &mut impl Imports,
         batch: &[Event<'_>],
@@ -65,19 +66,19 @@ impl Room {
         let mut rest = batch;
         while let Some(first) = rest.first() {
             let items = rest.iter().map(|event| (*event, created_at));
-            let chunks = chunk::pack(items, Packing::V4, first.parent_seq_num, 1);
+            let chunks = chunk::pack(items, PULLED, first.parent_seq_num, 1);
             let Some(chunk) = chunks.first() else {
                 return;
             };
-            self.broadcast_v4(imports, chunk, head, Window::admits_live);
+            self.show(imports, chunk, head, Window::admits_live);
             let sent = rest.partition_point(|event| event.seq_num <= chunk.last);
             rest = rest.get(sent..).unwrap_or_default();
         }
     }
 
-    /// Gives 0.3 clients that are all at `cursor` what follows: the first
+    /// Gives clients that are fed and all at `cursor` what follows: the first
     /// page to all at once, then each a page a turn.
-    pub(super) fn page_all_v3(
+    pub(super) fn feed_all(
         &mut self,
         imports: &mut impl Imports,
         to: &[ConnectionId],
@@ -88,10 +89,7 @@ impl Room {
         if to.is_empty() {
             return;
         }
-        let chunks = match self
-            .log
-            .chunks(imports, cursor, Packing::V3Push, WINDOW_CHUNKS_MAX)
-        {
+        let chunks = match self.log.chunks(imports, cursor, FED, WINDOW_CHUNKS_MAX) {
             Ok(chunks) => chunks,
             Err(fault) => {
                 for &id in to {
@@ -101,7 +99,7 @@ impl Room {
             }
         };
         for chunk in &chunks {
-            imports.send(to, &v3::pull_res(&chunk.items, Context::Push, by, 0));
+            imports.send(to, &fed_push(by, &chunk.items));
         }
         let cursor = chunks.last().map_or(cursor, |chunk| chunk.last);
         if cursor >= until {
@@ -120,16 +118,16 @@ impl Room {
         }
     }
 
-    pub(super) fn has_live_v4(&self) -> bool {
+    pub(super) fn has_live_pulls(&self) -> bool {
         self.connections.values().any(|connection| {
-            matches!(&connection.client, Client::V4(pulls)
+            matches!(&connection.client, Client::Pulls(pulls)
                 if pulls.iter().any(|pull| pull.at == Position::Live))
         })
     }
 
     /// Sends a Chunk that ends before or at `head` to every live pull whose
     /// window `admits` it; the others go on from their cursors.
-    pub(super) fn broadcast_v4(
+    pub(super) fn show(
         &mut self,
         imports: &mut impl Imports,
         chunk: &chunk::Chunk,
@@ -140,13 +138,14 @@ impl Room {
             // It was open a moment ago, for the append.
             return;
         };
-        // A Chunk is encoded once for all pulls, whatever their request ids,
-        // of which there may be thousands (D5, I7).
-        let rest = v4::chunk_rest(&chunk.items, PageInfo::NoMore, &info.backend_id);
-        let bytes_without_id = v4::chunk_head("").len() + rest.len();
-        let mut groups: BTreeMap<String, Vec<ConnectionId>> = BTreeMap::new();
+        // A Chunk is encoded once for all pulls, whatever their versions and
+        // request ids, of which there may be thousands (D5, I7).
+        let rest = rpc::chunk_rest(&chunk.items, PageInfo::NoMore, &info.backend_id);
+        let bytes_without_id = rpc::HEAD_BYTES_MAX + rest.len();
+        let mut groups: BTreeMap<Dialect, BTreeMap<String, Vec<ConnectionId>>> = BTreeMap::new();
         for (&id, connection) in &mut self.connections {
-            let Client::V4(pulls) = &mut connection.client else {
+            let dialect = connection.voice().dialect;
+            let Client::Pulls(pulls) = &mut connection.client else {
                 continue;
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {
@@ -155,6 +154,7 @@ impl Room {
                     if pull.sent(frame_bytes, chunk.last) {
                         self.dirty.insert(id);
                     }
+                    let groups = groups.entry(dialect).or_default();
                     // Most have the same id: it is copied once.
                     match groups.get_mut(&pull.id) {
                         Some(to) => to.push(id),
@@ -174,9 +174,12 @@ impl Room {
         }
         let openings: Vec<Opening> = groups
             .into_iter()
-            .map(|(request_id, to)| Opening {
-                to,
-                head: v4::chunk_head(&request_id),
+            .filter_map(|(dialect, groups)| Some((dialect.rpc()?, groups)))
+            .flat_map(|(rpc, groups)| {
+                groups.into_iter().map(|(request_id, to)| Opening {
+                    to,
+                    head: rpc.chunk_head(&request_id),
+                })
             })
             .collect();
         if !openings.is_empty() {
@@ -208,7 +211,7 @@ impl Room {
             }
             Err(fault) => {
                 self.mark_dirty(id);
-                imports.send(&[id], &fault.exit(&pull.id));
+                self.reply(imports, id, &pull.id, &fault.reply());
             }
         }
     }
@@ -220,6 +223,9 @@ impl Room {
         id: ConnectionId,
         pull: &mut Pull,
     ) -> Result<bool, Fault> {
+        let Some(voice) = self.voice(id) else {
+            return Ok(false);
+        };
         let info = self.log.info(imports)?;
         while let Position::Catching { cursor, until } = pull.at {
             let free = pull.window.chunks_free();
@@ -227,12 +233,13 @@ impl Room {
                 break;
             }
             let packing = if pull.joined {
-                Packing::V4Joined
+                Packing::Joined
             } else {
-                Packing::V4
+                Packing::Pages
             };
             let chunks = if cursor < info.head {
-                self.log.chunks(imports, cursor, packing, free)?
+                let shape = (ItemForm::Tagged, packing);
+                self.log.chunks(imports, cursor, shape, free)?
             } else {
                 Vec::new()
             };
@@ -241,12 +248,13 @@ impl Room {
                 break;
             }
             for chunk in chunks {
-                let frame = v4::chunk(
-                    &pull.id,
-                    &chunk.items,
-                    page_info(chunk.last, until),
-                    &info.backend_id,
-                );
+                let reply = Reply::Chunk {
+                    items: &chunk.items,
+                    page_info: page_info(chunk.last, until),
+                    backend_id: &info.backend_id,
+                    why: Why::Pull,
+                };
+                let frame = voice.write(&pull.id, &reply);
                 if !pull.window.admits(frame.len()) {
                     return Ok(true);
                 }
@@ -264,7 +272,7 @@ impl Room {
         }
         pull.joined &= matches!(pull.at, Position::Catching { .. });
         if pull.at == Position::Ending && pull.window.is_empty() {
-            imports.send(&[id], &v4::exit_stream_success(&pull.id));
+            self.reply(imports, id, &pull.id, &Reply::Ended);
             return Ok(false);
         }
         Ok(true)
@@ -293,7 +301,16 @@ impl Room {
             None => Pull::new(request_id, live, catching),
         };
         if after >= info.head {
-            let frame = v4::chunk(request_id, "", PageInfo::NoMore, &info.backend_id);
+            let nothing = Reply::Chunk {
+                items: "",
+                page_info: PageInfo::NoMore,
+                backend_id: &info.backend_id,
+                why: Why::Pull,
+            };
+            let Some(voice) = self.voice(id) else {
+                return;
+            };
+            let frame = voice.write(request_id, &nothing);
             pull.sent(frame.len(), after);
             imports.send(&[id], &frame);
             pull.at = at_head(live);
@@ -316,13 +333,18 @@ impl Room {
         }
         for (&id, connection) in &mut self.connections {
             self.dirty.insert(id);
+            let voice = connection.voice();
             match &mut connection.client {
-                Client::V4(pulls) => {
+                Client::Pulls(pulls) => {
+                    let mismatch = Reply::BackendIdMismatch {
+                        expected: new,
+                        received: old,
+                    };
                     for pull in std::mem::take(pulls) {
-                        imports.send(&[id], &v4::exit_backend_id_mismatch(&pull.id, new, old));
+                        imports.send(&[id], &voice.write(&pull.id, &mismatch));
                     }
                 }
-                Client::V3(feed) => *feed = Feed::Unknown,
+                Client::Feed(feed) => *feed = Feed::Unknown,
             }
         }
     }
@@ -343,17 +365,31 @@ impl Room {
         }
     }
 
-    /// A 0.4 connection's pulls.
+    /// A connection's pulls, if it is not fed.
     pub(super) fn pulls(&mut self, id: ConnectionId) -> Option<&mut Vec<Pull>> {
         match &mut self.connections.get_mut(&id)?.client {
-            Client::V4(pulls) => Some(pulls),
-            Client::V3(_) => None,
+            Client::Pulls(pulls) => Some(pulls),
+            Client::Feed(_) => None,
         }
     }
 
     pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
         self.dirty.insert(id);
     }
+}
+
+/// How clients that are fed are shown a push (transcript v031-ws-03).
+const FED: (ItemForm, Packing) = (ItemForm::Bare, Packing::Whole);
+
+/// Its frame, which answers this request. They are all of one version.
+fn fed_push(by: &str, items: &str) -> String {
+    let push = Reply::Chunk {
+        items,
+        page_info: PageInfo::NoMore,
+        backend_id: "",
+        why: Why::Push,
+    };
+    Dialect::V3.codec().write(by, &push, Carrier::Socket)
 }
 
 /// Whether a push is what a client begins with (`editor.rs`).

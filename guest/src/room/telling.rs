@@ -114,7 +114,8 @@ impl Room {
             if !waits && others.is_none() {
                 return !editor.is_forgotten(now_ms);
             }
-            let Some(Client::V4(pulls)) = connections.get_mut(&id).map(|it| &mut it.client) else {
+            let Some(Client::Pulls(pulls)) = connections.get_mut(&id).map(|it| &mut it.client)
+            else {
                 return false;
             };
             for pull in pulls.iter_mut().filter(|pull| pull.at == Position::Live) {

@@ -1,7 +1,7 @@
 //! What a host with telemetry is told of a room's turns (`wit/telemetry.wit`).
 
 use syncline_guest::imports::{Method, Subscriptions};
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 
 use super::host::{Host, anybody, pull, push, say, start};
 
@@ -24,7 +24,7 @@ const SPAN: &str = "00f067aa0ba902b7";
 fn a_request_is_told_with_its_outcome_and_its_clients_span() {
     let mut host = host();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     let request = pull("SyncWsRpc", "1", true, None);
     say(&mut room, &mut host, 1, traced(&request, TRACE, SPAN));
     say(&mut room, &mut host, 1, push("SyncWsRpc", "2", 0, 3));
@@ -70,7 +70,7 @@ fn a_request_is_told_with_its_outcome_and_its_clients_span() {
 fn a_span_that_makes_no_sense_is_none_and_its_request_is_served() {
     let mut host = host();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     let zeros = "0".repeat(32);
     for (trace_id, span_id) in [("x", SPAN), (&zeros, SPAN), (TRACE, ""), (TRACE, "é")] {
         let request = push("SyncWsRpc", "1", host.head(), 1);
@@ -89,7 +89,7 @@ fn subscriptions_are_told_when_they_change_and_after_a_sleep() {
     let mut host = host();
     let mut room = start(&mut host);
     for id in 1..=3 {
-        room.open(&mut host, id, &anybody(Transport::WsV4));
+        room.open(&mut host, id, &anybody(Speech::SOCKET));
         say(&mut room, &mut host, id, pull("SyncWsRpc", "1", true, None));
     }
     let live = |live| Subscriptions {
@@ -113,7 +113,7 @@ fn subscriptions_are_told_when_they_change_and_after_a_sleep() {
 fn a_host_without_telemetry_is_told_nothing() {
     let mut host = Host::default();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 1, pull("SyncWsRpc", "1", true, None));
     assert!(host.called.is_empty() && host.standing.is_empty());
 }

@@ -1,7 +1,7 @@
 //! When clients that edit are told of others' events (`room/editor.rs`): late,
 //! but whole and in order (I2, I3), and nobody else waits for anything.
 
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
 use super::host::{
@@ -13,7 +13,7 @@ use super::host::{
 fn listening(host: &mut Host) -> Room {
     let mut room = start(host);
     for id in [1, 2] {
-        room.open(host, id, &anybody(Transport::WsV4));
+        room.open(host, id, &anybody(Speech::SOCKET));
     }
     say(&mut room, host, 1, pull("SyncWsRpc", "1", true, None));
     say(&mut room, host, 1, ack("1"));
@@ -69,7 +69,7 @@ fn i3_who_is_quiet_is_told_in_the_same_turn() {
 fn who_comes_may_push_first() {
     let mut host = Host::default();
     let mut room = listening(&mut host);
-    room.open(&mut host, 3, &anybody(Transport::WsV4));
+    room.open(&mut host, 3, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 3, pull("SyncWsRpc", "1", true, None));
     host.sent.clear();
     pass(&mut host, 1_000);
@@ -317,7 +317,7 @@ fn a_reset_ends_what_waits() {
     let mut host = Host::default();
     host.env.insert("ADMIN_SECRET", "secret".to_owned());
     let mut room = waiting(&mut host);
-    room.open(&mut host, 4, &anybody(Transport::WsV3));
+    room.open(&mut host, 4, &anybody(Speech::SOCKET_V3));
     let reset = r#"{"_tag":"WSMessage.AdminResetRoomReq","requestId":"r","adminSecret":"secret"}"#;
     say(&mut room, &mut host, 4, reset);
     assert!(host.take_sent(1)[0].contains("BackendIdMismatchError"));
@@ -357,7 +357,7 @@ fn i3_who_is_quiet_does_not_wait_because_the_clock_was_set_back() {
 fn i3_only_0_4_sockets_wait() {
     let mut host = Host::default();
     let mut room = listening(&mut host);
-    room.open(&mut host, 3, &anybody(Transport::WsV3));
+    room.open(&mut host, 3, &anybody(Speech::SOCKET_V3));
     for n in 0..3 {
         let batch = super::host::batch(n, 1);
         let push = format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#);

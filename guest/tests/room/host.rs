@@ -11,8 +11,8 @@ use syncline_guest::imports::{
     Subscriptions, System, Telemetry, Timer,
 };
 use syncline_guest::limits::{ATTACHMENT_BYTES_MAX, READ_EVENTS_MAX};
-use syncline_guest::protocol::Transport;
-use syncline_guest::protocol::v4::Trace;
+use syncline_guest::protocol::Speech;
+use syncline_guest::protocol::Trace;
 use syncline_guest::room::{Frame, Room};
 
 /// A request that was answered.
@@ -115,10 +115,10 @@ impl Host {
 }
 
 /// An admission of somebody.
-pub fn admission(transport: Transport, principal: &str) -> Admission {
+pub fn admission(speech: Speech, principal: &str) -> Admission {
     Admission {
         store_id: "store".to_owned(),
-        transport,
+        speech: Some(speech),
         principal: principal.to_owned(),
         response_headers: Vec::new(),
         auto_response: None,
@@ -126,8 +126,8 @@ pub fn admission(transport: Transport, principal: &str) -> Admission {
 }
 
 /// Anybody's.
-pub fn anybody(transport: Transport) -> Admission {
-    admission(transport, r#"{"v":1,"kind":"anonymous"}"#)
+pub fn anybody(speech: Speech) -> Admission {
+    admission(speech, r#"{"v":1,"kind":"anonymous"}"#)
 }
 
 /// A room that starts.

@@ -1,7 +1,7 @@
 //! A connection that is gone makes a turn like any other: whoever waits is
 //! seen to at the end of it.
 
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
 use super::host::{Host, ack, anybody, numbers, pass, pull, push, say, start, wait, wakes_in_ms};
@@ -12,7 +12,7 @@ use super::host::{Host, ack, anybody, numbers, pass, pull, push, say, start, wai
 fn waiting(host: &mut Host, others: u32) -> Room {
     let mut room = start(host);
     for id in [1, 2].into_iter().chain(10..10 + others) {
-        room.open(host, id, &anybody(Transport::WsV4));
+        room.open(host, id, &anybody(Speech::SOCKET));
     }
     say(&mut room, host, 1, pull("SyncWsRpc", "1", true, None));
     say(&mut room, host, 1, ack("1"));
@@ -70,7 +70,7 @@ fn a_room_that_lost_its_timer_sets_it_again_when_somebody_leaves() {
     host.write_elsewhere(2);
     let mut room = start(&mut host);
     for id in [1, 2] {
-        room.open(&mut host, id, &anybody(Transport::WsV4));
+        room.open(&mut host, id, &anybody(Speech::SOCKET));
     }
     // It has a second to pull.
     say(&mut room, &mut host, 1, push("SyncWsRpc", "5", 1, 1));

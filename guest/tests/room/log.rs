@@ -1,6 +1,6 @@
 //! The log is another than the room believes (I3, I4, I8).
 
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 
 use super::host::{Host, ack, anybody, batch, numbers, pass, pull, push, say, start};
 
@@ -8,11 +8,11 @@ use super::host::{Host, ack, anybody, batch, numbers, pass, pull, push, say, sta
 fn live_at_two(host: &mut Host) -> syncline_guest::room::Room {
     host.write_elsewhere(2);
     let mut room = start(host);
-    room.open(host, 1, &anybody(Transport::WsV4));
+    room.open(host, 1, &anybody(Speech::SOCKET));
     say(&mut room, host, 1, pull("SyncWsRpc", "1", true, None));
     say(&mut room, host, 1, ack("1"));
     assert_eq!(numbers(&host.take_sent(1)), [1, 2]);
-    room.open(host, 2, &anybody(Transport::WsV4));
+    room.open(host, 2, &anybody(Speech::SOCKET));
     // It does not look any more as if it would push.
     pass(host, 2_001);
     room
@@ -43,7 +43,7 @@ fn i3_the_same_by_a_push_and_by_a_0_3_pull() {
     ] {
         let mut host = Host::default();
         let mut room = live_at_two(&mut host);
-        room.open(&mut host, 3, &anybody(Transport::WsV3));
+        room.open(&mut host, 3, &anybody(Speech::SOCKET_V3));
         let from = if text.contains("WSMessage") { 3 } else { 2 };
         host.write_elsewhere(3);
         host.open_fails = true;
@@ -79,7 +79,7 @@ fn i8_a_log_that_another_server_emptied_ends_pulls() {
 fn who_is_ahead_of_the_log_is_reported() {
     let mut host = Host::default();
     let mut room = live_at_two(&mut host);
-    room.open(&mut host, 3, &anybody(Transport::WsV3));
+    room.open(&mut host, 3, &anybody(Speech::SOCKET_V3));
     let ahead = Some(("first", 100));
     say(&mut room, &mut host, 2, pull("SyncWsRpc", "7", true, ahead));
     let answer = host.take_sent(2);
@@ -88,13 +88,13 @@ fn who_is_ahead_of_the_log_is_reported() {
     assert_eq!(host.lines_with("events up to 100"), 1);
     assert_eq!(host.lines_with("the log ends at 2 (1 such"), 1);
 
-    let http = anybody(Transport::HttpV4);
+    let http = anybody(Speech::HTTP);
     let body = pull("SyncHttpRpc", "8", false, ahead);
     let answer = room.request(&mut host, &http, body.as_bytes());
     assert!(answer.first.body.contains("NoMore"));
     assert_eq!(host.lines_with("(2 such"), 1);
 
-    let object = anybody(Transport::DoRpc);
+    let object = anybody(Speech::OBJECT);
     let call = format!("[{}]", pull("SyncDoRpc", "9", false, ahead));
     room.request(&mut host, &object, call.as_bytes());
     let call = format!("[{}]", push("SyncDoRpc", "9", 50, 1));

@@ -1,7 +1,7 @@
 //! Other Durable Objects that pull, page by page: each turn knows who called
 //! in it, whatever turns of others run between (`room/paged.rs`).
 
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 use syncline_guest::room::{Page, Room};
 
 use super::host::{Host, admission, numbers, pull, start};
@@ -16,7 +16,7 @@ fn call(room: &mut Room, host: &mut Host, object: &str, user: &str) -> Page {
         r#""rpcContext":{{"callerContext":{{"bindingName":"CLIENTS","durableObjectId":"{object}"}}}},"live""#
     );
     let request = pull("SyncDoRpc", "7", true, None).replace(r#""live""#, &context);
-    let admission = admission(Transport::DoRpc, &principal(user));
+    let admission = admission(Speech::OBJECT, &principal(user));
     let answer = room.request(host, &admission, format!("[{request}]").as_bytes());
     assert_eq!(answer.status, 200);
     answer.first
@@ -73,17 +73,14 @@ fn an_answer_is_not_the_callers_between() {
     let mut host = host();
     let mut room = start(&mut host);
     let page = call(&mut room, &mut host, "one", "anna");
-    for (transport, group) in [
-        (Transport::DoRpc, "SyncDoRpc"),
-        (Transport::HttpV4, "SyncHttpRpc"),
-    ] {
+    for (speech, group) in [(Speech::OBJECT, "SyncDoRpc"), (Speech::HTTP, "SyncHttpRpc")] {
         let request = pull(group, "8", false, None);
         let body = if group == "SyncDoRpc" {
             format!("[{request}]")
         } else {
             request
         };
-        let ben = admission(transport, &principal("ben"));
+        let ben = admission(speech, &principal("ben"));
         room.request(&mut host, &ben, body.as_bytes());
     }
     finish(&mut room, &mut host, page, false);

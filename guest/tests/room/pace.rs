@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use syncline_guest::limits::{PULLS_MAX, WINDOW_LIVE_CHUNKS_MAX};
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
 use super::host::{Host, ack, anybody, pass, pull, push, say, start};
@@ -20,7 +20,7 @@ fn slow() -> Host {
 /// A room with a connection, 1, and a live pull on it that owes no Ack.
 fn live(host: &mut Host) -> Room {
     let mut room = start(host);
-    room.open(host, 1, &anybody(Transport::WsV4));
+    room.open(host, 1, &anybody(Speech::SOCKET));
     say(&mut room, host, 1, pull("SyncWsRpc", "1", true, None));
     say(&mut room, host, 1, ack("1"));
     room
@@ -55,7 +55,7 @@ fn i7_messages_that_do_nothing_are_counted() {
     }
     let mut host = slow();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV3));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET_V3));
     let ping = r#"{"_tag":"WSMessage.Ping","requestId":"p"}"#;
     assert_eq!(taken(&mut room, &mut host, ping), 20);
 }
@@ -64,7 +64,7 @@ fn i7_messages_that_do_nothing_are_counted() {
 fn acks_that_are_due_are_free() {
     let mut host = slow();
     let mut room = live(&mut host);
-    room.open(&mut host, 2, &anybody(Transport::WsV4));
+    room.open(&mut host, 2, &anybody(Speech::SOCKET));
     pass(&mut host, 2_001);
     for n in 0..1_000 {
         host.now += Duration::from_millis(200);
@@ -86,7 +86,7 @@ fn acks_that_are_due_are_free() {
 fn acks_from_before_the_room_slept_are_free() {
     let mut host = slow();
     let mut room = live(&mut host);
-    room.open(&mut host, 2, &anybody(Transport::WsV4));
+    room.open(&mut host, 2, &anybody(Speech::SOCKET));
     let count = WINDOW_LIVE_CHUNKS_MAX as u64;
     pass(&mut host, 2_001);
     for n in 0..count {
@@ -132,7 +132,7 @@ fn i7_bytes_are_counted() {
     // An Ack that is due costs its bytes too.
     let mut host = slow();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 1, pull("SyncWsRpc", "1", true, None));
     say(&mut room, &mut host, 1, padded(655_360));
     assert!(host.closed.is_empty());
@@ -144,7 +144,7 @@ fn i7_bytes_are_counted() {
 fn what_costs_more_than_a_burst_is_served_in_its_time() {
     let mut host = slow();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     let large = |parent: u64| {
         let args = format!("\"{}\"", "x".repeat(1_900_000));
         push("SyncWsRpc", "1", parent, 1)
@@ -167,7 +167,7 @@ fn i7_only_the_first_live_pull_of_a_connection_has_a_large_window() {
     host.env
         .insert("CONNECTION_REQUESTS_PER_SECOND", "0".to_owned());
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     for n in 0..PULLS_MAX {
         say(
             &mut room,
@@ -177,7 +177,7 @@ fn i7_only_the_first_live_pull_of_a_connection_has_a_large_window() {
         );
     }
     host.take_sent(1);
-    room.open(&mut host, 2, &anybody(Transport::WsV4));
+    room.open(&mut host, 2, &anybody(Speech::SOCKET));
     pass(&mut host, 2_001);
     for n in 0..1_100 {
         say(&mut room, &mut host, 2, push("SyncWsRpc", "5", n, 1));

@@ -1,7 +1,7 @@
 //! A 0.4 client that slept never pulls again (`room/stranded.rs`): its socket
 //! is closed, and nobody else's.
 
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
 use super::host::{Host, ack, anybody, numbers, pass, pull, push, say, start, wait, wakes_in_ms};
@@ -10,7 +10,7 @@ use super::host::{Host, ack, anybody, numbers, pass, pull, push, say, start, wai
 fn connected(host: &mut Host) -> Room {
     host.write_elsewhere(2);
     let mut room = start(host);
-    room.open(host, 1, &anybody(Transport::WsV4));
+    room.open(host, 1, &anybody(Speech::SOCKET));
     room
 }
 
@@ -163,7 +163,7 @@ fn a_pull_that_is_refused_is_a_pull() {
 fn a_busy_room_closes_in_time() {
     let mut host = Host::default();
     let mut room = connected(&mut host);
-    room.open(&mut host, 2, &anybody(Transport::WsV4));
+    room.open(&mut host, 2, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 1, push("SyncWsRpc", "5", 1, 1));
     for _ in 0..1_000 {
         assert!(host.closed.is_empty());
@@ -177,7 +177,7 @@ fn a_busy_room_closes_in_time() {
 fn a_0_3_client_is_not_closed() {
     let mut host = Host::default();
     let mut room = connected(&mut host);
-    room.open(&mut host, 3, &anybody(Transport::WsV3));
+    room.open(&mut host, 3, &anybody(Speech::SOCKET_V3));
     let batch = super::host::batch(1, 1);
     let push = format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#);
     say(&mut room, &mut host, 3, push);

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use syncline_guest::admission::{Request, Verdict, admit};
 use syncline_guest::config::Config;
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 
 use super::host::{Host, anybody, push, say, start};
 
@@ -22,7 +22,7 @@ fn a_push_under_a_wrong_clock_is_refused_and_may_come_again() {
     for now in wrong_clocks() {
         let mut host = Host::default();
         let mut room = start(&mut host);
-        room.open(&mut host, 1, &anybody(Transport::WsV4));
+        room.open(&mut host, 1, &anybody(Speech::SOCKET));
         let good = std::mem::replace(&mut host.now, now);
         for _ in 0..10 {
             say(&mut room, &mut host, 1, push("SyncWsRpc", "1", 0, 1));

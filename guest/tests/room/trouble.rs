@@ -1,6 +1,6 @@
 //! Clients in trouble are in the operator's log.
 
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 
 use super::host::{Host, admission, anybody, batch, push, say, start};
 
@@ -14,8 +14,8 @@ fn a_push_with_a_hole_is_in_the_log_with_client_and_user() {
     let mut host = Host::default();
     let mut room = start(&mut host);
     let user = r#"{"v":1,"kind":"user","userId":"ada"}"#;
-    room.open(&mut host, 1, &admission(Transport::WsV4, user));
-    room.open(&mut host, 2, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &admission(Speech::SOCKET, user));
+    room.open(&mut host, 2, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 1, with_a_hole("5"));
     assert!(host.take_sent(1)[0].contains(r#""code":"INVALID_EVENTS""#));
     assert!(host.events.is_empty());
@@ -32,13 +32,13 @@ fn a_push_with_a_hole_is_in_the_log_with_client_and_user() {
 fn so_is_one_of_a_0_3_client_and_one_over_http() {
     let mut host = Host::default();
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV3));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET_V3));
     let batch = format!("{},{}", batch(0, 1), batch(2, 1));
     let text = format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#);
     say(&mut room, &mut host, 1, text);
     assert_eq!(host.lines_with("INVALID_EVENTS"), 1);
     let body = with_a_hole("5").replace("SyncWsRpc", "SyncHttpRpc");
-    room.request(&mut host, &anybody(Transport::HttpV4), body.as_bytes());
+    room.request(&mut host, &anybody(Speech::HTTP), body.as_bytes());
     assert_eq!(host.lines_with("INVALID_EVENTS"), 2);
 }
 
@@ -48,7 +48,7 @@ fn a_push_that_may_come_again_is_no_trouble() {
     let mut host = Host::default();
     host.write_elsewhere(2);
     let mut room = start(&mut host);
-    room.open(&mut host, 1, &anybody(Transport::WsV4));
+    room.open(&mut host, 1, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 1, push("SyncWsRpc", "5", 1, 1));
     assert_eq!(host.lines_with("a push was refused"), 0);
 }

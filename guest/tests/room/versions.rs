@@ -3,7 +3,7 @@
 use syncline_guest::limits::{
     ATTACHMENT_BYTES_MAX, PRINCIPAL_BYTES_MAX, PULLS_MAX, REQUEST_ID_BYTES_MAX, SEQ_NUM_MAX,
 };
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 
 use super::host::{Host, ack, admission, anybody, numbers, pull, push, say, start};
 
@@ -11,18 +11,18 @@ use super::host::{Host, ack, admission, anybody, numbers, pull, push, say, start
 fn an_attachment_that_is_not_known_closes_its_connection_alone() {
     let strange = [
         (
-            r#"{"v":2,"principal":{"v":1,"kind":"server"},"v4":[]}"#,
+            r#"{"v":3,"principal":{"v":1,"kind":"server"},"pulls":[]}"#,
             "VERSION_UNKNOWN",
         ),
-        (r#"{"v":2,"all":"new"}"#, "VERSION_UNKNOWN"),
+        (r#"{"v":3,"all":"new"}"#, "VERSION_UNKNOWN"),
         (
             r#"{"v":1,"principal":{"v":9,"kind":"server"},"v4":[]}"#,
             "VERSION_UNKNOWN",
         ),
-        (r#"{"v":1,"principal":{"v":1,"kind":"server"}}"#, "INTERNAL"),
+        (r#"{"v":2,"principal":{"v":1,"kind":"server"}}"#, "INTERNAL"),
         (r#"{"principal":{"kind":"server"}}"#, "INTERNAL"),
         (
-            r#"{"v":1,"principal":{"v":1,"kind":"server"},"v4":[],"v3":"unknown"}"#,
+            r#"{"v":2,"principal":{"v":1,"kind":"server"},"pulls":[],"feed":"unknown"}"#,
             "INTERNAL",
         ),
         (r#"{"v":1,"principal":null,"v4":[]}"#, "INTERNAL"),
@@ -33,7 +33,7 @@ fn an_attachment_that_is_not_known_closes_its_connection_alone() {
     for ((attachment, _), id) in strange.iter().zip(1..) {
         host.attachments.insert(id, (*attachment).to_owned());
     }
-    // Of the version before: a live pull and a 0.3 feed.
+    // Of the versions before: a live pull and a 0.3 feed.
     let before = [
         (
             50,
@@ -60,7 +60,7 @@ fn an_attachment_that_is_not_known_closes_its_connection_alone() {
         .collect();
     assert_eq!(closed, due);
     assert_eq!(host.lines_with("is closed"), strange.len());
-    room.open(&mut host, 60, &anybody(Transport::WsV4));
+    room.open(&mut host, 60, &anybody(Speech::SOCKET));
     say(&mut room, &mut host, 60, push("SyncWsRpc", "1", 0, 1));
     assert_eq!(numbers(&host.take_sent(50)), [1]);
     assert_eq!(numbers(&host.take_sent(51)), [1]);
@@ -71,10 +71,10 @@ fn an_attachment_that_is_not_known_closes_its_connection_alone() {
 #[test]
 fn who_was_admitted_by_another_version_is_told_to_come_again() {
     let principal = r#"{"v":2,"kind":"user","userId":"u"}"#;
-    for transport in [Transport::WsV4, Transport::WsV3] {
+    for speech in [Speech::SOCKET, Speech::SOCKET_V3] {
         let mut host = Host::default();
         let mut room = start(&mut host);
-        room.open(&mut host, 1, &admission(transport, principal));
+        room.open(&mut host, 1, &admission(speech, principal));
         let close = (1, 1011, "VERSION_UNKNOWN".to_owned());
         assert_eq!(host.closed, [close]);
         // Nothing is left of it.
@@ -84,9 +84,9 @@ fn who_was_admitted_by_another_version_is_told_to_come_again() {
     }
     let mut host = Host::default();
     let mut room = start(&mut host);
-    for (transport, group, status) in [
-        (Transport::HttpV4, "SyncHttpRpc", 503),
-        (Transport::DoRpc, "SyncDoRpc", 200),
+    for (speech, group, status) in [
+        (Speech::HTTP, "SyncHttpRpc", 503),
+        (Speech::OBJECT, "SyncDoRpc", 200),
     ] {
         let request = push(group, "77", 0, 1);
         let body = if status == 200 {
@@ -94,7 +94,7 @@ fn who_was_admitted_by_another_version_is_told_to_come_again() {
         } else {
             request
         };
-        let answer = room.request(&mut host, &admission(transport, principal), body.as_bytes());
+        let answer = room.request(&mut host, &admission(speech, principal), body.as_bytes());
         assert_eq!(answer.status, status);
         assert!(answer.first.body.contains(r#""code":"VERSION_UNKNOWN""#));
         assert!(answer.first.body.contains(r#""requestId":"77""#));
@@ -113,7 +113,7 @@ fn i7_the_largest_attachment_fits() {
     let user_id = "u".repeat(PRINCIPAL_BYTES_MAX - frame.len());
     let principal = frame.replace(r#""userId":"""#, &format!(r#""userId":"{user_id}""#));
     assert_eq!(principal.len(), PRINCIPAL_BYTES_MAX);
-    room.open(&mut host, 1, &admission(Transport::WsV4, &principal));
+    room.open(&mut host, 1, &admission(Speech::SOCKET, &principal));
     for n in 0..PULLS_MAX {
         let id = format!("{n}").repeat(REQUEST_ID_BYTES_MAX);
         let id = &id[..REQUEST_ID_BYTES_MAX];

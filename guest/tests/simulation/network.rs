@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use syncline_guest::imports::{ConnectionId, StoredEvent};
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::Speech;
 
 use super::coverage::seen;
 use super::wire::Frame;
@@ -60,11 +60,11 @@ pub enum Owner {
 
 impl Owner {
     /// How the socket speaks.
-    pub fn transport(self) -> Transport {
+    pub fn speech(self) -> Speech {
         match self {
-            Self::V4 => Transport::WsV4,
-            Self::Object => Transport::DoRpc,
-            Self::V3 { .. } | Self::Admin => Transport::WsV3,
+            Self::V4 => Speech::SOCKET,
+            Self::Object => Speech::OBJECT,
+            Self::V3 { .. } | Self::Admin => Speech::SOCKET_V3,
         }
     }
 }

@@ -329,7 +329,7 @@ impl Run {
 fn admission(owner: Owner) -> Admission {
     Admission {
         store_id: "store".to_owned(),
-        transport: owner.transport(),
+        speech: Some(owner.speech()),
         principal: r#"{"v":1,"kind":"anonymous"}"#.to_owned(),
         response_headers: Vec::new(),
         auto_response: None,

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use syncline_guest::imports::ConnectionId;
-use syncline_guest::protocol::v3;
 
 use super::super::coverage::seen;
 use super::super::feed::Shown;
@@ -218,7 +217,9 @@ impl Oracle {
         };
         assert!(self.turn.appended.is_none(), "I1: {message}");
         let (head, provided) = (self.head(), batch[0].parent_seq_num);
-        if message != v3::server_ahead_text(head, provided) {
+        let expected =
+            format!("Invalid parent event number. Received e{provided} but expected e{head}");
+        if message != expected {
             assert!(self.turn.faulted, "I4: {message} at {head}");
             return;
         }

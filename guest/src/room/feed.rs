@@ -1,4 +1,6 @@
-//! Turns of 0.3 clients over WebSocket.
+//! Clients that are fed, as 0.3's are: they pull once in their lives, take
+//! what comes, and show with their pushes where they are. And administration,
+//! which only they can ask for.
 
 use subtle::ConstantTimeEq;
 
@@ -8,90 +10,52 @@ use super::beginning::{Asked, Beginning, NotBegun};
 use super::connection::{Client, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
-use super::pace::{self, Pace};
+use super::subscriptions::page_info;
 use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports, Method};
 use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::Packing;
-use crate::protocol::event::{self, WireBatch};
-use crate::protocol::v3::{self, Context, Message};
+use crate::protocol::event::{self, ItemForm};
+use crate::protocol::{PageInfo, Pull, Push, Reply, Why};
+
+/// Upstream's words; also when `ADMIN_SECRET` is unset.
+const ADMIN_REFUSED: Reply<'static> = Reply::Failed {
+    code: Code::Forbidden.as_str(),
+    message: "Invalid admin secret",
+    retry_after_ms: None,
+};
 
 impl Room {
-    pub(super) fn message_v3(
-        &mut self,
-        imports: &mut impl Imports,
-        id: ConnectionId,
-        frame: &[u8],
-    ) {
-        let (request_id, message) = v3::decode(frame);
-        let request_id = request_id.as_deref();
-        // An error would leave this client waiting for ever; one that has to
-        // connect again pushes again.
-        let requests = pace::requests_of_bytes(frame.len()).saturating_add(1);
-        if self.pace(imports, id, requests) != Pace::Served {
-            return self.close(imports, id, Code::TooManyRequests);
-        }
-        match (request_id, message) {
-            (Some(request), Ok(Message::Ping)) => imports.send(&[id], &v3::pong(request)),
-            (Some(request), Ok(Message::Pull(cursor))) => {
-                self.pull_v3(imports, id, request, cursor.unwrap_or(0));
-            }
-            (Some(request), Ok(Message::Push(batch))) => self.push_v3(imports, id, request, &batch),
-            (Some(request), Ok(Message::AdminInfo(secret))) => {
-                self.answered_admin(imports, id, request, &secret);
-                let answer = if self.is_admin(&secret) {
-                    v3::admin_info_res(request, &self.store_id)
-                } else {
-                    v3::error(request_id, ADMIN_REFUSED)
-                };
-                imports.send(&[id], &answer);
-            }
-            (Some(request), Ok(Message::AdminReset(secret))) => {
-                self.admin_reset(imports, id, request, &secret);
-            }
-            (_, Err(words)) => imports.send(&[id], &v3::error(request_id, &words)),
-            // Decode gives no message without an id.
-            (None, Ok(_)) => {}
-        }
-    }
-
-    /// A 0.3 socket on an empty log cannot have missed anything.
-    pub(super) fn open_v3(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+    /// A socket on an empty log cannot have missed anything.
+    pub(super) fn open_feed(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         if self.log.info(imports).is_ok_and(|info| info.head == 0) {
             self.set_feed(id, Feed::Live { acknowledged: 0 });
         }
     }
 
-    fn pull_v3(
+    pub(super) fn begin_feed(
         &mut self,
         imports: &mut impl Imports,
         id: ConnectionId,
         request_id: &str,
-        cursor: u64,
+        pull: &Pull<'_>,
     ) {
-        let asked = Asked {
-            store_id: None,
-            after: cursor,
-            backend_id: None,
-        };
-        let beginning = self.begin_pull(imports, asked);
+        let beginning = self.begin_pull(imports, Asked::from(pull));
         let request = Request::of(Some(id), Method::Pull, request_id);
         let refused = beginning.as_ref().err().map(NotBegun::word);
         self.answered(imports, request, refused);
         let Beginning { after, info } = match beginning {
             Ok(beginning) => beginning,
-            Err(error) => {
-                let words = match error {
-                    NotBegun::Fault(fault) => fault.message,
-                    // 0.3 clients name no backend id.
-                    NotBegun::BackendIdMismatch { .. } => String::new(),
-                };
-                imports.send(&[id], &v3::error(Some(request_id), &words));
-                return;
-            }
+            Err(error) => return self.reply(imports, id, request_id, &error.reply()),
         };
         if after >= info.head {
-            imports.send(&[id], &v3::pull_res("", Context::Pull, request_id, 0));
+            let nothing = Reply::Chunk {
+                items: "",
+                page_info: PageInfo::NoMore,
+                backend_id: &info.backend_id,
+                why: Why::Pull,
+            };
+            self.reply(imports, id, request_id, &nothing);
             let acknowledged = self.acknowledged(id);
             self.set_feed(id, Feed::Live { acknowledged });
             return;
@@ -104,31 +68,32 @@ impl Room {
             acknowledged: self.acknowledged(id),
         };
         self.set_feed(id, Feed::Paging(paging));
-        self.page_v3(imports, id);
+        self.feed_page(imports, id);
     }
 
     /// Sends the next page of what this connection is in the middle of.
     /// Meanwhile it gets no pushes: it would see a gap.
-    pub(super) fn page_v3(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+    pub(super) fn feed_page(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         let Some(Feed::Paging(paging)) = self.feed(id).cloned() else {
             return;
         };
         let packing = if paging.is_pull {
-            Packing::V3Pull
+            Packing::Pages
         } else {
-            Packing::V3Push
+            Packing::Whole
         };
+        let shape = (self.item_form(id), packing);
         let page = self.log.info(imports).and_then(|info| {
             let chunks = self
                 .log
-                .chunks(imports, paging.cursor, packing, WINDOW_CHUNKS_MAX)?;
-            Ok((info.head, chunks))
+                .chunks(imports, paging.cursor, shape, WINDOW_CHUNKS_MAX)?;
+            Ok((info, chunks))
         });
-        let (head, chunks) = match page {
+        let (info, chunks) = match page {
             Ok(page) => page,
             Err(fault) if paging.is_pull => {
                 self.set_feed(id, Feed::Unknown);
-                imports.send(&[id], &v3::error(Some(&paging.id), &fault.message));
+                self.reply(imports, id, &paging.id, &fault.reply());
                 return;
             }
             Err(fault) => {
@@ -139,16 +104,21 @@ impl Room {
             }
         };
         for chunk in &chunks {
-            let (context, remaining) = if paging.is_pull {
-                (Context::Pull, paging.until.saturating_sub(chunk.last))
+            let (why, page_info) = if paging.is_pull {
+                (Why::Pull, page_info(chunk.last, paging.until))
             } else {
-                (Context::Push, 0)
+                (Why::Push, PageInfo::NoMore)
             };
-            let frame = v3::pull_res(&chunk.items, context, &paging.id, remaining);
-            imports.send(&[id], &frame);
+            let page = Reply::Chunk {
+                items: &chunk.items,
+                page_info,
+                backend_id: &info.backend_id,
+                why,
+            };
+            self.reply(imports, id, &paging.id, &page);
         }
         match chunks.last() {
-            Some(chunk) if chunk.last < head => {
+            Some(chunk) if chunk.last < info.head => {
                 let cursor = chunk.last;
                 self.set_feed(id, Feed::Paging(Paging { cursor, ..paging }));
                 imports.notify_drained(id);
@@ -160,26 +130,27 @@ impl Room {
         }
     }
 
-    fn push_v3(
+    /// A client pushes that is fed.
+    pub(super) fn push_of_fed(
         &mut self,
         imports: &mut impl Imports,
         id: ConnectionId,
         request_id: &str,
-        batch: &WireBatch<'_>,
+        push: &Push<'_>,
     ) {
-        let batch = event::events(batch);
-        let landed = self.push_batch(imports, &batch, None);
+        let batch = event::events(&push.batch);
+        let landed = self.push_batch(imports, &batch, push.backend_id.as_deref());
         let request = Request {
             events: batch.len(),
             ..Request::of(Some(id), Method::Push, request_id)
         };
         self.answered(imports, request, landed.as_ref().err().map(PushError::word));
         match landed {
-            Ok(None) => imports.send(&[id], &v3::push_ack(request_id)),
+            Ok(None) => self.reply(imports, id, request_id, &Reply::Pushed),
             Ok(Some(created_at)) => {
                 // The acknowledgement first, then the broadcast (transcript
                 // v031-ws-01). The client is where its push's parent was.
-                imports.send(&[id], &v3::push_ack(request_id));
+                self.reply(imports, id, request_id, &Reply::Pushed);
                 if !matches!(self.feed(id), Some(Feed::Paging(_))) {
                     let acknowledged = batch.last().map_or(0, |event| event.seq_num);
                     self.set_feed(id, Feed::Live { acknowledged });
@@ -191,24 +162,27 @@ impl Room {
                 provided,
             }) => {
                 if self.is_repeated(imports, id, &batch) {
-                    imports.send(&[id], &v3::push_ack(request_id));
+                    self.reply(imports, id, request_id, &Reply::Pushed);
                 } else {
-                    let words = v3::server_ahead_text(minimum_expected, provided);
-                    imports.send(&[id], &v3::error(Some(request_id), &words));
+                    let ahead = Reply::ServerAhead {
+                        minimum_expected,
+                        provided,
+                    };
+                    self.reply(imports, id, request_id, &ahead);
                 }
-                self.catch_up_v3(imports, id, request_id, provided, minimum_expected);
+                self.feed_what_lacks(imports, id, request_id, provided, minimum_expected);
             }
-            Err(error) => {
-                let words = match error {
-                    PushError::Fault(fault) => {
-                        self.report_invalid(imports, Some(id), &batch, &fault);
-                        fault.message
-                    }
-                    PushError::Overtaken { .. } => Fault::overtaken().message,
-                    // 0.3 clients name no backend id.
-                    _ => String::new(),
-                };
-                imports.send(&[id], &v3::error(Some(request_id), &words));
+            Err(PushError::Fault(fault)) => {
+                self.report_invalid(imports, Some(id), &batch, &fault);
+                self.reply(imports, id, request_id, &fault.reply());
+            }
+            Err(PushError::Overtaken { .. }) => {
+                self.reply(imports, id, request_id, &Fault::overtaken().reply());
+            }
+            Err(PushError::BackendIdMismatch { expected, received }) => {
+                let (expected, received) = (&expected, &received);
+                let mismatch = Reply::BackendIdMismatch { expected, received };
+                self.reply(imports, id, request_id, &mismatch);
             }
         }
     }
@@ -230,7 +204,7 @@ impl Room {
 
     /// A client that lost its socket shows with its push where it is: give it
     /// what it lacks.
-    fn catch_up_v3(
+    fn feed_what_lacks(
         &mut self,
         imports: &mut impl Imports,
         id: ConnectionId,
@@ -247,7 +221,7 @@ impl Room {
                 acknowledged: self.acknowledged(id),
             };
             self.set_feed(id, Feed::Paging(paging));
-            self.page_v3(imports, id);
+            self.feed_page(imports, id);
         }
     }
 
@@ -257,19 +231,44 @@ impl Room {
 
     fn feed(&self, id: ConnectionId) -> Option<&Feed> {
         match &self.connections.get(&id)?.client {
-            Client::V3(feed) => Some(feed),
-            Client::V4(_) => None,
+            Client::Feed(feed) => Some(feed),
+            Client::Pulls(_) => None,
         }
     }
 
     pub(super) fn set_feed(&mut self, id: ConnectionId, feed: Feed) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.client = Client::V3(feed);
+            connection.client = Client::Feed(feed);
             self.mark_dirty(id);
         }
     }
 
-    fn admin_reset(
+    /// How events stand in what this connection gets.
+    fn item_form(&self, id: ConnectionId) -> ItemForm {
+        let dialect = self.voice(id).map(|voice| voice.dialect);
+        dialect.map_or(ItemForm::Bare, |it| it.codec().item_form())
+    }
+
+    /// Somebody asks which room this is.
+    pub(super) fn admin_info(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        request_id: &str,
+        secret: &str,
+    ) {
+        self.answered_admin(imports, id, request_id, secret);
+        let room_id = &self.store_id;
+        let answer = if self.is_admin(secret) {
+            Reply::AdminInfo { room_id }
+        } else {
+            ADMIN_REFUSED
+        };
+        self.reply(imports, id, request_id, &answer);
+    }
+
+    /// Somebody wants the log to be emptied.
+    pub(super) fn admin_reset(
         &mut self,
         imports: &mut impl Imports,
         id: ConnectionId,
@@ -278,15 +277,15 @@ impl Room {
     ) {
         self.answered_admin(imports, id, request_id, secret);
         if !self.is_admin(secret) {
-            imports.send(&[id], &v3::error(Some(request_id), ADMIN_REFUSED));
+            self.reply(imports, id, request_id, &ADMIN_REFUSED);
             return;
         }
         match self.log.reset(imports) {
             Ok((old, new)) => {
                 self.end_pulls_of(imports, &old, &new);
-                imports.send(&[id], &v3::admin_reset_res(request_id));
+                self.reply(imports, id, request_id, &Reply::AdminReset);
             }
-            Err(fault) => imports.send(&[id], &v3::error(Some(request_id), &fault.message)),
+            Err(fault) => self.reply(imports, id, request_id, &fault.reply()),
         }
     }
 
@@ -308,15 +307,12 @@ impl Room {
             .is_some_and(|secret| secret.as_bytes().ct_eq(given.as_bytes()).into())
     }
 
-    /// The 0.3 connections that get every push.
-    pub(super) fn live_v3(&self) -> Vec<ConnectionId> {
+    /// The connections that are fed every push.
+    pub(super) fn fed(&self) -> Vec<ConnectionId> {
         self.connections
             .iter()
-            .filter(|(_, connection)| matches!(connection.client, Client::V3(Feed::Live { .. })))
+            .filter(|(_, connection)| matches!(connection.client, Client::Feed(Feed::Live { .. })))
             .map(|(&id, _)| id)
             .collect()
     }
 }
-
-/// Upstream's words; also when `ADMIN_SECRET` is unset.
-const ADMIN_REFUSED: &str = "Invalid admin secret";

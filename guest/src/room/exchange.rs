@@ -1,4 +1,4 @@
-//! Turns of 0.4 clients over HTTP: one request, one RPC array.
+//! Turns of clients over HTTP: one request, one RPC array.
 
 use super::Room;
 use super::answered::Request;
@@ -6,16 +6,17 @@ use super::fault::Fault;
 use super::paged::{Answer, Form, Page};
 use crate::admission::{Admission, refusal};
 use crate::imports::{Imports, Level, Method};
-use crate::principal;
-use crate::protocol::Transport;
-use crate::protocol::v4::{self, Call, CallError, Group, Message, Ping};
+use crate::principal::{self, PrincipalError};
+use crate::protocol::{Call, CallError, Carrier, Message, Ping, Reply, Voice};
 
 /// The answer to a request that is not looked at further.
 fn refused(body: &[u8], fault: &Fault) -> Page {
-    match v4::decode(body, Group::Http) {
-        Ok(Message::Request(id, _)) => Page::last(format!("[{}]", fault.exit(&id))),
-        _ => Page::last(format!("[{}]", v4::defect(&fault.message))),
-    }
+    let voice = Voice::of_first(body, Carrier::Http);
+    let answer = match voice.read(body) {
+        Ok(Message::Request(id, _)) => voice.write(&id, &fault.reply()),
+        _ => voice.defect(&fault.message),
+    };
+    Page::last(format!("[{answer}]"))
 }
 
 /// The same for a call by another Durable Object.
@@ -37,18 +38,22 @@ impl Room {
         body: &[u8],
     ) -> Answer {
         self.begin_turn(imports);
-        let (status, first) = match principal::user_id(&admission.principal) {
+        let speech = admission.speech.ok_or(PrincipalError::UnknownSpeech);
+        let is_call = speech
+            .as_ref()
+            .is_ok_and(|it| it.carrier == Carrier::Object);
+        let user_id = speech.and_then(|_| principal::user_id(&admission.principal));
+        let (status, first) = match user_id {
             Err(error) => {
                 imports.log(Level::Error, &format!("a request is refused: {error}"));
                 let fault = Fault::version_unknown();
-                match admission.transport {
-                    Transport::DoRpc => (200, refused_call(body, &fault)),
-                    _ => (fault.code.status(), refused(body, &fault)),
+                if is_call {
+                    (200, refused_call(body, &fault))
+                } else {
+                    (fault.code.status(), refused(body, &fault))
                 }
             }
-            Ok(_) if admission.transport == Transport::DoRpc => {
-                (200, self.call(imports, admission, body))
-            }
+            Ok(_) if is_call => (200, self.call(imports, admission, body)),
             Ok(user_id) => match self.pace_of_request(imports, user_id, body.len()).into() {
                 Ok(()) => self.answer(imports, body),
                 Err(fault) => {
@@ -70,55 +75,60 @@ impl Room {
 
     fn answer(&mut self, imports: &mut impl Imports, body: &[u8]) -> (u16, Page) {
         let array = |message: &str| Page::last(format!("[{message}]"));
-        match v4::decode(body, Group::Http) {
-            Ok(Message::Ping) => (200, array(v4::PONG)),
+        let voice = Voice::of_first(body, Carrier::Http);
+        match voice.read(body) {
+            Ok(Message::Ping(id)) => (200, array(&voice.write(&id, &Reply::Pong))),
             Ok(Message::Ack(_) | Message::Interrupt(_) | Message::Eof) => (200, array("")),
-            Ok(Message::Request(id, Ok(Call::Pull(pull)))) => {
-                (200, self.pull_paged(imports, &id, &pull, Form::Http))
-            }
+            Ok(Message::Request(id, Ok(Call::Pull(pull)))) => (
+                200,
+                self.pull_paged(imports, (voice, &id), &pull, Form::Http),
+            ),
             Ok(Message::Request(id, Ok(Call::Push(push)))) => (
                 200,
-                array(&self.push_and_broadcast(imports, None, &id, &push)),
+                array(&self.push_and_broadcast(imports, None, (voice, &id), &push)),
             ),
-            Ok(Message::Request(id, Ok(Call::Ping(ping)))) => (
-                200,
-                array(&self.answer_ping(imports, &id, &ping, v4::exit_ping_success)),
-            ),
-            Ok(Message::Request(id, Err(error))) => {
-                (200, array(&self.answer_undecodable(imports, &id, error)))
+            Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
+                (200, array(&self.answer_ping(imports, (voice, &id), &ping)))
             }
-            Err(words) => (400, array(&v4::defect(&words))),
+            Ok(Message::Request(id, Err(error))) => {
+                let answer = self.answer_undecodable(imports, (voice, &id), error);
+                (200, array(&answer))
+            }
+            // No codec reads it over HTTP.
+            Ok(Message::Request(_, Ok(Call::AdminInfo(_) | Call::AdminReset(_)))) => {
+                (200, array(""))
+            }
+            Err(words) => (400, array(&voice.defect(&words))),
         }
     }
 
-    /// Answers a Ping that is a request, in a transport's words.
+    /// Answers a Ping that is a request.
     pub(super) fn answer_ping(
         &self,
         imports: &mut impl Imports,
-        id: &str,
+        (voice, id): (Voice, &str),
         ping: &Ping<'_>,
-        success: impl Fn(&str) -> String,
     ) -> String {
         let request = Request::of(None, Method::Ping, id);
         if ping.store_id == self.store_id.as_str() {
             self.answered(imports, request, None);
-            return success(id);
+            return voice.write(id, &Reply::Pinged);
         }
         let fault = Fault::store_mismatch();
         self.answered(imports, request, Some(fault.word()));
-        fault.exit(id)
+        voice.write(id, &fault.reply())
     }
 
     /// Answers a request that cannot be decoded, outside of sockets.
     pub(super) fn answer_undecodable(
         &self,
         imports: &mut impl Imports,
-        id: &str,
+        (voice, id): (Voice, &str),
         error: CallError,
     ) -> String {
         let fault = Fault::from(error);
         let request = Request::of(None, Method::Other, id);
         self.answered(imports, request, Some(fault.word()));
-        fault.exit(id)
+        voice.write(id, &fault.reply())
     }
 }

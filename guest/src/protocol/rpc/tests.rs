@@ -1,10 +1,11 @@
 //! What the transcripts do not hold: they spell every message in one way.
 
 use super::*;
+use crate::protocol::v4::CODEC;
 
 #[test]
 fn an_ack_is_one_however_it_is_spelled() {
-    let id = |frame: &str| match decode(frame.as_bytes(), Group::Ws) {
+    let id = |frame: &str| match CODEC.read(frame.as_bytes(), Carrier::Socket) {
         Ok(Message::Ack(id)) => Some(id),
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! Turns of 0.4 clients in other Durable Objects: `SyncDoRpc` of
+//! Turns of clients in other Durable Objects: `SyncDoRpc` of
 //! `@livestore/sync-cf` 0.4.0 (`src/cf-worker/do/transport/do-rpc-server.ts`).
 //!
 //! A call is an array of requests. A pull's answer has many pages and ends at
@@ -12,8 +12,7 @@ use super::fault::Fault;
 use super::paged::{Form, Page, Subscriber};
 use crate::admission::Admission;
 use crate::imports::{ConnectionId, Imports, SubscribeError};
-use crate::protocol::do_rpc;
-use crate::protocol::v4::{self, Call, Group, Message};
+use crate::protocol::{Call, Carrier, Dialect, Message, Voice, do_rpc};
 
 impl Room {
     /// A call by another Durable Object.
@@ -25,13 +24,17 @@ impl Room {
     ) -> Page {
         let messages = match do_rpc::messages(body) {
             Ok(messages) => messages,
-            Err(words) => return Page::last(format!("[{}]", v4::defect(&words))),
+            Err(words) => {
+                let voice = Voice::of_first(b"", Carrier::Object);
+                return Page::last(format!("[{}]", voice.defect(&words)));
+            }
         };
         if let [message] = messages.as_slice()
-            && let Ok(Message::Request(id, Ok(Call::Pull(pull)))) =
-                v4::decode(message.get().as_bytes(), Group::Object)
+            && let message = message.get().as_bytes()
+            && let voice = Voice::of_first(message, Carrier::Object)
+            && let Ok(Message::Request(id, Ok(Call::Pull(pull)))) = voice.read(message)
         {
-            let subscriber = pull.caller().map(|caller| Subscriber {
+            let subscriber = pull.caller.as_ref().map(|caller| Subscriber {
                 binding: caller.binding.clone().into_owned(),
                 object_id: caller.object_id.clone().into_owned(),
                 principal: admission.principal.clone(),
@@ -39,9 +42,10 @@ impl Room {
             if let Some(subscriber) = &subscriber
                 && !self.may_subscribe(&subscriber.binding)
             {
-                return Page::last(format!("[{}]", Fault::not_a_client().exit(&id)));
+                let refused = voice.write(&id, &Fault::not_a_client().reply());
+                return Page::last(format!("[{refused}]"));
             }
-            return self.pull_paged(imports, &id, &pull, Form::Object(subscriber));
+            return self.pull_paged(imports, (voice, &id), &pull, Form::Object(subscriber));
         }
         let answers: Vec<String> = messages
             .iter()
@@ -51,23 +55,26 @@ impl Room {
     }
 
     fn answer_call(&mut self, imports: &mut impl Imports, message: &[u8]) -> Option<String> {
-        match v4::decode(message, Group::Object) {
+        let voice = Voice::of_first(message, Carrier::Object);
+        match voice.read(message) {
             Ok(Message::Request(id, Ok(Call::Push(push)))) => {
-                Some(self.push_and_broadcast(imports, None, &id, &push))
+                Some(self.push_and_broadcast(imports, None, (voice, &id), &push))
             }
             Ok(Message::Request(id, Ok(Call::Ping(ping)))) => {
-                Some(self.answer_ping(imports, &id, &ping, v4::exit_stream_success))
+                Some(self.answer_ping(imports, (voice, &id), &ping))
             }
             Ok(Message::Request(id, Ok(Call::Pull(_)))) => {
                 let fault = Fault::invalid_request("A Pull has to be a call's only request.");
-                Some(fault.exit(&id))
+                Some(voice.write(&id, &fault.reply()))
             }
             Ok(Message::Request(id, Err(error))) => {
-                Some(self.answer_undecodable(imports, &id, error))
+                Some(self.answer_undecodable(imports, (voice, &id), error))
             }
             // Upstream passes over them too.
-            Ok(Message::Ping | Message::Ack(_) | Message::Interrupt(_) | Message::Eof) => None,
-            Err(words) => Some(v4::defect(&words)),
+            Ok(Message::Ping(_) | Message::Ack(_) | Message::Interrupt(_) | Message::Eof) => None,
+            // No codec reads it in a call.
+            Ok(Message::Request(_, Ok(Call::AdminInfo(_) | Call::AdminReset(_)))) => None,
+            Err(words) => Some(voice.defect(&words)),
         }
     }
 
@@ -81,7 +88,7 @@ impl Room {
         &mut self,
         imports: &mut impl Imports,
         subscriber: &Subscriber,
-        request_id: &str,
+        (dialect, request_id): (Dialect, &str),
         cursor: u64,
     ) -> Result<(), Fault> {
         let id = imports
@@ -93,7 +100,7 @@ impl Room {
                 SubscribeError::Unsupported => Fault::unknown_rpc("SyncDoRpc.Pull"),
             })?;
         let pull = Pull::of_subscriber(request_id, cursor);
-        let connection = Connection::of_subscriber(&subscriber.principal, pull)
+        let connection = Connection::of_subscriber(dialect, &subscriber.principal, pull)
             .map_err(|_| Fault::version_unknown())?;
         self.connections.insert(id, connection);
         self.mark_dirty(id);
