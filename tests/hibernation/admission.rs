@@ -32,10 +32,11 @@ fn post(rooms: &Rooms, url: &str, headers: &[(&str, &str)], body: &Value) -> htt
 }
 
 /// An admission to a store as the gateway makes it, in its header's form.
-fn admission(store: &str, transport: &str) -> String {
+fn admission(store: &str, entry: &str, speech: &str) -> String {
     let admission = json!({
         "storeId": store,
-        "transport": transport,
+        "entry": entry,
+        "speech": speech,
         "principal": "",
         "responseHeaders": [],
     });
@@ -87,15 +88,15 @@ fn i6_a_refused_request_makes_no_object(rooms: &Rooms) {
 
 fn i6_a_forged_admission_does_not_admit(rooms: &Rooms) {
     let store = new_store("forged");
-    for (transport, named) in [("ws", "ws-v4"), ("0.3", "ws-v3")] {
-        let forged = admission(&store, named);
+    for (transport, named) in [("ws", "socket"), ("0.3", "socket 0.3")] {
+        let forged = admission(&store, "socket", named);
         let url = token::url(&store, transport, None);
         let headers = [(HEADER, forged.as_str())];
         let mut socket = Socket::try_open(&rooms.server, &url, &headers).expect("an upgrade");
         let refused = Received::Closed(4401, "TOKEN_MISSING".to_owned());
         assert_eq!(socket.receive(), refused);
     }
-    let forged = admission(&store, "http-v4");
+    let forged = admission(&store, "exchange", "http");
     let headers = [(HEADER, forged.as_str()), ("host", "room.invalid")];
     for headers in [&headers[..1], &headers] {
         for url in [token::url(&store, "http", None), "/".to_owned()] {

@@ -436,10 +436,9 @@ impl Connection {
         Ok(Self {
             user_id: principal::user_id(restored.principal.get())?,
             principal: restored.principal,
-            dialect: restored.dialect.or(match restored.feed {
-                Some(_) => Some(Dialect::V3),
-                None => None,
-            }),
+            dialect: restored
+                .dialect
+                .or(restored.feed.as_ref().map(|_| Dialect::V3)),
             client: match (restored.pulls, restored.feed) {
                 (Some(mut pulls), None) => {
                     for (index, pull) in pulls.iter_mut().enumerate() {

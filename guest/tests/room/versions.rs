@@ -65,7 +65,7 @@ fn an_attachment_that_is_not_known_closes_its_connection_alone() {
     assert_eq!(numbers(&host.take_sent(50)), [1]);
     assert_eq!(numbers(&host.take_sent(51)), [1]);
     // From here on they are of this version.
-    assert!(host.attachments[&50].starts_with(r#"{"v":1,"#));
+    assert!(host.attachments[&50].starts_with(r#"{"v":2,"#));
 }
 
 #[test]

@@ -73,7 +73,7 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
         return respond(await gateway.refuse({ ...refusal, headers: admission.responseHeaders }, body))
       }
       const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(storeId))
-      if (admission.transport !== 'http-v4') {
+      if (admission.entry === 'socket') {
         try {
           return await room.fetch(toRoom(admission, peer, undefined))
         } catch (error) {

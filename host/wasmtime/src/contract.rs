@@ -1,8 +1,8 @@
 //! The contract (`wit/`) as types.
 
 pub use self::bindings::exports::syncline::backend::gateway::{
-    Admission, Bounds, Close, Decision, Fault, Faults, Refusal, Request, Response, Summary,
-    Transport, Variable, Verdict,
+    Admission, Bounds, Close, Decision, Entry, Fault, Faults, Refusal, Request, Response, Summary,
+    Variable, Verdict,
 };
 pub use self::bindings::exports::syncline::backend::room::{Answer, Frame, Page};
 pub use self::bindings::exports::syncline::backend::{images, relay};

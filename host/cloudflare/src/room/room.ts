@@ -199,11 +199,12 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     return new Response(null, { status: 101, webSocket: client })
   }
 
-  /** An object answers one keep-alive by itself: 0.4's, whose clients ping every 10 s. */
-  private autoRespond({ transport, autoResponse }: Admission): void {
+  /** An object answers one keep-alive by itself: the one that prevails. */
+  private autoRespond({ autoResponse }: Admission): void {
     // The runtime keeps it while the object sleeps: the object must not.
-    if (!autoResponse || (transport !== 'ws-v4' && this.ctx.getWebSocketAutoResponse())) return
-    this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(...autoResponse))
+    if (!autoResponse || (!autoResponse.prevails && this.ctx.getWebSocketAutoResponse())) return
+    const { frame, answer } = autoResponse
+    this.ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(frame, answer))
   }
 
   private closed(socket: WebSocket, code: number): void {

@@ -16,7 +16,7 @@ use tungstenite::handshake::server::create_response_with_body;
 use crate::app::App;
 use crate::component::turn::Overloaded;
 use crate::contract::services::Service;
-use crate::contract::{self, Admission, Decision, Refusal, Transport, Verdict};
+use crate::contract::{self, Admission, Decision, Entry, Refusal, Verdict};
 use crate::exchange::answer::{Response, body_of, http_response, with_head};
 use crate::exchange::body::read_body;
 use crate::exchange::received::Received;
@@ -177,7 +177,7 @@ async fn answer(
                 _ => app.refuse(&refusal, &[]),
             }
         }
-        Verdict::Enter(admission) if admission.transport == Transport::HttpV4 => {
+        Verdict::Enter(admission) if admission.entry == Entry::Exchange => {
             about.enters(&app);
             let parent = about.admit.take().or(about.parent.take());
             let body = request.into_body();

@@ -111,9 +111,9 @@ pub fn admit(
         share: app.frames().of_store(&store),
         life: Life::new(Arc::clone(app.refusals()), peer, Arc::clone(room.store())),
         room,
-        auto_response: auto_response.map(|(request, response)| {
+        auto_response: auto_response.map(|it| {
             // However many it asks for, they are one.
-            (request, app.output().of_room().frame(response))
+            (it.frame, app.output().of_room().frame(it.answer))
         }),
     };
     let opened = admitted.room.deliver(Event::Open {
