@@ -13,7 +13,7 @@ use serde_json::Value;
 use syncline_guest::admission::{self, Admission, Decision, Request, Verdict, token};
 use syncline_guest::config::Config;
 use syncline_guest::limits::{PRINCIPAL_BYTES_MAX, STORE_ID_BYTES_MAX};
-use syncline_guest::protocol::Transport;
+use syncline_guest::protocol::{Carrier, Speech};
 
 use crate::host::Host;
 use crate::texts::{check_holds_none, check_words, json, unsaid};
@@ -343,10 +343,12 @@ fn check_admission(parsed: &Parsed<'_>, admission: &Admission) {
     assert!(!store_id.contains(char::REPLACEMENT_CHARACTER));
     assert!(admission.principal.len() <= PRINCIPAL_BYTES_MAX);
     assert!(json(&admission.principal).is_object());
-    match admission.transport {
-        Transport::WsV4 | Transport::WsV3 => assert!(parsed.upgrade),
-        Transport::HttpV4 => assert!(parsed.method.eq_ignore_ascii_case("POST")),
-        Transport::DoRpc => panic!("no such request"),
+    let speech = admission.speech.expect("how it speaks");
+    assert_eq!(Speech::parse(speech.as_str()), Some(speech));
+    match speech.carrier {
+        Carrier::Socket => assert!(parsed.upgrade),
+        Carrier::Http => assert!(parsed.method.eq_ignore_ascii_case("POST")),
+        Carrier::Object => panic!("no such request"),
     }
 }
 

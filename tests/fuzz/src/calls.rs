@@ -4,11 +4,11 @@
 use syncline_guest::admission::{admit_call, refusal};
 use syncline_guest::config::Config;
 use syncline_guest::limits::{CALL_MESSAGES_MAX, STORE_ID_BYTES_MAX};
-use syncline_guest::protocol::v4::{self, Group};
-use syncline_guest::protocol::{Transport, do_rpc};
+use syncline_guest::protocol::rpc::readable_id;
+use syncline_guest::protocol::{Carrier, Speech, Voice, do_rpc};
 
 use crate::host::Host;
-use crate::texts::{check_words, json};
+use crate::texts::{check_words, id_of, json};
 use crate::transcripts::{Step, Transcript, distinct};
 use crate::{Reached, Target};
 
@@ -48,10 +48,10 @@ pub fn check(input: &[u8]) -> Reached {
             assert!(messages.len() <= CALL_MESSAGES_MAX);
             for message in &messages {
                 let message = message.get().as_bytes();
-                if let Err(words) = v4::decode(message, Group::Object) {
+                if let Err(words) = Voice::of_first(message, Carrier::Object).read(message) {
                     check_words(&words);
                 }
-                ids.extend(v4::readable_id(message));
+                ids.extend(readable_id(message));
             }
             if messages.len() > 1 {
                 reached.push("several");
@@ -67,11 +67,8 @@ pub fn check(input: &[u8]) -> Reached {
     // Who is refused hears it for each of his requests.
     let refusals = json(&refusal::call_body("CODE", "words", Some(1), input));
     let refusals = refusals.as_array().expect("an array");
-    let answered: Vec<&str> = refusals
-        .iter()
-        .filter_map(|it| it["requestId"].as_str())
-        .collect();
-    assert_eq!(answered, ids);
+    let answered = refusals.iter().filter_map(|it| id_of(&it["requestId"]));
+    assert_eq!(answered.collect::<Vec<_>>(), ids);
     if ids.is_empty() {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0]["_tag"], "Defect");
@@ -81,7 +78,7 @@ pub fn check(input: &[u8]) -> Reached {
     let config = Config::read(&mut host);
     match admit_call(&mut host, &config, input) {
         Ok(admission) => {
-            assert_eq!(admission.transport, Transport::DoRpc);
+            assert_eq!(admission.speech, Some(Speech::OBJECT));
             assert_eq!(Some(&admission.store_id), do_rpc::store_id(input).as_ref());
             assert!((1..=STORE_ID_BYTES_MAX).contains(&admission.store_id.len()));
             reached.push("admitted");

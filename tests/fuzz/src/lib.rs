@@ -14,8 +14,8 @@ pub mod boundary;
 #[allow(missing_docs)]
 mod boundary_followed;
 pub mod calls;
+pub mod frames_rpc;
 pub mod frames_v3;
-pub mod frames_v4;
 #[path = "../../../guest/tests/room/host.rs"]
 #[allow(dead_code)]
 mod host;
@@ -52,7 +52,7 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: [Target; 6] = [
-    frames_v4::TARGET,
+    frames_rpc::TARGET,
     frames_v3::TARGET,
     calls::TARGET,
     room::TARGET,

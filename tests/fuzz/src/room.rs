@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 
 use syncline_guest::imports::ConnectionId;
 use syncline_guest::limits::SEQ_NUM_MAX;
-use syncline_guest::protocol::Transport;
-use syncline_guest::protocol::v4::{self, Call, Group, Message};
+use syncline_guest::protocol::{Call, Message, Speech, Voice};
 use syncline_guest::room::{Frame, Room};
 
 use crate::host::{Host, ack, anybody, numbers, pull, push, say, start, wait};
@@ -144,13 +143,13 @@ impl Play {
         let is_open = self.watch.is_open(id);
         match what {
             b'+' if !is_open => {
-                let transport = if body == b"3" {
-                    Transport::WsV3
+                let speech = if body == b"3" {
+                    Speech::SOCKET_V3
                 } else {
-                    Transport::WsV4
+                    Speech::SOCKET
                 };
-                self.watch.opened(id, transport);
-                self.room.open(&mut self.host, id, &anybody(transport));
+                self.watch.opened(id, speech);
+                self.room.open(&mut self.host, id, &anybody(speech));
             }
             b'>' | b'#' if is_open => self.message(what == b'>', id, body),
             b'-' if is_open => {
@@ -161,8 +160,8 @@ impl Play {
             b'~' if is_open => self.room.drained(&mut self.host, id),
             // The first of the subscribers.
             b'!' => self.room.delivered(&mut self.host, 1_000),
-            b'h' => self.request(Transport::HttpV4, rest),
-            b'c' => self.request(Transport::DoRpc, rest),
+            b'h' => self.request(Speech::HTTP, rest),
+            b'c' => self.request(Speech::OBJECT, rest),
             b't' => {
                 let ms = number(rest).min(60_000);
                 wait(&mut self.room, &mut self.host, ms);
@@ -190,8 +189,8 @@ impl Play {
         self.watch.is_answered(&self.host, id, body);
     }
 
-    fn request(&mut self, transport: Transport, body: &[u8]) {
-        let answer = self.room.request(&mut self.host, &anybody(transport), body);
+    fn request(&mut self, speech: Speech, body: &[u8]) {
+        let answer = self.room.request(&mut self.host, &anybody(speech), body);
         assert!(
             [200, 400, 429].contains(&answer.status),
             "{}",
@@ -205,7 +204,7 @@ impl Play {
             next = page.continuation;
             assert!(pages.len() < 1_000, "an answer without end");
         }
-        self.watch.answered(&self.host, transport, body, &pages);
+        self.watch.answered(&self.host, speech, body, &pages);
     }
 
     fn sleep(&mut self) {
@@ -237,8 +236,8 @@ impl Play {
         let log: Vec<u64> = self.host.events.iter().map(|it| it.seq_num).collect();
         let head = self.host.head();
         let (room, host) = (&mut self.room, &mut self.host);
-        self.watch.opened(LAST, Transport::WsV4);
-        room.open(host, LAST, &anybody(Transport::WsV4));
+        self.watch.opened(LAST, Speech::SOCKET);
+        room.open(host, LAST, &anybody(Speech::SOCKET));
         say(room, host, LAST, pull("SyncWsRpc", "1", true, None));
         let mut got = Vec::new();
         loop {
@@ -271,11 +270,11 @@ fn number(digits: &[u8]) -> u64 {
     text.parse().unwrap_or(1)
 }
 
-/// Whether a message is a pull by a 0.4 client, and from where.
-pub(crate) fn pull_of(body: &[u8]) -> Option<(String, Option<u64>)> {
-    match v4::decode(body, Group::Ws) {
+/// Whether a message is a pull, and from where.
+pub(crate) fn pull_of(voice: Voice, body: &[u8]) -> Option<(String, Option<u64>)> {
+    match voice.read(body) {
         Ok(Message::Request(id, Ok(Call::Pull(pull)))) => {
-            Some((id, Some(pull.cursor().map_or(0, v4::Cursor::after))))
+            Some((id, Some(pull.cursor.map_or(0, |cursor| cursor.after))))
         }
         Ok(Message::Request(id, _) | Message::Interrupt(id)) => Some((id, None)),
         _ => None,

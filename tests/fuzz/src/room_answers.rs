@@ -10,14 +10,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use syncline_guest::imports::{ConnectionId, Event, StoredEvent};
 use syncline_guest::limits::SEQ_NUM_MAX;
-use syncline_guest::protocol::event::{self, Dialect};
-use syncline_guest::protocol::v4::{self, Call, Group, Message};
-use syncline_guest::protocol::{Transport, do_rpc, v3};
+use syncline_guest::protocol::event::{self, ItemForm};
+use syncline_guest::protocol::rpc::readable_id;
+use syncline_guest::protocol::{Call, Carrier, Dialect, Message, Speech, Voice, do_rpc};
 
 use crate::Reached;
 use crate::host::Host;
 use crate::room::pull_of;
-use crate::texts::{check_holds_none, check_words, json, unsaid};
+use crate::texts::{check_holds_none, check_words, id_of, json, unsaid};
 
 /// As the transcripts have it, so that a reset is in the corpus.
 pub(crate) const ADMIN_SECRET: &str = "change-me";
@@ -30,7 +30,7 @@ const SUBSCRIBERS: Range<ConnectionId> = 1_000..2_000;
 
 /// What is known of a room from outside.
 pub(crate) struct Watch {
-    open: BTreeMap<ConnectionId, Transport>,
+    open: BTreeMap<ConnectionId, Speech>,
     /// Of each subscription the last event it got, where that can be known.
     at: BTreeMap<(ConnectionId, String), Option<u64>>,
     /// Every event that was ever stored, as 0.4 and 0.3 clients see it.
@@ -84,8 +84,8 @@ impl Watch {
         self.open.contains_key(&id)
     }
 
-    pub(crate) fn opened(&mut self, id: ConnectionId, transport: Transport) {
-        self.open.insert(id, transport);
+    pub(crate) fn opened(&mut self, id: ConnectionId, speech: Speech) {
+        self.open.insert(id, speech);
     }
 
     pub(crate) fn gone(&mut self, id: ConnectionId) {
@@ -100,7 +100,12 @@ impl Watch {
 
     /// A client says this: a pull begins where it says.
     pub(crate) fn says(&mut self, host: &Host, id: ConnectionId, body: &[u8]) {
-        if let Some((request_id, after)) = pull_of(body) {
+        let speech = self.open.get_mut(&id).expect("an open connection");
+        speech.dialect = speech.dialect.or_else(|| Dialect::of_first(body));
+        let voice = self.voice(id);
+        if voice.dialect.rpc().is_some()
+            && let Some((request_id, after)) = pull_of(voice, body)
+        {
             // Who is ahead of the log is served from its head on.
             let after = after.filter(|after| *after <= host.head());
             self.at.insert((id, request_id), after);
@@ -112,11 +117,13 @@ impl Watch {
         let frames = host.sent.iter().filter(|(to, _)| *to == id);
         let frames: Vec<Value> = frames.map(|(_, frame)| json(frame)).collect();
         let is_closed = host.closed.iter().any(|(it, _, _)| *it == id);
-        let is_v3 = self.open.get(&id) == Some(&Transport::WsV3);
-        let error = if is_v3 {
+        let Some(speech) = self.open.get(&id) else {
+            return;
+        };
+        let error = if speech.dialect == Some(Dialect::V3) {
             self.answer_v3(host, body, &frames)
         } else {
-            self.answer_v4(host, body, &frames)
+            self.answer_rpc(host, (self.voice(id), body), &frames)
         };
         match error {
             Answer::None => {}
@@ -128,8 +135,21 @@ impl Watch {
         }
     }
 
-    fn answer_v4(&mut self, host: &Host, body: &[u8], frames: &[Value]) -> Answer {
-        let (id, events) = match v4::decode(body, Group::Ws) {
+    fn voice(&self, id: ConnectionId) -> Voice {
+        let speech = self.open.get(&id).expect("an open connection");
+        Voice {
+            dialect: speech.dialect.unwrap_or(Dialect::V4),
+            carrier: speech.carrier,
+        }
+    }
+
+    fn answer_rpc(
+        &mut self,
+        host: &Host,
+        (voice, body): (Voice, &[u8]),
+        frames: &[Value],
+    ) -> Answer {
+        let (id, events) = match voice.read(body) {
             Err(_) => {
                 let words = frames
                     .iter()
@@ -159,16 +179,20 @@ impl Watch {
     fn answer_v3(&mut self, host: &Host, body: &[u8], frames: &[Value]) -> Answer {
         let tagged = |tag: &str| frames.iter().find(|it| it["_tag"] == tag);
         let error = || tagged("WSMessage.Error").and_then(|it| it["message"].as_str());
-        match v3::decode(body) {
-            (_, Err(_)) => {
+        let voice = Voice {
+            dialect: Dialect::V3,
+            carrier: Carrier::Socket,
+        };
+        match voice.read(body) {
+            Err(_) | Ok(Message::Request(_, Err(_))) => {
                 self.reaches("not understood");
                 refused_or_missing(error())
             }
-            (_, Ok(v3::Message::Push(batch))) => {
+            Ok(Message::Request(_, Ok(Call::Push(push)))) => {
                 if tagged("WSMessage.PushAck").is_some() {
                     // It may be one that it repeats, which landed before.
                     let stored = texts(&host.events);
-                    let batch = owned(&event::events(&batch));
+                    let batch = owned(&event::events(&push.batch));
                     assert!(batch.iter().all(|it| stored.contains(it)), "not stored");
                     return Answer::None;
                 }
@@ -190,25 +214,19 @@ impl Watch {
     }
 
     /// An answer over HTTP, or to another Durable Object.
-    pub(crate) fn answered(
-        &mut self,
-        host: &Host,
-        transport: Transport,
-        body: &[u8],
-        pages: &[String],
-    ) {
+    pub(crate) fn answered(&mut self, host: &Host, speech: Speech, body: &[u8], pages: &[String]) {
         self.remember(host);
         self.reaches("page");
-        let ids: Vec<String> = match transport {
-            Transport::HttpV4 => v4::readable_id(body).into_iter().collect(),
+        let ids: Vec<String> = match speech.carrier {
+            Carrier::Http => readable_id(body).into_iter().collect(),
             _ => do_rpc::messages(body)
                 .unwrap_or_default()
                 .iter()
-                .filter_map(|it| v4::readable_id(it.get().as_bytes()))
+                .filter_map(|it| readable_id(it.get().as_bytes()))
                 .collect(),
         };
-        let arrays: Vec<String> = match transport {
-            Transport::HttpV4 => vec![pages.concat()],
+        let arrays: Vec<String> = match speech.carrier {
+            Carrier::Http => vec![pages.concat()],
             _ => pages.to_vec(),
         };
         for text in arrays {
@@ -217,8 +235,8 @@ impl Watch {
                 serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
             for message in messages {
                 let value = json(message.get());
-                if let Some(id) = value["requestId"].as_str() {
-                    assert!(ids.iter().any(|it| it == id), "of nobody's: {value}");
+                if let Some(id) = id_of(&value["requestId"]) {
+                    assert!(ids.contains(&id), "of nobody's: {value}");
                 }
                 if let Some(words) = words_of(&value) {
                     check_words(&words);
@@ -268,9 +286,9 @@ impl Watch {
             assert!(before.is_none_or(|before| event.seq_num == before + 1));
             assert!((1..=SEQ_NUM_MAX).contains(&event.seq_num));
             before = Some(event.seq_num);
-            for dialect in [Dialect::V4, Dialect::V3] {
+            for form in [ItemForm::Tagged, ItemForm::Bare] {
                 let mut item = String::new();
-                event::write_item(&mut item, dialect, &event.event(), &event.created_at);
+                event::write_item(&mut item, form, &event.event(), &event.created_at);
                 self.items.insert(item);
             }
         }
@@ -284,9 +302,9 @@ impl Watch {
             return;
         };
         // 0.3 clients are told another kind of id, and may say it twice.
-        let request_id = shown
-            .request_id
-            .and_then(|it| it.get().strip_prefix('"')?.strip_suffix('"'));
+        let request_id = shown.request_id.map(RawValue::get);
+        let request_id = request_id.filter(|it| !it.starts_with('{'));
+        let request_id = request_id.map(|it| it.trim_matches('"'));
         let batches = shown.values.into_iter().map(|it| it.batch);
         for batch in batches.chain([shown.batch]) {
             let mut before = None;
@@ -328,7 +346,7 @@ fn refused_or_missing(words: Option<&str>) -> Answer {
 
 fn exit_of<'a>(frames: &'a [Value], id: &str) -> Option<&'a Value> {
     let mut frames = frames.iter();
-    frames.find(|it| it["_tag"] == "Exit" && it["requestId"] == id)
+    frames.find(|it| it["_tag"] == "Exit" && id_of(&it["requestId"]).as_deref() == Some(id))
 }
 
 /// Why an Exit failed, or what a Defect says.
@@ -336,7 +354,8 @@ fn words_of(message: &Value) -> Option<String> {
     if let Some(words) = message["defect"]["message"].as_str() {
         return Some(words.to_owned());
     }
-    let error = message["exit"]["cause"].get("error")?;
+    let cause = &message["exit"]["cause"];
+    let error = cause.get(0).unwrap_or(cause).get("error")?;
     Some(match error["_tag"].as_str() {
         Some("UnknownError") => error["payload"]["message"].as_str()?.to_owned(),
         // These say it in numbers and ids.

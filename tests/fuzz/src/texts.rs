@@ -83,3 +83,12 @@ pub(crate) fn unsaid<'a>(input: &str, secrets: &[&'a str]) -> Vec<&'a str> {
     secrets.retain(|secret| !input.contains(secret));
     secrets
 }
+
+/// A request's id as an answer has it: a string of digits, or a number.
+pub(crate) fn id_of(said: &serde_json::Value) -> Option<String> {
+    match said {
+        serde_json::Value::String(id) => Some(id.clone()),
+        serde_json::Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}

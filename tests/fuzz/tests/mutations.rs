@@ -52,7 +52,7 @@ fn holds(name: &str) {
 
 #[test]
 fn frames_of_0_4_clients_are_understood_or_refused_with_words() {
-    holds("frames_v4");
+    holds("frames_rpc");
 }
 
 #[test]

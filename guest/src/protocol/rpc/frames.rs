@@ -3,20 +3,29 @@
 use serde::Serialize;
 
 use super::{IdForm, Rpc};
+use crate::limits::SEQ_NUM_MAX;
 use crate::protocol::event::write_string;
 use crate::protocol::reply::PageInfo;
 use crate::protocol::speech::Carrier;
 
+/// Whether these digits are a number to everybody: without zeros before it, and
+/// none that a client would round. Others are answered as the string that
+/// somebody must have meant.
+fn is_number(digits: &str) -> bool {
+    let number: Option<u64> = digits.parse().ok();
+    let is_exact = number.is_some_and(|number| number <= SEQ_NUM_MAX);
+    is_exact && (digits == "0" || !digits.starts_with('0'))
+}
+
 impl Rpc {
     /// A request id as it stands in an answer.
     fn write_id(self, frame: &mut String, request_id: &str) {
-        match self.ids {
-            IdForm::Text => {
-                frame.push('"');
-                frame.push_str(request_id);
-                frame.push('"');
-            }
-            IdForm::Number => frame.push_str(request_id),
+        if self.ids == IdForm::Number && is_number(request_id) {
+            frame.push_str(request_id);
+        } else {
+            frame.push('"');
+            frame.push_str(request_id);
+            frame.push('"');
         }
     }
 

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    syncline_fuzz::frames_v4::check(input);
+    syncline_fuzz::frames_rpc::check(input);
 });
