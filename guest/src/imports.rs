@@ -101,6 +101,15 @@ pub enum AttachError {
     Gone,
 }
 
+/// What an object is called with, of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callback {
+    /// The value that the frame is JSON of.
+    Value,
+    /// MessagePack of that value, as bytes.
+    Packed,
+}
+
 /// An object could not be subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SubscribeError {
@@ -192,8 +201,12 @@ pub trait Connections {
     ///
     /// # Errors
     /// When there is no such object.
-    fn subscribe(&mut self, binding: &str, object_id: &str)
-    -> Result<ConnectionId, SubscribeError>;
+    fn subscribe(
+        &mut self,
+        binding: &str,
+        object_id: &str,
+        callback: Callback,
+    ) -> Result<ConnectionId, SubscribeError>;
     /// Asks for one `drained` turn when the outbox has room.
     fn notify_drained(&mut self, connection: ConnectionId);
 }

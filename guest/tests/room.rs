@@ -11,6 +11,8 @@
 
 #[path = "room/answered.rs"]
 mod answered;
+#[path = "room/dialects.rs"]
+mod dialects;
 #[path = "room/editing.rs"]
 mod editing;
 #[path = "room/host.rs"]

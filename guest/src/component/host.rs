@@ -8,9 +8,9 @@ use super::bindings::syncline::backend::{
     timer as wit_timer,
 };
 use crate::imports::{
-    AttachError, Called, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level,
-    LogInfo, Method, Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError,
-    Subscriptions, System, Telemetry, Timer,
+    AttachError, Callback, Called, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog,
+    Level, LogInfo, Method, Opening, QuotaDenied, Quotas, StorageError, StoredEvent,
+    SubscribeError, Subscriptions, System, Telemetry, Timer,
 };
 
 /// The real imports.
@@ -117,8 +117,13 @@ impl Connections for Host {
         &mut self,
         binding: &str,
         object_id: &str,
+        callback: Callback,
     ) -> Result<ConnectionId, SubscribeError> {
-        wit_connections::subscribe(binding, object_id).map_err(|error| match error {
+        let callback = match callback {
+            Callback::Value => wit_connections::Callback::Value,
+            Callback::Packed => wit_connections::Callback::Packed,
+        };
+        wit_connections::subscribe(binding, object_id, callback).map_err(|error| match error {
             wit_connections::SubscribeError::UnknownBinding => SubscribeError::UnknownBinding,
             wit_connections::SubscribeError::UnknownObject => SubscribeError::UnknownObject,
             wit_connections::SubscribeError::Unsupported => SubscribeError::Unsupported,

@@ -9,6 +9,7 @@ use super::reply::Reply;
 use super::rpc::{self, Rpc};
 use super::speech::Carrier;
 use super::{next, v3, v4};
+use crate::imports::Callback;
 
 /// A version of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,7 +69,7 @@ pub fn keep_alive(
     match (carrier, dialect) {
         (Carrier::Socket, Some(Dialect::V3)) => Some((v3::PING, v3::PONG)),
         (Carrier::Socket, _) => Some((rpc::PING, rpc::PONG)),
-        (Carrier::Http | Carrier::Object, _) => None,
+        (Carrier::Http | Carrier::Object | Carrier::Callback, _) => None,
     }
 }
 
@@ -90,4 +91,7 @@ pub trait Codec: Sync {
 
     /// How an event stands in a Chunk.
     fn item_form(&self) -> ItemForm;
+
+    /// What Durable Objects are called with that have subscribed.
+    fn callback(&self) -> Callback;
 }

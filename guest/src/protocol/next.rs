@@ -3,10 +3,12 @@
 //! `packages/@livestore/sync-cf`, and the transcripts next-*.
 
 use super::rpc::{IdForm, Rpc};
+use crate::imports::Callback;
 
 /// How it is read and written.
 pub const CODEC: Rpc = Rpc {
     ids: IdForm::Number,
     ends_with_value: true,
     lists_causes: true,
+    callback: Callback::Packed,
 };

@@ -21,6 +21,7 @@ use super::reply::{PageInfo, Reply};
 use super::speech::Carrier;
 use super::strict::{self, Flag, Int, Object};
 use super::trace::Trace;
+use crate::imports::Callback;
 use crate::limits::{BACKEND_ID_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 
 /// The client's keep-alive, to the byte (`RpcMessage.constPing`).
@@ -45,8 +46,12 @@ pub struct Rpc {
     pub ids: IdForm,
     /// Whether a stream that ends well ends with a value, which is null.
     pub ends_with_value: bool,
-    /// Whether a failure has a list of causes instead of one.
+    /// Whether a failure has a list of causes instead of one, and a cause that
+    /// names a fiber does so by a number.
     pub lists_causes: bool,
+    /// What objects are called with that have subscribed. A request's id is a
+    /// string there in any version.
+    pub callback: Callback,
 }
 
 impl Codec for Rpc {
@@ -104,6 +109,10 @@ impl Codec for Rpc {
     fn item_form(&self) -> ItemForm {
         ItemForm::Tagged
     }
+
+    fn callback(&self) -> Callback {
+        self.callback
+    }
 }
 
 impl Rpc {
@@ -111,9 +120,9 @@ impl Rpc {
     /// it is one request's. [`chunk_rest`] follows, which is written once for
     /// all (design D5).
     #[must_use]
-    pub fn chunk_head(self, request_id: &str) -> String {
+    pub fn chunk_head(self, request_id: &str, carrier: Carrier) -> String {
         let mut head = String::new();
-        self.write_chunk_head(&mut head, request_id);
+        self.write_chunk_head(&mut head, request_id, carrier);
         head
     }
 }
@@ -349,7 +358,7 @@ fn call<'a>(envelope: &Envelope<'a>, carrier: Carrier) -> Result<Call<'a>, CallE
     let group = match carrier {
         Carrier::Socket => "SyncWsRpc",
         Carrier::Http => "SyncHttpRpc",
-        Carrier::Object => "SyncDoRpc",
+        Carrier::Object | Carrier::Callback => "SyncDoRpc",
     };
     let procedure = name.strip_prefix(group).unwrap_or_default();
     match (procedure, carrier) {

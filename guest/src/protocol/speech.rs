@@ -14,6 +14,8 @@ pub enum Carrier {
     Http,
     /// A call by another Durable Object, with several.
     Object,
+    /// A call of another Durable Object, with what is pushed later.
+    Callback,
 }
 
 /// How a client came in: what its messages are carried by, and their version
@@ -69,7 +71,7 @@ impl Speech {
 }
 
 /// A client's way to read and to be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Voice {
     /// The version.
     pub dialect: Dialect,

@@ -12,6 +12,7 @@ use super::message::{Call, CallError, Cursor, DecodeError, Decoded, Message, Pul
 use super::reply::{PageInfo, Reply, Why};
 use super::speech::Carrier;
 use super::strict::{self, Int};
+use crate::imports::Callback;
 use crate::limits::REQUEST_ID_V3_BYTES_MAX;
 
 /// The client's keep-alive, to the byte (transcript v031-ws-01).
@@ -92,6 +93,11 @@ impl Codec for V3 {
 
     fn item_form(&self) -> ItemForm {
         ItemForm::Bare
+    }
+
+    /// No object can subscribe.
+    fn callback(&self) -> Callback {
+        Callback::Value
     }
 }
 

@@ -3,10 +3,12 @@
 //! transcripts ws-*, http-*, do-rpc-*.
 
 use super::rpc::{IdForm, Rpc};
+use crate::imports::Callback;
 
 /// How it is read and written.
 pub const CODEC: Rpc = Rpc {
     ids: IdForm::Text,
     ends_with_value: false,
     lists_causes: false,
+    callback: Callback::Value,
 };

@@ -92,7 +92,11 @@ impl Room {
         cursor: u64,
     ) -> Result<(), Fault> {
         let id = imports
-            .subscribe(&subscriber.binding, &subscriber.object_id)
+            .subscribe(
+                &subscriber.binding,
+                &subscriber.object_id,
+                dialect.codec().callback(),
+            )
             .map_err(|error| match error {
                 SubscribeError::UnknownBinding | SubscribeError::UnknownObject => {
                     Fault::no_such_object()

@@ -25,6 +25,8 @@ pub struct Connection {
     pub principal: Box<RawValue>,
     /// The user it was admitted as, if it is one's.
     pub user_id: Option<Box<str>>,
+    /// What it is: a socket, or a subscriber that is called.
+    carrier: Carrier,
     /// The version that its client writes, once that is known.
     pub dialect: Option<Dialect>,
     /// How it gets what others push, and what it is in the middle of.
@@ -348,6 +350,7 @@ impl Connection {
         Ok(Self {
             user_id: principal::user_id(principal)?,
             principal: RawValue::from_string(principal.to_owned())?,
+            carrier: speech.carrier,
             dialect: speech.dialect,
             client: if is_fed {
                 Client::Feed(Feed::Unknown)
@@ -373,19 +376,19 @@ impl Connection {
         pull: Pull,
     ) -> Result<Self, PrincipalError> {
         Ok(Self {
+            carrier: Carrier::Callback,
             dialect: Some(dialect),
             client: Client::Pulls(vec![pull]),
             ..Self::new(Speech::OBJECT, principal)?
         })
     }
 
-    /// In which words its client is answered. What subscribers are called with
-    /// is written as to sockets (transcript do-rpc-13).
+    /// In which words its client is answered.
     #[must_use]
     pub fn voice(&self) -> Voice {
         Voice {
             dialect: self.dialect.unwrap_or(Dialect::V4),
-            carrier: Carrier::Socket,
+            carrier: self.carrier,
         }
     }
 
@@ -436,6 +439,10 @@ impl Connection {
         Ok(Self {
             user_id: principal::user_id(restored.principal.get())?,
             principal: restored.principal,
+            carrier: match &restored.pulls {
+                Some(pulls) if pulls.iter().any(Pull::is_subscribers) => Carrier::Callback,
+                _ => Carrier::Socket,
+            },
             dialect: restored
                 .dialect
                 .or(restored.feed.as_ref().map(|_| Dialect::V3)),

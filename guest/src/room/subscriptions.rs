@@ -16,7 +16,7 @@ use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, PULLED, Packing};
 use crate::protocol::event::ItemForm;
 use crate::protocol::rpc;
-use crate::protocol::{Carrier, Dialect, PageInfo, Reply, Why};
+use crate::protocol::{Carrier, Dialect, PageInfo, Reply, Voice, Why};
 
 impl Room {
     /// Sends a committed push to everyone who is at the head. `by` is the
@@ -142,9 +142,9 @@ impl Room {
         // request ids, of which there may be thousands (D5, I7).
         let rest = rpc::chunk_rest(&chunk.items, PageInfo::NoMore, &info.backend_id);
         let bytes_without_id = rpc::HEAD_BYTES_MAX + rest.len();
-        let mut groups: BTreeMap<Dialect, BTreeMap<String, Vec<ConnectionId>>> = BTreeMap::new();
+        let mut groups: BTreeMap<Voice, BTreeMap<String, Vec<ConnectionId>>> = BTreeMap::new();
         for (&id, connection) in &mut self.connections {
-            let dialect = connection.voice().dialect;
+            let voice = connection.voice();
             let Client::Pulls(pulls) = &mut connection.client else {
                 continue;
             };
@@ -154,7 +154,7 @@ impl Room {
                     if pull.sent(frame_bytes, chunk.last) {
                         self.dirty.insert(id);
                     }
-                    let groups = groups.entry(dialect).or_default();
+                    let groups = groups.entry(voice).or_default();
                     // Most have the same id: it is copied once.
                     match groups.get_mut(&pull.id) {
                         Some(to) => to.push(id),
@@ -174,11 +174,11 @@ impl Room {
         }
         let openings: Vec<Opening> = groups
             .into_iter()
-            .filter_map(|(dialect, groups)| Some((dialect.rpc()?, groups)))
-            .flat_map(|(rpc, groups)| {
-                groups.into_iter().map(|(request_id, to)| Opening {
+            .filter_map(|(voice, groups)| Some((voice, voice.dialect.rpc()?, groups)))
+            .flat_map(|(voice, rpc, groups)| {
+                groups.into_iter().map(move |(request_id, to)| Opening {
                     to,
-                    head: rpc.chunk_head(&request_id),
+                    head: rpc.chunk_head(&request_id, voice.carrier),
                 })
             })
             .collect();

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::admission::Request;
 use crate::config::Config;
 use crate::imports::{
-    AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Telemetry,
-    Timer,
+    AttachError, Callback, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level,
+    LogInfo, Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System,
+    Telemetry, Timer,
 };
 
 /// The secret of tokens.
@@ -236,7 +236,7 @@ impl Connections for FakeHost {
     fn attached(&mut self) -> Vec<(ConnectionId, String)> {
         unreachable!()
     }
-    fn subscribe(&mut self, _: &str, _: &str) -> Result<ConnectionId, SubscribeError> {
+    fn subscribe(&mut self, _: &str, _: &str, _: Callback) -> Result<ConnectionId, SubscribeError> {
         unreachable!()
     }
     fn notify_drained(&mut self, _: ConnectionId) {

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use syncline_guest::admission::Admission;
 use syncline_guest::imports::{
-    AttachError, Called, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level,
-    LogInfo, Method, Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError,
-    Subscriptions, System, Telemetry, Timer,
+    AttachError, Callback, Called, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog,
+    Level, LogInfo, Method, Opening, QuotaDenied, Quotas, StorageError, StoredEvent,
+    SubscribeError, Subscriptions, System, Telemetry, Timer,
 };
 use syncline_guest::limits::{ATTACHMENT_BYTES_MAX, READ_EVENTS_MAX};
 use syncline_guest::protocol::Speech;
@@ -43,6 +43,10 @@ pub struct Host {
     pub called: Vec<Answered>,
     /// Where subscriptions stood, each time that it was told.
     pub standing: Vec<Subscriptions>,
+    /// What each object is called with, by its id.
+    pub callbacks: BTreeMap<String, Callback>,
+    /// What was sent to several at once, without its heads.
+    pub shared: Vec<String>,
     /// The subscribers, by their object's id.
     pub subscribed: BTreeMap<String, ConnectionId>,
     /// What the timer was last set to.
@@ -65,6 +69,8 @@ impl Default for Host {
             attachments: BTreeMap::new(),
             lines: Vec::new(),
             ahead: 0,
+            callbacks: BTreeMap::new(),
+            shared: Vec::new(),
             called: Vec::new(),
             standing: Vec::new(),
             subscribed: BTreeMap::new(),
@@ -299,6 +305,7 @@ impl Connections for Host {
     }
 
     fn send_each(&mut self, openings: &[Opening], rest: &str) {
+        self.shared.push(rest.to_owned());
         for Opening { to, head } in openings {
             self.send(to, &format!("{head}{rest}"));
         }
@@ -322,7 +329,13 @@ impl Connections for Host {
         self.attachments.clone().into_iter().collect()
     }
 
-    fn subscribe(&mut self, _: &str, object: &str) -> Result<ConnectionId, SubscribeError> {
+    fn subscribe(
+        &mut self,
+        _: &str,
+        object: &str,
+        callback: Callback,
+    ) -> Result<ConnectionId, SubscribeError> {
+        self.callbacks.insert(object.to_owned(), callback);
         let next = (1_000..).nth(self.subscribed.len()).unwrap();
         Ok(*self.subscribed.entry(object.to_owned()).or_insert(next))
     }

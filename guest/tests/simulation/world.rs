@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use syncline_guest::imports::{
-    AttachError, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level, LogInfo,
-    Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System, Telemetry,
-    Timer,
+    AttachError, Callback, Claims, ConnectionId, Connections, Diagnostics, Event, EventLog, Level,
+    LogInfo, Opening, QuotaDenied, Quotas, StorageError, StoredEvent, SubscribeError, System,
+    Telemetry, Timer,
 };
 
 use syncline_guest::limits::ATTACHMENT_BYTES_MAX;
@@ -243,7 +243,12 @@ impl EventLog for World {
 }
 
 impl Connections for World {
-    fn subscribe(&mut self, binding: &str, object: &str) -> Result<ConnectionId, SubscribeError> {
+    fn subscribe(
+        &mut self,
+        binding: &str,
+        object: &str,
+        _: Callback,
+    ) -> Result<ConnectionId, SubscribeError> {
         assert_eq!(binding, BINDING);
         let id = self.network.reserve(object);
         self.happened

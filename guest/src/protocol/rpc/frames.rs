@@ -29,9 +29,12 @@ impl Rpc {
         }
     }
 
-    pub(super) fn write_chunk_head(self, frame: &mut String, request_id: &str) {
+    pub(super) fn write_chunk_head(self, frame: &mut String, request_id: &str, carrier: Carrier) {
         frame.push_str(r#"{"_tag":"Chunk","requestId":"#);
-        self.write_id(frame, request_id);
+        match carrier {
+            Carrier::Callback => write_string(frame, request_id),
+            _ => self.write_id(frame, request_id),
+        }
     }
 
     /// A Chunk's frame. In the answer to another Durable Object's Pull it
@@ -45,7 +48,7 @@ impl Rpc {
         carrier: Carrier,
     ) -> String {
         let mut frame = String::with_capacity(items.len() + 256);
-        self.write_chunk_head(&mut frame, request_id);
+        self.write_chunk_head(&mut frame, request_id, carrier);
         if carrier == Carrier::Object {
             frame.push_str(r#","values":[{"rpcRequestId":"#);
             write_string(&mut frame, request_id);
@@ -96,7 +99,11 @@ impl Rpc {
     /// The Exit of an interrupted pull. The client ignores it (transcript
     /// ws-01).
     pub(super) fn exit_interrupted(self, request_id: &str) -> String {
-        let cause = r#"{"_tag":"Interrupt","fiberId":{"_tag":"None"}}"#;
+        let cause = if self.lists_causes {
+            r#"{"_tag":"Interrupt","fiberId":0}"#
+        } else {
+            r#"{"_tag":"Interrupt","fiberId":{"_tag":"None"}}"#
+        };
         self.exit_cause(request_id, cause)
     }
 

@@ -17,7 +17,7 @@ export interface Peers {
   has(connection: number): boolean
   attached(): Array<[number, string]>
   /** A connection to an object, which begins with {@link subscribe}. */
-  reserve(binding: string, objectId: string): number | Connections.SubscribeError
+  reserve(binding: string, objectId: string, callback: Connections.Callback): number | Connections.SubscribeError
   /** Begins a subscription, whose frames leave when `hold` is over. */
   subscribe(connection: number, hold: Promise<void>): void
   /** Whether frames are on their way to a subscriber: the guest counts them. */
@@ -65,8 +65,8 @@ export class Effects {
       this.list.push(() => this.peers.attach(connection, attachment))
     },
     attached: () => this.peers.attached(),
-    subscribe: (binding, objectId) => {
-      const result = this.peers.reserve(binding, objectId)
+    subscribe: (binding, objectId, callback) => {
+      const result = this.peers.reserve(binding, objectId, callback)
       if (typeof result !== 'number') throw { payload: result }
       const { hold } = this
       this.list.push(() => this.peers.subscribe(result, hold))

@@ -4,6 +4,7 @@
 import { DurableObject } from 'cloudflare:workers'
 
 import type { Admission } from '../../generated/plain/interfaces/syncline-backend-room.js'
+import type { Callback } from '../../generated/plain/interfaces/syncline-backend-connections.js'
 import { admissionOf, admittedPeerOf } from '../admission.js'
 import { CallAnswer, pages, Untaken } from './answers.js'
 import { fromJson, toJson } from './calls.js'
@@ -160,8 +161,8 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     return this.sockets.has(connection) || this.subscribers.has(connection)
   }
 
-  reserve(binding: string, objectId: string) {
-    return this.subscribers.reserve(binding, objectId)
+  reserve(binding: string, objectId: string, callback: Callback) {
+    return this.subscribers.reserve(binding, objectId, callback)
   }
 
   subscribe(connection: number, hold: Promise<void>): void {

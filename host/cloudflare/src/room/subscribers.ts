@@ -5,8 +5,9 @@
 // socket keeps them while the room sleeps; what waits for them is not: it is
 // in the log, and their attachments say from where on.
 
-import type { SubscribeError } from '../../generated/plain/interfaces/syncline-backend-connections.js'
+import type { Callback, SubscribeError } from '../../generated/plain/interfaces/syncline-backend-connections.js'
 import type { Env } from '../configuration.js'
+import { fromJson } from './calls.js'
 
 /** Subscribers of one store: each costs a call a push. */
 const SUBSCRIBERS_MAX = 1_000
@@ -23,6 +24,9 @@ const WAITING_BYTES_MAX = 16 * 1024 * 1024
  * waits, in milliseconds: should it lose its memory, nobody else might come. */
 const ALARM_MS = 30_000
 
+/** What a subscriber is called with; those of before were called with values. */
+const CALLBACK_COLUMN = `"callback" text not null default 'value'`
+
 /** Ids of subscribers start here; those of sockets end before. */
 const FIRST_ID = 0x8000_0000
 
@@ -35,6 +39,8 @@ interface Subscriber {
   id: number
   binding: string
   objectId: string
+  /** What it is called with. */
+  callback: Callback
   attachment: string
   /** Frames that wait, oldest first; the first may be under way. */
   waiting: string[]
@@ -57,7 +63,7 @@ export interface Told {
 export class Subscribers {
   private readonly all = new Map<number, Subscriber>()
   /** Connections that a turn asked for and has not begun. */
-  private readonly reserved = new Map<number, { binding: string; objectId: string }>()
+  private readonly reserved = new Map<number, Pick<Subscriber, 'binding' | 'objectId' | 'callback'>>()
   /** Ids only count up: an old one's news would be taken for a new one's. */
   private next = FIRST_ID
   private isAlarmSet = false
@@ -72,30 +78,34 @@ export class Subscribers {
     // Only looked for: a call that is refused stores nothing (I6).
     const tables = storage.sql.exec(`SELECT 1 FROM sqlite_master WHERE name = 'syncline_subscribers'`).toArray()
     if (tables.length === 0) return
-    for (const row of storage.sql.exec(`SELECT "id", "binding", "objectId", "attachment" FROM "syncline_subscribers"`)) {
-      this.add(Number(row.id), String(row.binding), String(row.objectId)).attachment = String(row.attachment)
+    const columns = storage.sql.exec(`SELECT 1 FROM pragma_table_info('syncline_subscribers') WHERE name = 'callback'`)
+    if (columns.toArray().length === 0) storage.sql.exec(`ALTER TABLE "syncline_subscribers" ADD COLUMN ${CALLBACK_COLUMN}`)
+    for (const row of storage.sql.exec(`SELECT * FROM "syncline_subscribers"`)) {
+      const [binding, objectId] = [String(row.binding), String(row.objectId)]
+      const callback = row.callback === 'packed' ? 'packed' : 'value'
+      this.add(Number(row.id), { binding, objectId, callback }).attachment = String(row.attachment)
     }
   }
 
   /** A connection to an object: the one that it has, or a new one. */
-  reserve(binding: string, objectId: string): number | SubscribeError {
+  reserve(binding: string, objectId: string, callback: Callback): number | SubscribeError {
     const stub = this.stub(binding, objectId)
     if (typeof stub === 'string') return stub
     const known = [...this.all.values()].find((it) => it.binding === binding && it.objectId === objectId)
-    if (known) return known.id
-    if (this.all.size >= SUBSCRIBERS_MAX) return 'unsupported'
+    if (!known && this.all.size >= SUBSCRIBERS_MAX) return 'unsupported'
+    const id = known?.id ?? this.next
     this.reserved.clear()
-    this.reserved.set(this.next, { binding, objectId })
-    return this.next
+    this.reserved.set(id, { binding, objectId, callback })
+    return id
   }
 
   /** Begins a subscription; what its object was sent before is dropped. */
   subscribe(id: number, hold: Promise<void>): void {
     const known = this.all.get(id)
-    const object = known ?? this.reserved.get(id)
+    const object = this.reserved.get(id)
     this.reserved.delete(id)
     if (!object) return
-    const subscriber = this.add(id, object.binding, object.objectId)
+    const subscriber = this.add(id, object)
     subscriber.hold = hold
     if (!known) return
     subscriber.attachment = known.attachment
@@ -132,14 +142,16 @@ export class Subscribers {
       "binding" text not null,
       "objectId" text not null,
       "attachment" text not null,
+      ${CALLBACK_COLUMN},
       UNIQUE ("binding", "objectId")
     ) STRICT`)
     this.storage.sql.exec(
-      `INSERT OR REPLACE INTO "syncline_subscribers" ("id", "binding", "objectId", "attachment") VALUES (?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO "syncline_subscribers" ("id", "binding", "objectId", "attachment", "callback") VALUES (?, ?, ?, ?, ?)`,
       id,
       subscriber.binding,
       subscriber.objectId,
       attachment,
+      subscriber.callback,
     )
   }
 
@@ -208,7 +220,8 @@ export class Subscribers {
         try {
           const stub = this.stub(subscriber.binding, subscriber.objectId)
           if (typeof stub === 'string') throw new Error(stub)
-          await stub.syncUpdateRpc(JSON.parse(frame), this.storeId() ?? '')
+          const payload = subscriber.callback === 'packed' ? fromJson(frame) : JSON.parse(frame)
+          await stub.syncUpdateRpc(payload, this.storeId() ?? '')
         } catch (error) {
           if (!isCurrent()) continue
           const pause = RETRIES_MS[subscriber.failures++]
@@ -253,11 +266,10 @@ export class Subscribers {
     }
   }
 
-  private add(id: number, binding: string, objectId: string): Subscriber {
+  private add(id: number, object: Pick<Subscriber, 'binding' | 'objectId' | 'callback'>): Subscriber {
     const subscriber: Subscriber = {
       id,
-      binding,
-      objectId,
+      ...object,
       attachment: '',
       waiting: [],
       waitingBytes: 0,

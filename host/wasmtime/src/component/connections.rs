@@ -4,7 +4,7 @@
 use super::State;
 use crate::component::turn::Effect;
 use crate::contract::bindings::syncline::backend::connections::{
-    AttachError, Host, Opening, SubscribeError,
+    AttachError, Callback, Host, Opening, SubscribeError,
 };
 
 impl Host for State {
@@ -62,7 +62,7 @@ impl Host for State {
         })
     }
 
-    fn subscribe(&mut self, _: String, _: String) -> Result<u32, SubscribeError> {
+    fn subscribe(&mut self, _: String, _: String, _: Callback) -> Result<u32, SubscribeError> {
         Err(SubscribeError::Unsupported)
     }
 
