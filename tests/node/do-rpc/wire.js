@@ -33,6 +33,12 @@ const reader = () => {
   }
 }
 
+/** The one message of a callback that is bytes. */
+export const unpacked = (bytes) => {
+  const { messages, ...entry } = reader()(bytes)
+  return { ...entry, json: messages?.[0] }
+}
+
 // One list for all objects: they share the isolate, and the order across them
 // is what a transcript is about.
 const transcript = []
