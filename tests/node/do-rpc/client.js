@@ -32,7 +32,7 @@ export class ClientObject extends DurableObject {
   raw = false
 
   /** The store is opened by the first command that needs it, as an app would. */
-  open(client, storeId) {
+  open(client, storeId, livePull = true) {
     this.store ??= createStoreDoPromise({
       schema,
       storeId,
@@ -40,7 +40,7 @@ export class ClientObject extends DurableObject {
       sessionId: 'static',
       durableObject: { ctx: this.ctx, env: this.env, bindingName: BINDING_NAME },
       syncBackendStub: recorded(this.sync(storeId), this.name),
-      livePull: true,
+      livePull,
     })
     return this.store
   }
@@ -81,8 +81,8 @@ export class ClientObject extends DurableObject {
   }
 
   commands = {
-    open: async (_body, client, storeId) => {
-      await this.open(client, storeId)
+    open: async ({ livePull }, client, storeId) => {
+      await this.open(client, storeId, livePull)
       return {}
     },
     commit: async (body, client, storeId) => {

@@ -150,6 +150,16 @@ const scenarios = {
     await until(a, settled(3))
   },
 
+  '05-real-not-live': async (store) => {
+    const [a, r] = [`a/${store}`, `r/${store}`]
+    await send(r, 'r pushes 1', push(store, [event(1)]))
+    await note(`${a} opens the store without a live pull`)
+    await call(`${a}/open`, { livePull: false })
+    await commit(a, created('2'))
+    await sleep(1_000)
+    await send(r, 'r pushes 3: nobody is told', push(store, [event(3)]))
+  },
+
   '10-raw-requests': async (store) => {
     const r = `r/${store}`
     await send(r, 'Ping', request('Ping', { storeId: store }))

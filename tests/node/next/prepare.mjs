@@ -86,33 +86,31 @@ const install = () => {
 /** LiveStore's packages are TypeScript: what Node is to run is bundled. */
 const bundle = async () => {
   const { build } = createRequire(join(folder, 'package.json'))('esbuild')
-  for (const name of ['client', 'record-clients']) {
-    if (!existsSync(join(here, `${name}.mjs`))) continue
-    await build({
-      entryPoints: [join(here, `${name}.mjs`)],
-      outfile: join(folder, `${name}.mjs`),
-      bundle: true,
-      splitting: false,
-      platform: 'node',
-      format: 'esm',
-      target: 'node20',
-      nodePaths: [join(folder, 'node_modules')],
-      banner: { js: "import { createRequire as __require } from 'node:module'; const require = __require(import.meta.url);" },
-      external: ['ws', 'undici', 'msgpackr'],
-      logLevel: 'warning',
-    })
-  }
+  await build({
+    entryPoints: [join(here, 'client.mjs')],
+    outfile: join(folder, 'client.mjs'),
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    nodePaths: [join(folder, 'node_modules')],
+    banner: { js: "import { createRequire as __require } from 'node:module'; const require = __require(import.meta.url);" },
+    external: ['ws', 'undici', 'msgpackr'],
+    logLevel: 'warning',
+  })
   // Where it looks for it once bundled.
   cpSync(join(folder, 'packages/@livestore/wa-sqlite/dist/wa-sqlite.node.wasm'), join(folder, 'wa-sqlite.node.wasm'))
 }
 
-/** The servers, and the clients inside Durable Objects: wrangler bundles them where the packages are. */
+/** What is to be run where the packages are: workers, which wrangler bundles, and the recorders. */
 const place = () => {
   const workers = join(folder, 'workers')
   cpSync(join(here, 'workers'), workers, { recursive: true })
   for (const name of ['client.js', 'schema.js', 'wire.js', 'wrangler.client.toml', 'wrangler.original.toml', 'wrangler.syncline.toml']) {
     cpSync(join(here, '../do-rpc', name), join(workers, name))
   }
+  for (const name of ['record.mjs', 'record-raw.mjs', 'tap.mjs']) cpSync(join(here, name), join(folder, name))
+  cpSync(join(here, '../do-rpc/record.mjs'), join(folder, 'record-do-rpc.mjs'))
 }
 
 mkdirSync(folder, { recursive: true })
