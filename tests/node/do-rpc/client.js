@@ -5,7 +5,7 @@ import { StoreInternalsSymbol } from '@livestore/livestore'
 import { handleSyncUpdateRpc } from '@livestore/sync-cf/client'
 import { Effect } from '@livestore/utils/effect'
 import { makeEvent, events, schema, todos } from './schema.js'
-import { callRaw, pack, put, record, recorded, transcribed } from './wire.js'
+import { callRaw, pack, put, record, recorded, transcribed, unpacked } from './wire.js'
 
 // The name under which the *sync worker* knows this class: it looks for the
 // binding in its own environment to call `syncUpdateRpc`.
@@ -32,7 +32,7 @@ export class ClientObject extends DurableObject {
   raw = false
 
   /** The store is opened by the first command that needs it, as an app would. */
-  open(client, storeId) {
+  open(client, storeId, livePull = true) {
     this.store ??= createStoreDoPromise({
       schema,
       storeId,
@@ -40,7 +40,7 @@ export class ClientObject extends DurableObject {
       sessionId: 'static',
       durableObject: { ctx: this.ctx, env: this.env, bindingName: BINDING_NAME },
       syncBackendStub: recorded(this.sync(storeId), this.name),
-      livePull: true,
+      livePull,
     })
     return this.store
   }
@@ -52,13 +52,15 @@ export class ClientObject extends DurableObject {
   /** What the sync object calls with new events. */
   async syncUpdateRpc(payload, storeId) {
     this.stores.push(storeId ?? null)
-    put({ kind: 'callback', object: this.name, mode: this.callback, json: payload })
-    await this.note(payload)
+    // LiveStore's main branch is told packed bytes, 0.4.0 the message itself.
+    const told = payload instanceof Uint8Array ? unpacked(payload) : { json: payload }
+    put({ kind: 'callback', object: this.name, mode: this.callback, ...told, ...(storeId && { storeId }) })
+    await this.note(told.json)
     if (this.callback === 'throw') throw new Error('this callback throws')
     while (this.callback === 'hang') await new Promise((resolve) => this.released.push(resolve))
     // LiveStore's mailboxes are found by request id alone, in the whole isolate:
     // the made-up ids of raw requests would reach other objects' stores.
-    if (!this.raw) await handleSyncUpdateRpc(payload)
+    if (!this.raw) await handleSyncUpdateRpc(...(handleSyncUpdateRpc.length > 1 ? [this.ctx] : []), payload)
   }
 
   async note(payload) {
@@ -79,8 +81,8 @@ export class ClientObject extends DurableObject {
   }
 
   commands = {
-    open: async (_body, client, storeId) => {
-      await this.open(client, storeId)
+    open: async ({ livePull }, client, storeId) => {
+      await this.open(client, storeId, livePull)
       return {}
     },
     commit: async (body, client, storeId) => {

@@ -1,13 +1,16 @@
 // Writes the transcripts ../../fixtures/wire/do-rpc-*.jsonl, from a server with
 // no state behind it: see README.md.
 //
-//     node record.mjs URL FOLDER
+//     node record.mjs URL FOLDER [COMMIT] [NAME]
+//
+// COMMIT: the server is of this commit of LiveStore's main branch, whose ids are numbers,
+// and which takes no event without args. NAME is the beginning of a transcript's name.
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Packr } from 'msgpackr'
 
-const [url, folder] = process.argv.slice(2)
+const [url, folder, next, beginning = ''] = process.argv.slice(2)
 
 const call = async (path, body = {}) => {
   const response = await fetch(`${url}/${path}`, { method: 'POST', body: JSON.stringify(body) })
@@ -51,7 +54,7 @@ const some = (value) => ({ _tag: 'Some', value })
 let id = 0
 const request = (tag, payload, more = {}) => ({
   _tag: 'Request',
-  id: String(id++),
+  id: next === undefined ? String(id++) : id++,
   tag: `SyncDoRpc.${tag}`,
   payload,
   headers: [],
@@ -147,6 +150,16 @@ const scenarios = {
     await until(a, settled(3))
   },
 
+  '05-real-not-live': async (store) => {
+    const [a, r] = [`a/${store}`, `r/${store}`]
+    await send(r, 'r pushes 1', push(store, [event(1)]))
+    await note(`${a} opens the store without a live pull`)
+    await call(`${a}/open`, { livePull: false })
+    await commit(a, created('2'))
+    await sleep(1_000)
+    await send(r, 'r pushes 3: nobody is told', push(store, [event(3)]))
+  },
+
   '10-raw-requests': async (store) => {
     const r = `r/${store}`
     await send(r, 'Ping', request('Ping', { storeId: store }))
@@ -201,7 +214,7 @@ const scenarios = {
     await odd('Interrupt', [{ _tag: 'Interrupt', requestId: '1' }])
     await odd('Ack', [{ _tag: 'Ack', requestId: '1' }])
     await send(r, 'id missing', { ...pull(store), id: undefined })
-    await send(r, 'id a number', { ...pull(store), id: 7 })
+    await send(r, next === undefined ? 'id a number' : 'id a string', { ...pull(store), id: next === undefined ? 7 : '7' })
     await send(r, 'id not a number', { ...pull(store), id: 'abc' })
     await send(r, 'headers missing', { ...pull(store), headers: undefined })
     await send(r, 'payload missing', { ...pull(store), payload: undefined })
@@ -229,7 +242,8 @@ const scenarios = {
     await send(r, 'r pulls live again: the new id only', pull(store, at(2), await live(r)))
     await send(w, 'w pushes 3', push(store, [event(3)]))
     await send(w, 'w pushes 101 events: two callbacks', push(store, events(4, 104)))
-    await send(w, 'w pushes without args', push(store, [{ ...event(105), name: 'v1.Pinged', args: undefined }]))
+    const args = next === undefined ? undefined : null
+    await send(w, 'w pushes without args', push(store, [{ ...event(105), name: 'v1.Pinged', args }]))
     await call(`${r}/callback`, { mode: 'throw' })
     await send(w, 'the callback of r throws', push(store, [event(106)]))
     await call(`${r}/callback`, { mode: 'ok' })
@@ -249,8 +263,10 @@ const scenarios = {
 }
 
 for (const [name, run] of Object.entries(scenarios)) {
+  if (!name.startsWith(beginning)) continue
   id = 0
   await call('transcript')
+  if (next !== undefined) await note(`livestorejs/livestore ${next}`)
   await run(`do-rpc-${name}`)
   const { transcript } = await (await fetch(`${url}/transcript`)).json()
   const lines = transcript.map((entry) => `${JSON.stringify(entry)}\n`).join('')

@@ -33,15 +33,22 @@ const reader = () => {
   }
 }
 
+/** The one message of a callback that is bytes. */
+export const unpacked = (bytes) => {
+  const { messages, ...entry } = reader()(bytes)
+  return { ...entry, json: messages?.[0] }
+}
+
 // One list for all objects: they share the isolate, and the order across them
 // is what a transcript is about.
 const transcript = []
-const began = Date.now()
+let began = 0
 let recording = false
 
 /** Begins a new transcript; until then nothing is kept. */
 export const record = () => {
   recording = true
+  began = Date.now()
   transcript.length = 0
 }
 export const transcribed = () => transcript
