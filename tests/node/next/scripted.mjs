@@ -99,7 +99,8 @@ for (const [title, { pull, push = () => [], commit }] of Object.entries(scenario
   if (commit) child.stdin.write(`${JSON.stringify({ do: 'commit', events: [commit] })}\n`)
   await sleep(commit ? 4_000 : 900)
   child.stdin.write('{"do":"state"}\n')
-  await sleep(300)
+  // A client that is busy may take its time.
+  for (let tries = 0; tries < 50 && !out.includes('"state"'); tries++) await sleep(100)
   child.kill('SIGKILL')
   const more = said.length > 12 ? ` … (${said.length} in all)` : ''
   console.log(`${title}\n    ${said.slice(0, 12).join(', ')}${more}\n    ${out.trim().split('\n').at(-1)}`)
