@@ -87,8 +87,10 @@ const install = () => {
 const bundle = async () => {
   const { build } = createRequire(join(folder, 'package.json'))('esbuild')
   await build({
-    entryPoints: [join(here, 'client.mjs')],
-    outfile: join(folder, 'client.mjs'),
+    entryPoints: ['client.mjs', 'decodes.mjs'].map((name) => join(here, name)),
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    alias: { '@livestore/sync-cf/src': join(folder, 'packages/@livestore/sync-cf/src') },
     bundle: true,
     platform: 'node',
     format: 'esm',
@@ -109,7 +111,7 @@ const place = () => {
   for (const name of ['client.js', 'schema.js', 'wire.js', 'wrangler.client.toml', 'wrangler.original.toml', 'wrangler.syncline.toml']) {
     cpSync(join(here, '../do-rpc', name), join(workers, name))
   }
-  for (const name of ['record.mjs', 'record-raw.mjs', 'tap.mjs']) cpSync(join(here, name), join(folder, name))
+  for (const name of ['record.mjs', 'record-raw.mjs', 'scripted.mjs', 'tap.mjs']) cpSync(join(here, name), join(folder, name))
   cpSync(join(here, '../do-rpc/record.mjs'), join(folder, 'record-do-rpc.mjs'))
 }
 
