@@ -192,7 +192,9 @@ impl From<Admission> for wit_gateway::Admission {
             store_id: admission.store_id,
             entry: match admission.speech.map(|speech| speech.carrier) {
                 Some(Carrier::Socket) => wit_gateway::Entry::Socket,
-                Some(Carrier::Http | Carrier::Object) | None => wit_gateway::Entry::Exchange,
+                Some(Carrier::Http | Carrier::Object | Carrier::Callback) | None => {
+                    wit_gateway::Entry::Exchange
+                }
             },
             speech: admission.speech.map_or("", Speech::as_str).to_owned(),
             principal: admission.principal,

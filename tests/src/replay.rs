@@ -27,6 +27,7 @@ struct Step {
     code: Option<u16>,
     request: Option<String>,
     json: Option<Value>,
+    text: Option<String>,
     status: Option<u16>,
     response: Option<Value>,
     original: Option<Value>,
@@ -77,9 +78,13 @@ impl Replay<'_> {
             self.note = note;
         } else if let (Some(name), Some(url)) = (step.open, &step.url) {
             self.sockets.insert(name, Socket::open(self.server, url));
-        } else if let (Some(name), Some(json)) = (step.send, &step.json) {
-            self.take_turns(&name);
+        } else if let (Some(name), Some(json)) = (&step.send, &step.json) {
+            self.take_turns(name);
             let text = self.translated(&json.to_string());
+            self.socket(name).send(text);
+        } else if let (Some(name), Some(text)) = (step.send, &step.text) {
+            self.take_turns(&name);
+            let text = self.translated(text);
             self.socket(&name).send(text);
         } else if let (Some(name), Some(json)) = (step.receive, step.json.clone()) {
             let expected = self.expected(json, step.original);

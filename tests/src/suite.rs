@@ -16,6 +16,8 @@ use crate::server::Server;
 pub enum Speaks {
     /// 0.4 only.
     V4,
+    /// What follows 0.4, as of a commit (`guest/src/protocol/next.rs`), only.
+    Next,
     /// 0.3 only.
     V3,
     /// Both, on one store.
