@@ -18,9 +18,6 @@ pub enum Packing {
     Whole,
 }
 
-/// The Chunks of clients that pull.
-pub const PULLED: (ItemForm, Packing) = (ItemForm::Tagged, Packing::Pages);
-
 /// The events of one Chunk, encoded once however many clients get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
@@ -149,7 +146,7 @@ pub(crate) mod tests {
             .iter()
             .zip(1..)
             .map(|(args, seq)| (event(seq, args), "t"));
-        pack(events, PULLED, 0, usize::MAX)
+        pack(events, (ItemForm::Tagged, Packing::Pages), 0, usize::MAX)
             .iter()
             .map(|chunk| {
                 assert!(

@@ -54,11 +54,23 @@ pub fn events<'a>(batch: &'a WireBatch<'_>) -> Vec<Event<'a>> {
         .collect()
 }
 
-/// Which metadata an item of a pulled batch carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The first event of a batch that has no arguments, by its sequence number.
+#[must_use]
+pub fn without_args(batch: &WireBatch<'_>) -> Option<u64> {
+    let mut events = batch.0.iter();
+    let first = events.find(|Object(event)| event.args.is_none());
+    first.map(|Object(event)| event.seq_num.0)
+}
+
+/// Which metadata an item of a pulled batch carries, and whether its event has
+/// arguments in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ItemForm {
     /// `{"_tag":"SyncMessage.SyncMetadata","createdAt":…}` (transcript ws-01).
     Tagged,
+    /// The same, and `args` are null where an event has none: clients of next
+    /// never pull again after an item without (next/README.md).
+    Complete,
     /// `{"createdAt":…}` (transcript v031-ws-01).
     Bare,
 }
@@ -67,7 +79,8 @@ pub enum ItemForm {
 pub fn write_item(out: &mut String, form: ItemForm, event: &Event<'_>, created_at: &str) {
     out.push_str(r#"{"eventEncoded":{"name":"#);
     write_string(out, event.name);
-    if let Some(args) = event.args {
+    let none = (form == ItemForm::Complete).then_some("null");
+    if let Some(args) = event.args.or(none) {
         out.push_str(r#","args":"#);
         out.push_str(args);
     }
@@ -80,7 +93,7 @@ pub fn write_item(out: &mut String, form: ItemForm, event: &Event<'_>, created_a
     out.push_str(r#","sessionId":"#);
     write_string(out, event.session_id);
     out.push_str(match form {
-        ItemForm::Tagged => {
+        ItemForm::Tagged | ItemForm::Complete => {
             r#"},"metadata":{"_tag":"Some","value":{"_tag":"SyncMessage.SyncMetadata","createdAt":"#
         }
         ItemForm::Bare => r#"},"metadata":{"_tag":"Some","value":{"createdAt":"#,

@@ -2,6 +2,7 @@
 //! Effect RPC as `effect` 4 writes it. Sources: that commit's
 //! `packages/@livestore/sync-cf`, and the transcripts next-*.
 
+use super::event::ItemForm;
 use super::rpc::{IdForm, Rpc};
 use crate::imports::Callback;
 
@@ -10,5 +11,6 @@ pub const CODEC: Rpc = Rpc {
     ids: IdForm::Number,
     ends_with_value: true,
     lists_causes: true,
+    items: ItemForm::Complete,
     callback: Callback::Packed,
 };

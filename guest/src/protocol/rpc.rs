@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::dialect::Codec;
-use super::event::{ItemForm, WireBatch};
+use super::event::{self, ItemForm, WireBatch};
 use super::message::{self, Call, CallError, DecodeError, Decoded, Message, Pull, Push, RequestId};
 use super::reply::{PageInfo, Reply};
 use super::speech::Carrier;
@@ -49,6 +49,8 @@ pub struct Rpc {
     /// Whether a failure has a list of causes instead of one, and a cause that
     /// names a fiber does so by a number.
     pub lists_causes: bool,
+    /// How an event stands in a Chunk.
+    pub items: ItemForm,
     /// What objects are called with that have subscribed. A request's id is a
     /// string there in any version.
     pub callback: Callback,
@@ -107,7 +109,7 @@ impl Codec for Rpc {
     }
 
     fn item_form(&self) -> ItemForm {
-        ItemForm::Tagged
+        self.items
     }
 
     fn callback(&self) -> Callback {
@@ -333,7 +335,7 @@ impl Rpc {
                 let id = id_of(envelope.id, "id")?;
                 let is_text = envelope.id.is_some_and(|id| id.get().starts_with('"'));
                 if is_text == (self.ids == IdForm::Text) {
-                    Ok(Message::Request(id, call(envelope, carrier)))
+                    Ok(Message::Request(id, self.call(envelope, carrier)))
                 } else {
                     Err(
                         "`id` is not spelled as this connection's first was: a string or a number."
@@ -350,43 +352,60 @@ impl Rpc {
     }
 }
 
-fn call<'a>(envelope: &Envelope<'a>, carrier: Carrier) -> Result<Call<'a>, CallError> {
-    let payload = envelope.payload.map_or("null", RawValue::get).as_bytes();
-    let undecodable = |error: serde_json::Error| CallError::Undecodable(strict::words(&error));
-    let name = envelope.procedure.as_deref().unwrap_or_default();
-    let trace = Trace::read(envelope.trace_id, envelope.span_id, envelope.sampled).map(Box::new);
-    let group = match carrier {
-        Carrier::Socket => "SyncWsRpc",
-        Carrier::Http => "SyncHttpRpc",
-        Carrier::Object | Carrier::Callback => "SyncDoRpc",
-    };
-    let procedure = name.strip_prefix(group).unwrap_or_default();
-    match (procedure, carrier) {
-        (".Pull", _) => {
-            let pull: PullPayload<'_> = strict::object(payload).map_err(undecodable)?;
-            if carrier == Carrier::Socket && pull.live.is_none() {
-                return Err(CallError::Undecodable("`live` is missing.".to_owned()));
+impl Rpc {
+    /// Whether its clients take no event without arguments. One that they push
+    /// themselves they would hold for another's when they are shown it with
+    /// null, and push it again without end (next/README.md).
+    fn needs_args(self) -> bool {
+        self.items == ItemForm::Complete
+    }
+
+    fn call<'a>(self, envelope: &Envelope<'a>, carrier: Carrier) -> Result<Call<'a>, CallError> {
+        let payload = envelope.payload.map_or("null", RawValue::get).as_bytes();
+        let undecodable = |error: serde_json::Error| CallError::Undecodable(strict::words(&error));
+        let name = envelope.procedure.as_deref().unwrap_or_default();
+        let trace =
+            Trace::read(envelope.trace_id, envelope.span_id, envelope.sampled).map(Box::new);
+        let group = match carrier {
+            Carrier::Socket => "SyncWsRpc",
+            Carrier::Http => "SyncHttpRpc",
+            Carrier::Object | Carrier::Callback => "SyncDoRpc",
+        };
+        let procedure = name.strip_prefix(group).unwrap_or_default();
+        match (procedure, carrier) {
+            (".Pull", _) => {
+                let pull: PullPayload<'_> = strict::object(payload).map_err(undecodable)?;
+                if carrier == Carrier::Socket && pull.live.is_none() {
+                    return Err(CallError::Undecodable("`live` is missing.".to_owned()));
+                }
+                let pull = pull.into_pull(trace).map_err(CallError::Undecodable)?;
+                Ok(Call::Pull(pull))
             }
-            let pull = pull.into_pull(trace).map_err(CallError::Undecodable)?;
-            Ok(Call::Pull(pull))
+            (".Push", _) => {
+                let push: PushPayload<'_> = strict::object(payload).map_err(undecodable)?;
+                if let Some(seq_num) =
+                    event::without_args(&push.batch).filter(|_| self.needs_args())
+                {
+                    return Err(CallError::Undecodable(format!(
+                        "The event with seqNum {seq_num} has no `args`: this version's clients cannot be shown it again. Give it a schema with arguments."
+                    )));
+                }
+                let backend_id = push.backend_id.0.decode("backendId");
+                Ok(Call::Push(Push {
+                    store_id: Some(push.store_id),
+                    batch: push.batch,
+                    backend_id: backend_id.map_err(CallError::Undecodable)?,
+                    trace,
+                }))
+            }
+            (".Ping", Carrier::Http | Carrier::Object) => {
+                let ping: PingPayload<'_> = strict::object(payload).map_err(undecodable)?;
+                Ok(Call::Ping(message::Ping {
+                    store_id: ping.store_id,
+                }))
+            }
+            _ => Err(CallError::UnknownRpc(shortened(name).to_owned())),
         }
-        (".Push", _) => {
-            let push: PushPayload<'_> = strict::object(payload).map_err(undecodable)?;
-            let backend_id = push.backend_id.0.decode("backendId");
-            Ok(Call::Push(Push {
-                store_id: Some(push.store_id),
-                batch: push.batch,
-                backend_id: backend_id.map_err(CallError::Undecodable)?,
-                trace,
-            }))
-        }
-        (".Ping", Carrier::Http | Carrier::Object) => {
-            let ping: PingPayload<'_> = strict::object(payload).map_err(undecodable)?;
-            Ok(Call::Ping(message::Ping {
-                store_id: ping.store_id,
-            }))
-        }
-        _ => Err(CallError::UnknownRpc(shortened(name).to_owned())),
     }
 }
 

@@ -11,6 +11,7 @@ use super::pace::Bucket;
 use super::window::Window;
 use crate::code::Code;
 use crate::principal::{self, PrincipalError};
+use crate::protocol::event::ItemForm;
 use crate::protocol::{Carrier, Dialect, RequestId, Speech, Voice};
 
 /// The version of the attachments that are written here. The one before named
@@ -390,6 +391,12 @@ impl Connection {
             dialect: self.dialect.unwrap_or(Dialect::V4),
             carrier: self.carrier,
         }
+    }
+
+    /// How events stand in what its client gets.
+    #[must_use]
+    pub fn item_form(&self) -> ItemForm {
+        self.voice().dialect.codec().item_form()
     }
 
     /// Whether this is a subscriber's.

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use super::Room;
 use super::answered::Request;
 use super::beginning::{Asked, Beginning, NotBegun};
-use super::connection::{Client, Feed, Paging};
+use super::connection::{Client, Connection, Feed, Paging};
 use super::fault::Fault;
 use super::log::PushError;
 use super::subscriptions::page_info;
@@ -245,8 +245,8 @@ impl Room {
 
     /// How events stand in what this connection gets.
     fn item_form(&self, id: ConnectionId) -> ItemForm {
-        let dialect = self.voice(id).map(|voice| voice.dialect);
-        dialect.map_or(ItemForm::Bare, |it| it.codec().item_form())
+        let connection = self.connections.get(&id);
+        connection.map_or(ItemForm::Bare, Connection::item_form)
     }
 
     /// Somebody asks which room this is.

@@ -181,9 +181,7 @@ impl Log {
         (form, packing): (ItemForm, Packing),
         chunks_max: usize,
     ) -> Result<Vec<Chunk>, Fault> {
-        if form == ItemForm::Tagged
-            && let Some(chunks) = self.recent.chunks(after, packing, chunks_max)
-        {
+        if let Some(chunks) = self.recent.chunks(after, (form, packing), chunks_max) {
             return Ok(chunks);
         }
         let events_max = match packing {
@@ -215,11 +213,11 @@ impl Log {
         Ok(chunks)
     }
 
-    /// What follows `after`, as [`Log::chunks`] packs it for clients that
-    /// pull, if it need not be read.
+    /// What follows `after`, in pages, if it need not be read.
     #[must_use]
-    pub fn recent_chunks(&self, after: u64, chunks_max: usize) -> Option<Vec<Chunk>> {
-        self.recent.chunks(after, Packing::Pages, chunks_max)
+    pub fn recent_chunks(&self, after: u64, form: ItemForm) -> Option<Vec<Chunk>> {
+        let shape = (form, Packing::Pages);
+        self.recent.chunks(after, shape, usize::MAX)
     }
 
     /// Forgets what was believed of the log.

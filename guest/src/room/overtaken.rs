@@ -7,7 +7,8 @@ use super::fault::Fault;
 use super::window::Window;
 use crate::imports::{ConnectionId, Imports, LogInfo};
 use crate::limits::WINDOW_CHUNKS_MAX;
-use crate::protocol::chunk::PULLED;
+use crate::protocol::chunk::Packing;
+use crate::protocol::event::ItemForm;
 
 impl Room {
     /// Looks again where the head is, if a client has seen events beyond it;
@@ -50,9 +51,7 @@ impl Room {
             }
         };
         self.hold_editors(imports, None, (before, false));
-        if self.has_live_pulls() {
-            self.catch_live_up(imports, before, info.head);
-        }
+        self.catch_live_up(imports, before, info.head);
         let fed = self.fed();
         self.feed_all(imports, &fed, "", before, info.head);
     }
@@ -62,21 +61,30 @@ impl Room {
     /// thousands (I7). What is more than their windows take they get as they
     /// acknowledge.
     fn catch_live_up(&mut self, imports: &mut impl Imports, before: u64, head: u64) {
-        let chunks = match self.log.chunks(imports, before, PULLED, WINDOW_CHUNKS_MAX) {
-            Ok(chunks) => chunks,
-            Err(fault) => return self.leave_live(imports, before, &fault),
-        };
-        for chunk in &chunks {
-            self.show(imports, chunk, head, Window::admits);
+        for form in self.live_forms() {
+            let shape = (form, Packing::Pages);
+            let chunks = self.log.chunks(imports, before, shape, WINDOW_CHUNKS_MAX);
+            let chunks = match chunks {
+                Ok(chunks) => chunks,
+                Err(fault) => return self.leave_live(imports, before, &fault),
+            };
+            for chunk in &chunks {
+                self.show(imports, chunk, head, (Some(form), Window::admits));
+            }
+            let shown = chunks.last().map(|chunk| chunk.last);
+            if let Some(shown) = shown.filter(|shown| *shown < head) {
+                self.go_on_at(shown, head, form);
+            }
         }
-        let Some(shown) = chunks.last().map(|chunk| chunk.last) else {
-            return;
-        };
-        if shown >= head {
-            return;
-        }
+    }
+
+    /// Live pulls were shown as much as they take at once.
+    fn go_on_at(&mut self, shown: u64, head: u64, form: ItemForm) {
         // Something is in flight to each of them, so an Ack will come.
         for (&id, connection) in &mut self.connections {
+            if connection.item_form() != form {
+                continue;
+            }
             let Client::Pulls(pulls) = &mut connection.client else {
                 continue;
             };

@@ -10,7 +10,7 @@ use super::beginning::{Beginning, NotBegun};
 use super::subscriptions::page_info;
 use crate::imports::{Imports, Method};
 use crate::limits::WINDOW_CHUNKS_MAX;
-use crate::protocol::chunk::PULLED;
+use crate::protocol::chunk::Packing;
 use crate::protocol::{Carrier, Dialect, PageInfo, Pull, Reply, Voice, Why};
 
 /// The head of an answer with its first page.
@@ -179,9 +179,10 @@ impl Room {
             });
             return at.page(&[exit], true);
         }
+        let shape = (at.dialect.codec().item_form(), Packing::Pages);
         let chunks = match self
             .log
-            .chunks(imports, at.cursor, PULLED, WINDOW_CHUNKS_MAX)
+            .chunks(imports, at.cursor, shape, WINDOW_CHUNKS_MAX)
         {
             Ok(chunks) => chunks,
             Err(fault) => {

@@ -20,12 +20,15 @@ pub struct Recent {
 #[derive(Debug)]
 struct Item {
     seq_num: u64,
+    /// In [`ItemForm::Tagged`].
     text: String,
+    /// In [`ItemForm::Complete`], where that is another.
+    complete: Option<String>,
 }
 
 impl Item {
     fn bytes(&self) -> usize {
-        self.text.len() + RECENT_OVERHEAD_BYTES
+        self.text.len() + self.complete.as_ref().map_or(0, String::len) + RECENT_OVERHEAD_BYTES
     }
 }
 
@@ -37,11 +40,16 @@ impl Recent {
             self.after = before;
         }
         for event in batch {
-            let mut text = String::new();
-            write_item(&mut text, ItemForm::Tagged, event, created_at);
+            let written = |form| {
+                let mut text = String::new();
+                write_item(&mut text, form, event, created_at);
+                text
+            };
+            let has_args = event.args.is_some();
             let item = Item {
                 seq_num: event.seq_num,
-                text,
+                text: written(ItemForm::Tagged),
+                complete: (!has_args).then(|| written(ItemForm::Complete)),
             };
             self.bytes += item.bytes();
             self.items.push_back(item);
@@ -60,16 +68,28 @@ impl Recent {
     }
 
     /// What follows `after`, if it is all here, in at most `chunks_max`
-    /// Chunks, in [`ItemForm::Tagged`].
+    /// Chunks. There is nothing in [`ItemForm::Bare`].
     #[must_use]
-    pub fn chunks(&self, after: u64, packing: Packing, chunks_max: usize) -> Option<Vec<Chunk>> {
+    pub fn chunks(
+        &self,
+        after: u64,
+        (form, packing): (ItemForm, Packing),
+        chunks_max: usize,
+    ) -> Option<Vec<Chunk>> {
+        if form == ItemForm::Bare {
+            return None;
+        }
         if after < self.after || self.items.back().is_none_or(|item| after >= item.seq_num) {
             return None;
         }
         let first = self.items.partition_point(|item| item.seq_num <= after);
         let mut packer = Packer::new(packing, after, chunks_max);
         for item in self.items.range(first..) {
-            if !packer.add(&item.text, item.seq_num) {
+            let complete = item
+                .complete
+                .as_ref()
+                .filter(|_| form == ItemForm::Complete);
+            if !packer.add(complete.unwrap_or(&item.text), item.seq_num) {
                 break;
             }
         }
@@ -83,7 +103,7 @@ mod tests {
     use crate::protocol::chunk::tests::event;
 
     fn shape(recent: &Recent, after: u64) -> Option<Vec<(u64, u64)>> {
-        let chunks = recent.chunks(after, Packing::Pages, usize::MAX)?;
+        let chunks = recent.chunks(after, (ItemForm::Tagged, Packing::Pages), usize::MAX)?;
         Some(chunks.iter().map(|it| (it.after, it.last)).collect())
     }
 

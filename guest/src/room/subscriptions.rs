@@ -13,10 +13,13 @@ use super::window::Window;
 use crate::code::Code;
 use crate::imports::{ConnectionId, Event, Imports, Opening};
 use crate::limits::WINDOW_CHUNKS_MAX;
-use crate::protocol::chunk::{self, PULLED, Packing};
+use crate::protocol::chunk::{self, Packing};
 use crate::protocol::event::ItemForm;
 use crate::protocol::rpc;
 use crate::protocol::{Carrier, Dialect, PageInfo, Reply, Voice, Why};
+
+/// Whether a window takes a frame of so many bytes.
+pub(super) type Admits = fn(&Window, usize) -> bool;
 
 impl Room {
     /// Sends a committed push to everyone who is at the head. `by` is the
@@ -35,13 +38,19 @@ impl Room {
         let head = batch.last().map_or(before, |event| event.seq_num);
         self.hold_editors(imports, from, (before, is_small(batch)));
         let items = || batch.iter().map(|event| (*event, created_at));
-        if self.has_live_pulls() {
-            if let Some(chunks) = self.log.recent_chunks(before, usize::MAX) {
+        let mut forms: Vec<Option<ItemForm>> = self.live_forms().into_iter().map(Some).collect();
+        // Then all of them are one.
+        if forms.len() > 1 && batch.iter().all(|event| event.args.is_some()) {
+            forms = vec![None];
+        }
+        for form in forms {
+            let written = form.unwrap_or(ItemForm::Tagged);
+            if let Some(chunks) = self.log.recent_chunks(before, written) {
                 for chunk in chunks {
-                    self.show(imports, &chunk, head, Window::admits_live);
+                    self.show(imports, &chunk, head, (form, Window::admits_live));
                 }
             } else {
-                self.broadcast_large(imports, batch, created_at, head);
+                self.broadcast_large(imports, batch, (created_at, head), form);
             }
         }
         let fed = self.fed();
@@ -60,17 +69,18 @@ impl Room {
         &mut self,
         imports: &mut impl Imports,
         batch: &[Event<'_>],
-        created_at: &str,
-        head: u64,
+        (created_at, head): (&str, u64),
+        form: Option<ItemForm>,
     ) {
+        let shape = (form.unwrap_or(ItemForm::Tagged), Packing::Pages);
         let mut rest = batch;
         while let Some(first) = rest.first() {
             let items = rest.iter().map(|event| (*event, created_at));
-            let chunks = chunk::pack(items, PULLED, first.parent_seq_num, 1);
+            let chunks = chunk::pack(items, shape, first.parent_seq_num, 1);
             let Some(chunk) = chunks.first() else {
                 return;
             };
-            self.show(imports, chunk, head, Window::admits_live);
+            self.show(imports, chunk, head, (form, Window::admits_live));
             let sent = rest.partition_point(|event| event.seq_num <= chunk.last);
             rest = rest.get(sent..).unwrap_or_default();
         }
@@ -118,21 +128,29 @@ impl Room {
         }
     }
 
-    pub(super) fn has_live_pulls(&self) -> bool {
-        self.connections.values().any(|connection| {
-            matches!(&connection.client, Client::Pulls(pulls)
-                if pulls.iter().any(|pull| pull.at == Position::Live))
-        })
+    /// In which forms events are shown to those who pull and are live.
+    pub(super) fn live_forms(&self) -> Vec<ItemForm> {
+        let mut forms = Vec::new();
+        for connection in self.connections.values() {
+            let is_live = matches!(&connection.client, Client::Pulls(pulls)
+                if pulls.iter().any(|pull| pull.at == Position::Live));
+            let form = connection.item_form();
+            if is_live && !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+        forms
     }
 
-    /// Sends a Chunk that ends before or at `head` to every live pull whose
-    /// window `admits` it; the others go on from their cursors.
+    /// Sends a Chunk that ends before or at `head` to every live pull, of
+    /// those whose clients are shown events in this form, if it is one form's,
+    /// and whose window `admits` it; the others go on from their cursors.
     pub(super) fn show(
         &mut self,
         imports: &mut impl Imports,
         chunk: &chunk::Chunk,
         head: u64,
-        admits: fn(&Window, usize) -> bool,
+        (form, admits): (Option<ItemForm>, Admits),
     ) {
         let Ok(info) = self.log.info(imports) else {
             // It was open a moment ago, for the append.
@@ -145,6 +163,9 @@ impl Room {
         let mut groups: BTreeMap<Voice, BTreeMap<String, Vec<ConnectionId>>> = BTreeMap::new();
         for (&id, connection) in &mut self.connections {
             let voice = connection.voice();
+            if form.is_some_and(|form| form != connection.item_form()) {
+                continue;
+            }
             let Client::Pulls(pulls) = &mut connection.client else {
                 continue;
             };
@@ -238,7 +259,7 @@ impl Room {
                 Packing::Pages
             };
             let chunks = if cursor < info.head {
-                let shape = (ItemForm::Tagged, packing);
+                let shape = (voice.dialect.codec().item_form(), packing);
                 self.log.chunks(imports, cursor, shape, free)?
             } else {
                 Vec::new()

@@ -222,3 +222,56 @@ fn objects_are_called_as_their_version_takes_it() {
         );
     }
 }
+
+#[test]
+fn an_event_without_arguments_is_shown_to_each_as_it_takes_it() {
+    let mut host = Host::default();
+    let mut room = mixed(&mut host);
+    let bare = |text: String| text.replace(r#""args":0,"#, "");
+    say(&mut room, &mut host, 2, bare(push("SyncWsRpc", "1", 0, 2)));
+    let [next, older, oldest] = [1, 2, 3].map(|id| host.take_sent(id));
+    assert!(
+        next[0].contains(r#"{"name":"n","args":null,"seqNum":1"#),
+        "{next:?}"
+    );
+    assert!(
+        next[0].contains(r#"{"name":"n","args":1,"seqNum":2"#),
+        "{next:?}"
+    );
+    for told in [older, oldest] {
+        assert!(told[0].contains(r#"{"name":"n","seqNum":1"#), "{told:?}");
+    }
+    // The same out of storage, and of a push of which all are complete it is
+    // written once again.
+    say(&mut room, &mut host, 1, as_next(&ack("0")));
+    let mut room = start(&mut host);
+    say(
+        &mut room,
+        &mut host,
+        1,
+        as_next(&pull("SyncWsRpc", "9", false, None)),
+    );
+    let stored = host.take_sent(1);
+    assert!(
+        stored[0].contains(r#""args":null,"seqNum":1"#),
+        "{stored:?}"
+    );
+    host.shared.clear();
+    say(&mut room, &mut host, 2, push("SyncWsRpc", "2", 2, 1));
+    assert_eq!(host.shared.len(), 1);
+    // Who could not be shown its own again is refused, as its own server
+    // refuses it (transcript next/ws-08).
+    host.take_sent(1);
+    say(
+        &mut room,
+        &mut host,
+        1,
+        as_next(&bare(push("SyncWsRpc", "3", 3, 1)).replace(r#""args":3,"#, "")),
+    );
+    let refused = host.take_sent(1);
+    assert!(
+        refused.last().unwrap().contains("INVALID_REQUEST"),
+        "{refused:?}"
+    );
+    assert_eq!(host.head(), 3);
+}
