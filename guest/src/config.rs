@@ -1,12 +1,14 @@
 //! Configuration, read from the environment. Names as in the worker that
 //! Syncline replaces; see README's table.
 
+use self::response_headers::ResponseHeadersError;
 use thiserror::Error;
 
 use crate::imports::System;
 use crate::limits::{CONNECTION_REQUESTS_PER_SECOND, PRINCIPAL_REQUESTS_PER_SECOND, Rates};
 use crate::services::settings::{Settings, SettingsError};
 
+mod response_headers;
 pub mod variables;
 
 use self::variables::{HOST_MISCONFIGURED, HOST_REACH, HOST_TELEMETRY};
@@ -60,6 +62,9 @@ pub enum ConfigError {
         /// What it holds.
         value: String,
     },
+    /// `HTTP_RESPONSE_HEADERS` cannot be used.
+    #[error("HTTP_RESPONSE_HEADERS: {0}")]
+    ResponseHeaders(#[from] ResponseHeadersError),
     /// A service's variable.
     #[error(transparent)]
     Service(#[from] SettingsError),
@@ -133,6 +138,8 @@ pub struct Config {
     pub rates: Rates,
     /// `ALLOWED_ORIGINS`: web origins, comma-separated; `*` is any.
     pub allowed_origins: Vec<String>,
+    /// `HTTP_RESPONSE_HEADERS`: what stands in the answers of sync over HTTP.
+    pub response_headers: Vec<(String, String)>,
     /// Whether the host wants to be told what turns do.
     pub has_telemetry: bool,
     /// The services beside sync.
@@ -219,6 +226,10 @@ impl Config {
                 .iter()
                 .map(|origin| origin.trim_end_matches('/').to_ascii_lowercase())
                 .collect(),
+            response_headers: match system.env("HTTP_RESPONSE_HEADERS") {
+                Some(text) => response_headers::parse(&text)?,
+                None => Vec::new(),
+            },
             has_telemetry: system.env(HOST_TELEMETRY).as_deref() == Some("1"),
             services: Settings::read(system, !production)?,
         })

@@ -30,8 +30,25 @@ pub fn scenarios() -> Vec<Scenario> {
             an_origin_is_the_servers_own_at_a_private_address,
             i6_a_name_that_leads_here_makes_no_website_the_servers_own,
             without_auth_the_instance_is_still_the_store,
-            a_url_over_16_kb_is_414,
+            a_url_over_16_kb_is_414;
+        OwnHttp Paced:
+            what_the_operator_adds_stands_in_http_answers,
     ]
+}
+
+fn what_the_operator_adds_stands_in_http_answers(server: &Server) {
+    let store = new_store("headers");
+    let url = format!("/?storeId={store}&transport=http");
+    for id in ["\"1\"", "1"] {
+        let ping = format!(
+            r#"{{"_tag":"Request","id":{id},"tag":"SyncHttpRpc.Ping","payload":{{"storeId":"{store}"}},"headers":[]}}"#
+        );
+        let answer = request(server, "POST", &url, &[], &ping);
+        assert_eq!(answer.json()[0]["requestId"].to_string(), id);
+        let header = answer.header("x-custom-header");
+        assert_eq!(header.as_deref(), Some("of the operator's"));
+    }
+    assert_eq!(get(server, "/healthz").header("x-custom-header"), None);
 }
 
 fn the_root_says_what_this_is(server: &Server) {

@@ -8,7 +8,7 @@ pub enum Profile {
     Open,
     /// Production: tokens are required.
     Auth,
-    /// As open, for clients that ask seldom.
+    /// As open, for clients that ask seldom, with a header in HTTP answers.
     Paced,
 }
 
@@ -48,6 +48,10 @@ impl Profile {
                 (
                     "CONNECTION_REQUESTS_PER_SECOND",
                     PACED_REQUESTS_PER_SECOND.to_string(),
+                ),
+                (
+                    "HTTP_RESPONSE_HEADERS",
+                    r#"{"X-Custom-Header":"of the operator's"}"#.to_owned(),
                 ),
             ],
             Self::Auth => vec![

@@ -185,6 +185,9 @@ pub fn admit(
     match enter(imports, config, request, &params) {
         Ok(Entry::Admitted(mut admission)) => {
             admission.response_headers = cors;
+            let is_http = admission.speech == Some(Speech::HTTP);
+            let own = config.response_headers.iter().filter(|_| is_http);
+            admission.response_headers.extend(own.cloned());
             Verdict::Enter(admission).into()
         }
         Ok(Entry::About) => {

@@ -44,7 +44,7 @@ pub fn variables() -> impl Iterator<Item = Variable> {
 }
 
 /// Those of sync.
-const VARIABLES: [Variable; 13] = [
+const VARIABLES: [Variable; 14] = [
     variable(
         "ENVIRONMENT",
         "`development` (the default) or `production`; any other is production too",
@@ -66,6 +66,10 @@ const VARIABLES: [Variable; 13] = [
     variable(
         "ALLOWED_ORIGINS",
         "web origins that may connect, comma-separated",
+    ),
+    variable(
+        "HTTP_RESPONSE_HEADERS",
+        "headers for the answers of sync over HTTP, a JSON object",
     ),
     variable(
         "CONNECTION_REQUESTS_PER_SECOND",
