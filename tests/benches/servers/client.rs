@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -113,6 +114,8 @@ pub struct Client {
     socket: WebSocketStream<TcpStream>,
     store: String,
     next_id: u64,
+    /// Whether it spells ids as LiveStore's main branch does, as numbers.
+    is_next: bool,
     /// The pull's Ack, always the same.
     ack: Utf8Bytes,
     /// The last event that the pull has delivered.
@@ -149,12 +152,19 @@ impl Client {
             socket,
             store: store.to_owned(),
             next_id: 0,
+            is_next: false,
             ack: Utf8Bytes::default(),
             position: 0,
             head: 0,
             backend_id: None,
             padding: String::new(),
         })
+    }
+
+    /// The same, as a client of LiveStore's main branch.
+    #[must_use]
+    pub fn of_next(self, is_next: bool) -> Self {
+        Self { is_next, ..self }
     }
 
     /// Goes on where a log ends, as a client that has all of it.
@@ -199,7 +209,8 @@ impl Client {
             r#"{{"storeId":"{}","live":true,"cursor":{cursor}}}"#,
             self.store
         );
-        self.ack = format!(r#"{{"_tag":"Ack","requestId":"{id}"}}"#).into();
+        let quote = self.quote();
+        self.ack = format!(r#"{{"_tag":"Ack","requestId":{quote}{id}{quote}}}"#).into();
         self.request(id, "SyncWsRpc.Pull", &payload).await
     }
 
@@ -208,9 +219,16 @@ impl Client {
     /// # Errors
     /// When the server fails.
     pub async fn open_live(address: &Address, store: &str, buffer: Buffer) -> Result<Self> {
-        let mut client = Self::open(address, store, buffer).await?;
-        client.pull_to_end().await?;
-        Ok(client)
+        Self::open(address, store, buffer).await?.live().await
+    }
+
+    /// Pulls until the end of the log: the client is live then.
+    ///
+    /// # Errors
+    /// When the server fails.
+    pub async fn live(mut self) -> Result<Self> {
+        self.pull_to_end().await?;
+        Ok(self)
     }
 
     /// Starts the live pull, and reads until the end of the log.
@@ -295,7 +313,7 @@ impl Client {
             }
             ("Exit", Some(Tagged { tag: "Success" })) => frame
                 .request_id
-                .and_then(|id| id.parse().ok())
+                .and_then(|id| id.get().trim_matches('"').parse().ok())
                 .map(Received::Success)
                 .with_context(|| format!("an Exit of no request: {}", quoted(&text))),
             _ => bail!("a Chunk or a success was due: {}", quoted(&text)),
@@ -348,15 +366,21 @@ impl Client {
         // Key order and the ids' lengths are the real client's.
         let frame = format!(
             concat!(
-                r#"{{"_tag":"Request","id":"{id}","tag":"{tag}","payload":{payload},"#,
+                r#"{{"_tag":"Request","id":{quote}{id}{quote},"tag":"{tag}","payload":{payload},"#,
                 r#""traceId":"livestore-noop-trace-id{id:0>25}","#,
                 r#""spanId":"livestore-noop-span-id{id:0>25}","sampled":false,"headers":[]}}"#
             ),
+            quote = self.quote(),
             id = id,
             tag = tag,
             payload = payload,
         );
         Ok(self.socket.send(Message::text(frame)).await?)
+    }
+
+    /// What stands around an id.
+    fn quote(&self) -> &'static str {
+        if self.is_next { "" } else { "\"" }
     }
 
     fn id(&mut self) -> u64 {
@@ -393,8 +417,9 @@ fn quoted(text: &str) -> String {
 struct Frame<'a> {
     #[serde(rename = "_tag")]
     tag: &'a str,
-    #[serde(rename = "requestId")]
-    request_id: Option<&'a str>,
+    /// A string, or a number.
+    #[serde(borrow, rename = "requestId")]
+    request_id: Option<&'a RawValue>,
     #[serde(borrow)]
     exit: Option<Tagged<'a>>,
     #[serde(borrow, default)]

@@ -64,6 +64,9 @@ pub enum Scenario {
     ColdPull1MTimes10,
     /// 100 live subscribers see 500 pushes of one event.
     FanOut,
+    /// As `fan-out`, half of the subscribers as clients of LiveStore's main
+    /// branch, which the original does not understand.
+    FanOutMixed,
     /// 1,000 live subscribers see 500 pushes of one event.
     #[value(name = "fan-out-1000")]
     FanOut1000,
@@ -106,7 +109,7 @@ impl Scenario {
             | Self::ColdPull
             | Self::ColdPull1M => 1,
             Self::ColdPull1MTimes10 => cold_pull::READERS + 1,
-            Self::FanOut => Crowd::SMALL.clients(),
+            Self::FanOut | Self::FanOutMixed => Crowd::SMALL.clients(),
             Self::FanOut1000 => Crowd::LARGE.clients(),
             Self::SlowConsumers => Crowd::PARTLY_DEAF.clients(),
             Self::Stores100 => stores::CLIENTS,
@@ -131,6 +134,7 @@ impl Scenario {
                 Self::ColdPull1M => cold_pull::run(target, &store, 1_000_000).await,
                 Self::ColdPull1MTimes10 => cold_pull::run_at_once(target, &store, 1_000_000).await,
                 Self::FanOut => subscribers::run(target, &store, Crowd::SMALL).await,
+                Self::FanOutMixed => subscribers::run(target, &store, Crowd::MIXED).await,
                 Self::FanOut1000 => subscribers::run(target, &store, Crowd::LARGE).await,
                 Self::SlowConsumers => subscribers::run(target, &store, Crowd::PARTLY_DEAF).await,
                 Self::Stores100 => stores::run(target, &store).await,

@@ -32,6 +32,8 @@ const FLOOD_TIME_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 pub struct Crowd {
     reading: u64,
+    /// Of those who read, so many are clients of LiveStore's main branch.
+    next: u64,
     /// Connected, with a pull sent, and never reading.
     deaf: u64,
 }
@@ -39,14 +41,21 @@ pub struct Crowd {
 impl Crowd {
     pub const SMALL: Self = Self {
         reading: 100,
+        next: 0,
         deaf: 0,
+    };
+    pub const MIXED: Self = Self {
+        next: 50,
+        ..Self::SMALL
     };
     pub const LARGE: Self = Self {
         reading: 1_000,
+        next: 0,
         deaf: 0,
     };
     pub const PARTLY_DEAF: Self = Self {
         reading: 900,
+        next: 0,
         deaf: 100,
     };
 
@@ -181,7 +190,10 @@ pub async fn run(target: &Target<'_>, store: &str, crowd: Crowd) -> Result<Measu
     // Dropped with its tasks, whatever comes.
     let tasks = LocalSet::new();
     let reading: Vec<Client> = stream::iter(0..crowd.reading)
-        .map(|_| Client::open_live(target.address, store, Buffer::Small))
+        .map(|number| async move {
+            let client = Client::open(target.address, store, Buffer::Small).await?;
+            client.of_next(number < crowd.next).live().await
+        })
         .buffer_unordered(CONNECTING_MAX)
         .try_collect()
         .await?;
