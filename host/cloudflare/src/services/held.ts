@@ -4,6 +4,7 @@
 import type { Context, Ending } from '../../generated/plain/interfaces/syncline-backend-relay.js'
 import type { RelayExports } from '../component/instance.js'
 import type { Gateway } from '../gateway.js'
+import { write } from '../telemetry/lines.js'
 import type { Place } from './places.js'
 
 const NOTHING = new Uint8Array()
@@ -51,7 +52,7 @@ export class Held {
     try {
       return context ? await this.gateway.call(({ relay }) => relay.end(context, ending)) : NOTHING
     } catch (error) {
-      console.error(`a relay cannot be ended: ${String(error)}`)
+      write('error', 'relay_failed', `a relay cannot be ended: ${String(error)}`)
       return NOTHING
     } finally {
       this.isOver()
