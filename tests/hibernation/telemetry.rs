@@ -252,29 +252,33 @@ fn spans_leave_in_time() {
         client.send(within(request, trace, &span, sampled));
         client.receive_json();
     };
-    // 63 and fewer wait.
     let many = "1".repeat(32);
-    for _ in 0..21 {
+    let begun = Instant::now();
+    while collector.requests() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "they are not sent");
         push_in(&mut client, &many, true);
     }
-    assert_eq!(collector.requests(), 0);
-    push_in(&mut client, &many, true);
     collector.span(&many, "push");
-    assert_eq!(collector.spans().len(), 66);
+    // On a machine that is so slow they leave since they are old.
+    if begun.elapsed() < Duration::from_secs(8) {
+        let first = collector.spans().len();
+        assert!((64..70).contains(&first), "{first} spans leave at once");
+    }
     // A few wait until something happens when they have waited for long.
     let few = "2".repeat(32);
     push_in(&mut client, &few, true);
     let unkept = "3".repeat(32);
-    push_in(&mut client, &unkept, false);
-    assert_eq!(collector.requests(), 1);
-    let deadline = Instant::now() + PATIENCE;
-    while collector.requests() == 1 {
-        assert!(Instant::now() < deadline, "they are not sent");
+    let begun = Instant::now();
+    let is_there = || {
+        let spans = collector.spans();
+        spans.iter().any(|it| hex(&it.trace_id) == few)
+    };
+    while !is_there() {
+        assert!(begun.elapsed() < PATIENCE, "they are not sent");
         std::thread::sleep(Duration::from_secs(1));
         push_in(&mut client, &unkept, false);
     }
-    collector.span(&few, "push");
-    assert_eq!(collector.spans().len(), 69);
+    assert!(begun.elapsed() > Duration::from_secs(5), "they have waited");
 }
 
 /// The points of a Worker so far: their index and those blobs that are not
@@ -312,9 +316,9 @@ fn data_points(storage: Storage) {
     let store = "a-store-of-somebody";
     let mut reader = Peer::live_v4(&rooms, store, 0);
     let mut client = socket(&rooms, store, &[]);
-    client.send(push("a-request-id", store, &events(1, 3)));
+    client.send(push("7777777", store, &events(1, 3)));
     client.receive_json();
-    client.send(push("a-request-id", store, &events(1, 3)));
+    client.send(push("7777777", store, &events(1, 3)));
     client.receive_json();
     reader.until(3);
     // What clients make up is none of a known set.
@@ -336,9 +340,9 @@ fn data_points(storage: Storage) {
         assert!(Instant::now() < deadline, "{:?}", points(&rooms));
         std::thread::sleep(Duration::from_millis(20));
     }
-    rooms.arm_kind(store, "refuse-read");
+    rooms.arm_kind(store, "refuse-insert");
     let mut late = socket(&rooms, store, &[]);
-    late.send(pull("1", store, true, None));
+    late.send(push("1", store, &events(4, 4)));
     late.receive_json();
     rooms.arm_kind(store, "trap-after-append");
     late.send(push("2", store, &events(4, 4)));
@@ -406,7 +410,7 @@ fn data_points(storage: Storage) {
     for nobodys in [
         store,
         "user-1",
-        "a-request-id",
+        "7777777",
         "made/up",
         "secret-token",
         "3333",
