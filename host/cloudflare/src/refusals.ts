@@ -163,12 +163,6 @@ const OF_ALL = 'all:'
 /** This isolate's. */
 export const refusals = new Refusals(write, Date.now)
 
-/** A socket that was let in. */
-export function opened({ address, origin, requestId }: Peer, store: string): void {
-  points()?.add('syncline.connections.opened')
-  write('debug', 'opened', 'opened', { store: shown(store), origin, address, request_id: requestId })
-}
-
 /** A socket that ended as sockets do, by its client or the network. */
 export function ended({ peer, livedMs, traffic }: Life, store: string | undefined, code: number): void {
   const by = code === ABNORMAL ? 'network' : 'client'

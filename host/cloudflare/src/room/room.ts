@@ -12,7 +12,7 @@ import type { Peers } from '../component/connections.js'
 import { terms } from '../component/terms.js'
 import { Gateway, type Refusal } from '../gateway.js'
 import type { Peer } from '../peer.js'
-import { ABNORMAL, ended, opened, refusals } from '../refusals.js'
+import { ABNORMAL, ended, refusals } from '../refusals.js'
 import type { SpanContext } from '../telemetry/spans.js'
 import { Telemetry } from '../telemetry/telemetry.js'
 import { Sockets } from './sockets.js'
@@ -217,7 +217,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
       return new Response(null, { status: 101, webSocket: client })
     }
     this.autoRespond(admission)
-    opened(peer, admission.storeId)
+    this.telemetry.points?.add('syncline.connections.opened')
     // A turn that fails closes the socket like every other.
     this.tell((room) => room.open(connection, admission), turns)
     return new Response(null, { status: 101, webSocket: client })

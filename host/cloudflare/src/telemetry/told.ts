@@ -82,7 +82,7 @@ export class Told {
   /** The turn has ended well. */
   end(): void {
     const { points } = this.telemetry
-    const endedMs = Date.now()
+    const endedMs = this.after(this.beganMs)
     if (points) {
       const seconds = this.waits ? (endedMs - this.arrivedMs) / 1_000 : undefined
       for (const { method, refused } of this.calls) {
@@ -156,12 +156,12 @@ export class Told {
     const beganMs = Date.now()
     const succeeded = (result: T): T => {
       done()
-      this.note({ operation, beganMs, endedMs: Date.now(), ...(events ? { events: events(result) } : {}) })
+      this.note({ operation, beganMs, endedMs: this.after(beganMs), ...(events ? { events: events(result) } : {}) })
       return result
     }
     const failed = (error: unknown): never => {
       if (error instanceof StorageFailure) {
-        this.note({ operation, beganMs, endedMs: Date.now(), error: error.payload.tag.replace('-', '_') })
+        this.note({ operation, beganMs, endedMs: this.after(beganMs), error: error.payload.tag.replace('-', '_') })
       }
       throw error
     }
@@ -183,6 +183,12 @@ export class Told {
     const seconds = this.waits ? (endedMs - beganMs) / 1_000 : undefined
     points?.add('db.client.operation.duration', 1, { 'db.operation.name': operation, ...failed }, seconds)
     if (error !== undefined) points?.add('syncline.storage.errors', 1, { 'error.type': error })
+  }
+
+  /** When something is over: at once, where nothing waits. A clock that moves
+   * all the same, as under `wrangler dev`, would only say so there. */
+  private after(beganMs: number): number {
+    return this.waits ? Date.now() : beganMs
   }
 
   private trace(endedMs: number): void {
