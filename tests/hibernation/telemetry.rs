@@ -12,6 +12,7 @@ use syncline_tests::collector::{Collector, Manner, attribute, hex};
 use syncline_tests::http;
 use syncline_tests::rpc::{cursor, events, pull, push, request};
 use syncline_tests::socket::Socket;
+use syncline_tests::upstream::{Reply, Upstream};
 use syncline_tests::workerd::Storage;
 
 use crate::peer::Peer;
@@ -44,6 +45,7 @@ pub fn scenarios() -> Vec<(&'static str, fn())> {
             "i7_data_points_have_their_columns_and_name_nobody_in_d1",
             || alone(|| data_points(Storage::D1)),
         ),
+        ("tokens_of_an_llm_are_counted", || alone(tokens)),
         ("stores_are_named_by_a_hash_where_that_is_wanted", || {
             alone(hashed);
         }),
@@ -448,6 +450,46 @@ fn data_points(storage: Storage) {
     assert_eq!(seconds("rpc.server.call.duration"), is_d1);
     let kinds: BTreeSet<_> = points(&rooms).into_iter().map(|it| (it.0, it.1)).collect();
     assert!(kinds.len() < 60, "{kinds:?}");
+}
+
+fn tokens() {
+    let upstream = Upstream::start().unwrap();
+    let variables = [
+        ("PROBE_METRICS", "1"),
+        ("LLM_BASE_URL", &upstream.url()),
+        ("LLM_API_KEY", "a-key"),
+    ];
+    let rooms = Rooms::start_with(Storage::ObjectSqlite, &variables, None).unwrap();
+    let authorization = format!("Bearer {}", token::good("s"));
+    let headers = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let path = "/v1/chat/completions";
+    for (reply, is_stream) in [
+        (Reply::completion("Yes.", 7), false),
+        (Reply::stream(&["Y", "es."], 11), true),
+    ] {
+        let script = upstream.script([reply]);
+        let message = json!({"role": "user", "content": script.marker});
+        let body = json!({"model": "any", "messages": [message], "stream": is_stream});
+        let body = body.to_string();
+        let answer = http::request(&rooms.server, "POST", path, &headers, &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // A stream's leave after its answer.
+    let deadline = Instant::now() + PATIENCE;
+    while sum(&rooms, "syncline.llm.tokens", &[]) < 18.0 {
+        assert!(Instant::now() < deadline, "{:?}", points(&rooms));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(sum(&rooms, "syncline.llm.tokens", &[]), 18.0);
+    let requests = [
+        ("http.request.method", "POST"),
+        ("http.route", path),
+        ("http.response.status_code", "200"),
+    ];
+    assert_eq!(sum(&rooms, "http.server.request.duration", &requests), 2.0);
 }
 
 fn hashed() {

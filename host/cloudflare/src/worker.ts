@@ -51,6 +51,8 @@ function identified(answer: Response, { requestId }: Peer): Response {
   // A room's cannot be changed.
   const copy = new Response(answer.body, answer)
   copy.headers.set(REQUEST_ID, requestId)
+  // So that a website may show it.
+  if (copy.headers.has('access-control-allow-origin')) copy.headers.append('access-control-expose-headers', REQUEST_ID)
   return copy
 }
 

@@ -23,6 +23,8 @@ import { Gateway } from '../../../host/cloudflare/src/gateway.js'
 import product from '../../../host/cloudflare/src/worker.js'
 import { arm, breakDatabase, breakSql, type Fault, write } from './faults.js'
 
+export { Quotas } from '../../../host/cloudflare/src/worker.js'
+
 /** Stands for a dataset, where a test wants one (`PROBE_METRICS`): all objects
  * of this Worker share one isolate, locally. */
 const points: AnalyticsEngineDataPoint[] = []

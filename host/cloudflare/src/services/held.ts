@@ -5,6 +5,7 @@ import type { Context, Ending } from '../../generated/plain/interfaces/syncline-
 import type { RelayExports } from '../component/instance.js'
 import type { Gateway } from '../gateway.js'
 import { write } from '../telemetry/lines.js'
+import { points } from '../telemetry/telemetry.js'
 import type { Place } from './places.js'
 
 const NOTHING = new Uint8Array()
@@ -42,6 +43,8 @@ export class Held {
   isOver(): void {
     this.context = undefined
     this.place?.end()
+    // What it used may have been told after its request was answered.
+    points()?.flush()
     this.release()
   }
 
