@@ -1,5 +1,7 @@
-//! A collector: takes OTLP over HTTP, decodes its protobuf, and keeps what it
-//! was sent; or does as bad ones do.
+//! A collector: takes OTLP over HTTP, decodes its protobuf or its JSON, and
+//! keeps what it was sent; or does as bad ones do.
+
+mod json;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -139,11 +141,14 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
         return;
     };
     let mut requests = BufReader::new(stream);
-    while let Some((path, body)) = read(&mut requests) {
+    while let Some((path, kind, body)) = read(&mut requests) {
         {
             let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.requests += 1;
-            if path == "/v1/traces" {
+            if kind == "application/json" {
+                assert_eq!(path, "/v1/traces");
+                taken.spans.extend(json::spans(&body));
+            } else if path == "/v1/traces" {
                 let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("spans");
                 let resources = request.resource_spans.into_iter();
                 let scopes = resources.flat_map(|it| it.scope_spans);
@@ -172,12 +177,12 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
     }
 }
 
-/// A request's path and body; `None` when there is none.
-fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+/// A request's path, content type and body; `None` when there is none.
+fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, String, Vec<u8>)> {
     let mut line = String::new();
     requests.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();
-    let mut bytes = 0;
+    let (mut bytes, mut kind) = (0, String::new());
     loop {
         let mut header = String::new();
         requests.read_line(&mut header).ok()?;
@@ -186,9 +191,11 @@ fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
         };
         if name.eq_ignore_ascii_case("content-length") {
             bytes = value.trim().parse().ok()?;
+        } else if name.eq_ignore_ascii_case("content-type") {
+            value.trim().clone_into(&mut kind);
         }
     }
     let mut body = vec![0; bytes];
     requests.read_exact(&mut body).ok()?;
-    Some((path, body))
+    Some((path, kind, body))
 }
