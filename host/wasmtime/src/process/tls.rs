@@ -13,7 +13,7 @@ pub fn prepare() {
 }
 
 /// For a connection of one's own, which trusts whom this machine trusts, as
-/// the calls of [`upstream`](crate::services) do.
+/// the services' calls of their upstream do.
 ///
 /// # Errors
 /// When the machine's certificates cannot be read.
