@@ -1,5 +1,7 @@
 //! What no compiler checks of this repository.
 
+mod vocabulary;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
