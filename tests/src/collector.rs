@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+
+pub use opentelemetry_proto::tonic::trace::v1::Span;
 
 /// How long something may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -177,7 +178,7 @@ fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
     let mut line = String::new();
     requests.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();
-    let mut bytes = 0;
+    let mut bytes = Some(0);
     loop {
         let mut header = String::new();
         requests.read_line(&mut header).ok()?;
@@ -185,10 +186,35 @@ fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
             break;
         };
         if name.eq_ignore_ascii_case("content-length") {
-            bytes = value.trim().parse().ok()?;
+            bytes = Some(value.trim().parse().ok()?);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            bytes = None;
         }
     }
-    let mut body = vec![0; bytes];
-    requests.read_exact(&mut body).ok()?;
+    let body = match bytes {
+        Some(bytes) => read_piece(requests, bytes)?,
+        None => read_chunks(requests)?,
+    };
     Some((path, body))
+}
+
+fn read_piece(requests: &mut BufReader<TcpStream>, bytes: usize) -> Option<Vec<u8>> {
+    let mut piece = vec![0; bytes];
+    requests.read_exact(&mut piece).ok()?;
+    Some(piece)
+}
+
+/// A body that is sent in chunks, as Node does.
+fn read_chunks(requests: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        requests.read_line(&mut line).ok()?;
+        let bytes = usize::from_str_radix(line.trim(), 16).ok()?;
+        body.extend(read_piece(requests, bytes)?);
+        read_piece(requests, "\r\n".len())?;
+        if bytes == 0 {
+            return Some(body);
+        }
+    }
 }
