@@ -101,6 +101,8 @@ pub struct State {
     claims: Arc<ClaimsFile>,
     quotas: Arc<Quotas>,
     telemetry: Telemetry,
+    /// Tokens that relays used, as far as nobody has asked for them.
+    tokens_used: u64,
     limiter: Limiter,
     lines: diagnostics::Lines,
     role: Role,
@@ -289,6 +291,7 @@ impl State {
             claims,
             quotas,
             telemetry,
+            tokens_used: 0,
             limiter: Limiter::default(),
             lines: diagnostics::Lines::default(),
             role,
@@ -328,6 +331,11 @@ impl Instance {
     /// The state, between calls.
     pub fn state(&mut self) -> &mut State {
         self.store.data_mut()
+    }
+
+    /// The tokens that relays used since this was asked last.
+    pub fn take_tokens_used(&mut self) -> u64 {
+        std::mem::take(&mut self.store.data_mut().tokens_used)
     }
 
     /// Its memory, in bytes.

@@ -197,7 +197,8 @@ async fn answer(
             if matches!(service, Service::Asset(_)) {
                 about.route = "assets";
             }
-            app.services().serve(service, request, &peer).await
+            let parent = about.admit.take().or(about.parent.take());
+            app.services().serve(service, request, &peer, parent).await
         }
     }
 }

@@ -11,6 +11,7 @@ mod machine;
 pub mod meters;
 pub mod observed;
 mod otlp;
+pub mod outward;
 pub mod peer;
 pub mod refusals;
 pub mod start;
