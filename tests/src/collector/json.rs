@@ -78,12 +78,16 @@ struct Attribute {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 enum JsonValue {
-    StringValue(String),
-    IntValue(String),
-    DoubleValue(f64),
-    BoolValue(bool),
+    #[serde(rename = "stringValue")]
+    Text(String),
+    #[serde(rename = "intValue")]
+    Integer(String),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
+    #[serde(rename = "boolValue")]
+    Truth(bool),
 }
 
 /// The spans of a request, each as of a resource that has a name.
@@ -138,10 +142,10 @@ fn link(it: &JsonLink) -> Link {
 
 fn attribute(it: Attribute) -> KeyValue {
     let value = match it.value {
-        JsonValue::StringValue(text) => Value::StringValue(text),
-        JsonValue::IntValue(text) => Value::IntValue(text.parse().expect("a number, as text")),
-        JsonValue::DoubleValue(number) => Value::DoubleValue(number),
-        JsonValue::BoolValue(truth) => Value::BoolValue(truth),
+        JsonValue::Text(text) => Value::StringValue(text),
+        JsonValue::Integer(text) => Value::IntValue(text.parse().expect("a number, as text")),
+        JsonValue::Double(number) => Value::DoubleValue(number),
+        JsonValue::Truth(truth) => Value::BoolValue(truth),
     };
     KeyValue {
         key: it.key,
