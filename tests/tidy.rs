@@ -1,5 +1,7 @@
 //! What no compiler checks of this repository.
 
+mod vocabulary;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -213,4 +215,23 @@ fn what_the_build_and_the_program_need_is_built_once() {
         assert_eq!(before, of_it, "{package} is built twice");
     }
     assert!(features.keys().any(|it| it.starts_with("wasmtime v")));
+}
+
+/// What a metric's attribute may be is the same on both hosts.
+#[test]
+fn the_hosts_know_the_same_codes() {
+    let codes = |path: &str, quote: char| -> Vec<String> {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let quoted = text.lines().filter_map(|line| {
+            let word = line.trim().strip_prefix(quote)?;
+            let word = word.strip_suffix(',')?.strip_suffix(quote)?;
+            let is_code = word.bytes().all(|it| it.is_ascii_uppercase() || it == b'_');
+            is_code.then(|| word.to_owned())
+        });
+        quoted.collect()
+    };
+    let local = codes("host/wasmtime/src/telemetry/codes.rs", '"');
+    assert!(local.len() > 50, "{local:?}");
+    let workers = codes("host/cloudflare/src/telemetry/codes.ts", '\'');
+    assert_eq!(workers, local);
 }

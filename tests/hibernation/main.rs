@@ -12,6 +12,7 @@ mod load;
 mod peer;
 mod refusals;
 mod rooms;
+mod telemetry;
 mod token;
 
 use std::process::{Command, ExitCode};
@@ -69,6 +70,12 @@ fn main() -> anyhow::Result<ExitCode> {
         trials.push(Trial::test("the_probe_is_typed", the_probe_is_typed));
         for (name, run) in configuration::scenarios() {
             trials.push(Trial::test(format!("configuration::{name}"), move || {
+                run();
+                Ok(())
+            }));
+        }
+        for (name, run) in telemetry::scenarios() {
+            trials.push(Trial::test(format!("telemetry::{name}"), move || {
                 run();
                 Ok(())
             }));

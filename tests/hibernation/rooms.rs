@@ -49,6 +49,19 @@ impl Rooms {
     }
 
     fn start(storage: Storage) -> Result<Self> {
+        Self::start_with(storage, &[], None)
+    }
+
+    /// A Worker of a test's own, with these variables besides; what it writes
+    /// is appended to `log`.
+    pub fn start_with(
+        storage: Storage,
+        variables: &[(&str, &str)],
+        log: Option<PathBuf>,
+    ) -> Result<Self> {
+        // One after another: each is a wrangler of its own.
+        static STARTING: Mutex<()> = Mutex::new(());
+        let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut worker = Worker::syncline(storage, Profile::Auth)?;
         worker.directory = probe_directory();
         for (name, value) in &mut worker.variables {
@@ -59,6 +72,10 @@ impl Rooms {
         // Of the same Worker, and nothing of the guest's.
         let secret = ("CLOUD_SECRET_KEY".to_owned(), "somebody-else-s".to_owned());
         worker.variables.push(secret);
+        let besides = variables.iter();
+        let owned = besides.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        worker.variables.extend(owned);
+        worker.log = log;
         let server = worker.start()?;
         Ok(Self { server, storage })
     }

@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod killed;
 mod limits;
+mod ops;
 mod overload;
 mod refusals;
 mod stores;

@@ -64,6 +64,9 @@ pub struct Settings {
     /// Where it keeps its state; in memory without.
     pub dir: Option<PathBuf>,
     pub payload: Option<Value>,
+    /// Where its OpenTelemetry goes, and more of its standard variables;
+    /// switched off without.
+    pub telemetry: Vec<(&'static str, String)>,
 }
 
 /// What the clients of a store have committed: every event's name and the
@@ -231,6 +234,14 @@ fn spawn(settings: &Settings) -> Process {
         .args(["--store", &settings.store, "--client", &settings.id])
         .args(["--poll-ms", "200"])
         .stdin(Stdio::piped());
+    // What the person who runs the tests has set is not meant for it.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OTEL_") {
+            command.env_remove(name);
+        }
+    }
+    let telemetry = settings.telemetry.iter();
+    command.envs(telemetry.map(|(name, value)| (name, value)));
     if let Some(dir) = &settings.dir {
         command.arg("--dir").arg(dir);
     }

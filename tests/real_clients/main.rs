@@ -13,6 +13,7 @@ mod outages;
 mod pace;
 mod restored;
 mod store;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
         pace::scenarios(),
         live::scenarios(),
         authentication::scenarios(),
+        traces::scenarios(),
     ];
     let together = trials(&cells, together.into_iter().flatten());
     let alone = trials(&cells, contention::scenarios());

@@ -21,6 +21,8 @@ pub struct Store {
     pub id: String,
     /// What new clients send with every connection.
     pub payload: Option<Value>,
+    /// What new clients are told of their OpenTelemetry.
+    pub telemetry: Vec<(&'static str, String)>,
     /// The server's address; its process is somebody else's.
     server: Server,
     fleet: Fleet,
@@ -34,6 +36,7 @@ impl Store {
         Self {
             id: new_store("real"),
             payload: None,
+            telemetry: Vec::new(),
             server: Server {
                 url: server.url.clone(),
                 process: None,
@@ -68,6 +71,7 @@ impl Store {
             id: id.to_owned(),
             dir: None,
             payload: self.payload.clone(),
+            telemetry: self.telemetry.clone(),
         }
     }
 
@@ -89,18 +93,25 @@ impl Store {
     }
 
     /// Waits until these clients have everything that was ever committed, and
-    /// know that the server has it. Then their logs are one log, the server's,
-    /// without a gap, with nothing lost and nothing doubled. Returns it.
-    pub fn converge(&self, clients: &mut [&mut Client]) -> Vec<Value> {
-        let mut expected = self.committed.lock().unwrap().clone();
-        let deadline = Instant::now() + CONVERGENCE_TIMEOUT;
+    /// know that the server has it, and asks nobody else.
+    pub fn rest(&self, clients: &mut [&mut Client]) {
+        self.come_to_rest(clients, Instant::now() + CONVERGENCE_TIMEOUT);
+    }
+
+    /// The same, and returns all that was committed.
+    fn come_to_rest(
+        &self,
+        clients: &mut [&mut Client],
+        deadline: Instant,
+    ) -> Vec<(String, Option<String>)> {
+        let expected = self.committed.lock().unwrap().clone();
         loop {
             let states: Vec<_> = clients.iter_mut().map(|client| client.state()).collect();
             let length = expected.len() as u64;
             let at_rest =
                 |client: &crate::client::State| (client.pending, client.head) == (0, length);
             if states.iter().all(at_rest) {
-                break;
+                return expected;
             }
             assert!(
                 Instant::now() < deadline && states.iter().all(|client| client.head <= length),
@@ -108,6 +119,14 @@ impl Store {
             );
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits until these clients have everything that was ever committed, and
+    /// know that the server has it. Then their logs are one log, the server's,
+    /// without a gap, with nothing lost and nothing doubled. Returns it.
+    pub fn converge(&self, clients: &mut [&mut Client]) -> Vec<Value> {
+        let deadline = Instant::now() + CONVERGENCE_TIMEOUT;
+        let mut expected = self.come_to_rest(clients, deadline);
 
         let mut logs = clients.iter_mut().map(|client| client.log());
         let log = logs.next().expect("a client");

@@ -13,6 +13,7 @@ mod memory;
 mod picture;
 mod relay;
 mod stage;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -67,7 +68,11 @@ fn main() -> anyhow::Result<ExitCode> {
             flood::scenarios(),
         ];
         if host == Host::Wasmtime {
-            scenarios.extend([images::of_wasmtime(), relay::of_wasmtime()]);
+            scenarios.extend([
+                images::of_wasmtime(),
+                relay::of_wasmtime(),
+                traces::of_wasmtime(),
+            ]);
         }
         for Scenario { name, profile, run } in scenarios.into_iter().flatten() {
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {

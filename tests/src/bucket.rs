@@ -44,6 +44,7 @@ struct State {
     objects: BTreeMap<String, Object>,
     asked: Vec<String>,
     unsigned: usize,
+    traced: usize,
     fails: bool,
 }
 
@@ -128,6 +129,12 @@ impl Bucket {
         self.shared.lock().unsigned
     }
 
+    /// How much it was asked with a `traceparent`.
+    #[must_use]
+    pub fn traced(&self) -> usize {
+        self.shared.lock().traced
+    }
+
     /// From now on it answers everything with 500, or no more.
     pub fn fail(&self, fails: bool) {
         self.shared.lock().fails = fails;
@@ -140,6 +147,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let mut state = shared.lock();
+    state.traced += usize::from(head.headers.contains_key("traceparent"));
     if !is_signed(&head, &body) {
         state.unsigned += 1;
         return status(403);

@@ -1,5 +1,7 @@
-//! A collector: takes OTLP over HTTP, decodes its protobuf, and keeps what it
-//! was sent; or does as bad ones do.
+//! A collector: takes OTLP over HTTP, decodes its protobuf or its JSON, and
+//! keeps what it was sent; or does as bad ones do.
+
+mod json;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,13 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+
+pub use opentelemetry_proto::tonic::trace::v1::Span;
 
 /// How long something may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The type of what is sent, and answered.
+const PROTOBUF: &str = "application/x-protobuf";
 
 /// What a collector does with what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +34,16 @@ pub enum Manner {
     Refuses,
     /// It says that it takes it, and goes on saying so.
     Endless,
+    /// The same, a byte at a time.
+    Trickles,
+    /// It answers with this status and text.
+    Answers(u16, &'static str),
+    /// It speaks another protocol.
+    Garbage,
+    /// It names another port of this machine's.
+    Redirects(u16),
+    /// It takes it, and says that it rejects so many things of it.
+    TakesPart(i64),
 }
 
 /// A running collector. It ends with the test.
@@ -70,6 +88,16 @@ impl Collector {
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.with(|taken| taken.spans.clone())
+    }
+
+    /// Its port.
+    ///
+    /// # Panics
+    /// Never: it has one.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let port = self.url.rsplit(':').next().and_then(|it| it.parse().ok());
+        port.expect("a port")
     }
 
     /// How often it was called.
@@ -139,11 +167,14 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
         return;
     };
     let mut requests = BufReader::new(stream);
-    while let Some((path, body)) = read(&mut requests) {
+    while let Some((path, kind, body)) = read(&mut requests) {
         {
             let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.requests += 1;
-            if path == "/v1/traces" {
+            if kind == "application/json" {
+                assert_eq!(path, "/v1/traces");
+                taken.spans.extend(json::spans(&body));
+            } else if path == "/v1/traces" {
                 let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("spans");
                 let resources = request.resource_spans.into_iter();
                 let scopes = resources.flat_map(|it| it.scope_spans);
@@ -154,12 +185,39 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
             }
         }
         let written = match manner {
-            Manner::Takes => answers.write_all(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
-            ),
+            Manner::Takes => answer(&mut answers, 200, PROTOBUF, b""),
+            Manner::TakesPart(rejected) => {
+                // Those of all signals are written alike.
+                let part = ExportTracePartialSuccess {
+                    rejected_spans: rejected,
+                    error_message: "full".to_owned(),
+                };
+                let part = ExportTraceServiceResponse {
+                    partial_success: Some(part),
+                };
+                answer(&mut answers, 200, PROTOBUF, &part.encode_to_vec())
+            }
             Manner::Silent => continue,
-            Manner::Refuses => answers
-                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+            Manner::Refuses => answer(&mut answers, 400, PROTOBUF, b""),
+            Manner::Answers(status, text) => {
+                answer(&mut answers, status, "text/html", text.as_bytes())
+            }
+            Manner::Redirects(port) => {
+                let there = format!("location: http://127.0.0.1:{port}{path}");
+                let head = format!("HTTP/1.1 307 There\r\n{there}\r\ncontent-length: 0\r\n\r\n");
+                answers.write_all(head.as_bytes())
+            }
+            Manner::Garbage => {
+                let _ = answers.write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+                return;
+            }
+            Manner::Trickles => {
+                let _ = answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+                while answers.write_all(&[0]).is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                return;
+            }
             Manner::Endless => {
                 let _ = answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
                 while answers.write_all(&[0; 65_536]).is_ok() {}
@@ -172,12 +230,21 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
     }
 }
 
-/// A request's path and body; `None` when there is none.
-fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+fn answer(to: &mut TcpStream, status: u16, kind: &str, body: &[u8]) -> std::io::Result<()> {
+    let bytes = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {bytes}\r\n\r\n"
+    );
+    to.write_all(head.as_bytes())?;
+    to.write_all(body)
+}
+
+/// A request's path, content type and body; `None` when there is none.
+fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, String, Vec<u8>)> {
     let mut line = String::new();
     requests.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();
-    let mut bytes = 0;
+    let (mut bytes, mut kind) = (Some(0), String::new());
     loop {
         let mut header = String::new();
         requests.read_line(&mut header).ok()?;
@@ -185,10 +252,37 @@ fn read(requests: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
             break;
         };
         if name.eq_ignore_ascii_case("content-length") {
-            bytes = value.trim().parse().ok()?;
+            bytes = Some(value.trim().parse().ok()?);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            bytes = None;
+        } else if name.eq_ignore_ascii_case("content-type") {
+            value.trim().clone_into(&mut kind);
         }
     }
-    let mut body = vec![0; bytes];
-    requests.read_exact(&mut body).ok()?;
-    Some((path, body))
+    let body = match bytes {
+        Some(bytes) => read_piece(requests, bytes)?,
+        None => read_chunks(requests)?,
+    };
+    Some((path, kind, body))
+}
+
+fn read_piece(requests: &mut BufReader<TcpStream>, bytes: usize) -> Option<Vec<u8>> {
+    let mut piece = vec![0; bytes];
+    requests.read_exact(&mut piece).ok()?;
+    Some(piece)
+}
+
+/// A body that is sent in chunks, as Node does.
+fn read_chunks(requests: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        requests.read_line(&mut line).ok()?;
+        let bytes = usize::from_str_radix(line.trim(), 16).ok()?;
+        body.extend(read_piece(requests, bytes)?);
+        read_piece(requests, "\r\n".len())?;
+        if bytes == 0 {
+            return Some(body);
+        }
+    }
 }

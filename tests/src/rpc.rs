@@ -146,8 +146,14 @@ impl Client {
     /// Connects to a store.
     #[must_use]
     pub fn open(server: &Server, store: &str) -> Self {
+        Self::over(Socket::open(server, &ws_url(store)), store)
+    }
+
+    /// One on a socket that is connected to a store.
+    #[must_use]
+    pub fn over(socket: Socket, store: &str) -> Self {
         Self {
-            socket: Socket::open(server, &ws_url(store)),
+            socket,
             store: store.to_owned(),
             next_id: 0,
             acknowledges: true,

@@ -19,6 +19,8 @@ export interface Env {
   ASSETS?: Fetcher
   /** What users have used of what is counted. */
   QUOTAS?: DurableObjectNamespace
+  /** Metrics, if they are wanted. */
+  METRICS?: AnalyticsEngineDataset
   /** Variables and secrets, and bindings of the operator's own. */
   [binding: string]: unknown
 }

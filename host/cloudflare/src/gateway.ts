@@ -7,8 +7,11 @@ import { claims } from './component/claims.js'
 import { Instance } from './component/instance.js'
 import { NO_ROOM } from './component/no-room.js'
 import { quotas } from './component/quotas.js'
+import { relayed } from './component/telemetry.js'
 import { terms } from './component/terms.js'
 import { checkBindings, ConfigurationError, type Env, equipment, variables } from './configuration.js'
+import { write } from './telemetry/lines.js'
+import { Telemetry } from './telemetry/telemetry.js'
 
 export type { Admission, Refusal, GuestResponse, Verdict }
 
@@ -33,7 +36,7 @@ export class Gateway {
   }
 
   private constructor(private readonly env: Env) {
-    this.variables = [...variables(env, terms().variables), ...equipment(env)]
+    this.variables = [...variables(env, terms().variables), ...equipment(env), ...Telemetry.of(env).variables]
     const instance = this.instantiate()
     const fault = this.check(instance)
     if (fault === undefined) this.pool.push(instance)
@@ -46,8 +49,9 @@ export class Gateway {
     try {
       const summary = gateway.check()
       checkBindings(this.env, summary)
-      for (const warning of summary.warnings) console.warn(warning)
-      for (const service of summary.services) console.log(`serves ${service}`)
+      Telemetry.of(this.env).check()
+      for (const warning of summary.warnings) write('warn', 'configuration', warning)
+      for (const service of summary.services) write('info', 'configuration', `serves ${service}`)
       return undefined
     } catch (error) {
       const words = error instanceof ConfigurationError ? error.message : guestError(error)
@@ -94,6 +98,7 @@ export class Gateway {
       ...NO_ROOM,
       claims: claims(this.env.WORKSPACE_CLAIMS_VERSION),
       quotas: quotas(this.env.QUOTAS),
+      telemetry: relayed,
     })
   }
 }

@@ -7,6 +7,10 @@
 // isolate after its time, and one that no other follows is lost with it.
 
 import type { Peer } from './peer.js'
+import * as codes from './telemetry/codes.js'
+import { shown } from './telemetry/ids.js'
+import { type Fields, type Level, write } from './telemetry/lines.js'
+import { points } from './telemetry/telemetry.js'
 
 /** For how long those that follow the first of a kind are summed up, in
  * milliseconds. */
@@ -25,13 +29,34 @@ const STORE_CHARS_MAX = 512
 /** A code, or why, in characters. */
 const WORDS_CHARS_MAX = 256
 
-/** A line without how often: its name and what it says, in order. */
+/** A line without how often: its event and what it says, in order. */
 interface Told {
-  name: 'refused' | 'closed'
+  event: 'refused' | 'closed'
   /** What is counted together, beside the store. */
   kind: string
   store: string | undefined
-  fields: Array<[string, string | number | undefined]>
+  fields: Fields
+}
+
+/** A connection's life, as far as it is known. */
+export interface Life {
+  peer: Peer
+  /** How long it has lived, in milliseconds. */
+  livedMs: number | undefined
+  /** What it brought and took. */
+  traffic?: Traffic
+}
+
+/** What a socket brought, and was sent, since the room woke: a room that falls
+ * asleep forgets it. */
+export interface Traffic {
+  framesIn: number
+  /** Text, or bytes of what is none. */
+  bytesIn: number
+  framesOut: number
+  bytesOut: number
+  /** Whether it is all that there was. */
+  isWhole: boolean
 }
 
 interface Sum {
@@ -47,7 +72,7 @@ export class Refusals {
   private stores = 0
 
   constructor(
-    private readonly write: (line: string) => void,
+    private readonly write: (level: Level, event: string, message: string, fields: Fields) => void,
     private readonly now: () => number,
   ) {}
 
@@ -55,13 +80,16 @@ export class Refusals {
    * close code), the store that it asked for, and why, in a sentence. None of
    * it may hold a token. */
   refused(peer: Peer, store: string | undefined, code: string, answer: number, why: string): void {
+    points()?.add('syncline.admissions', 1, { 'syncline.code': codes.code(code) })
     const name = code.slice(0, WORDS_CHARS_MAX)
-    this.note('refused', name, store, [['code', name], ['answer', answer]], why, [['request', peer.request]], peer)
+    this.note('refused', name, store, { code: name, answer }, why, { request: peer.request }, peer)
   }
 
   /** A socket, or a subscriber, was closed by this server. */
-  closed(peer: Peer, store: string | undefined, code: number, reason: string, livedMs: number | undefined): void {
-    this.note('closed', `${code} ${reason}`, store, [['code', code]], reason, [['lived_ms', livedMs]], peer)
+  closed({ peer, livedMs, traffic }: Life, store: string | undefined, code: number, reason: string): void {
+    counted('server', code)
+    const after = { lived_ms: livedMs, ...carried(traffic) }
+    this.note('closed', `${code} ${reason}`, store, { code }, reason, after, peer)
   }
 
   /** Writes what is summed up and due. */
@@ -74,32 +102,33 @@ export class Refusals {
         if (key.startsWith(OF_STORE)) this.stores--
         continue
       }
-      this.write(line(sum.last, sum.times))
+      this.say(sum.last, sum.times)
       sum.since = now
       sum.times = 0
     }
   }
 
   private note(
-    name: Told['name'],
+    event: Told['event'],
     kind: string,
     store: string | undefined,
-    before: Told['fields'],
+    before: Fields,
     why: string,
-    after: Told['fields'],
-    { address, origin }: Peer,
+    after: Fields,
+    { address, origin, requestId }: Peer,
   ): void {
     this.look()
-    const bounded = store?.slice(0, STORE_CHARS_MAX)
-    const fields: Told['fields'] = [
+    const bounded = store === undefined ? undefined : shown(store).slice(0, STORE_CHARS_MAX)
+    const fields: Fields = {
       ...before,
-      ['store', bounded],
-      ['why', why.slice(0, WORDS_CHARS_MAX)],
+      store: bounded,
+      why: why.slice(0, WORDS_CHARS_MAX),
       ...after,
-      ['origin', origin],
-      ['address', address],
-    ]
-    const told = { name, kind: `${name} ${kind}`, store: bounded, fields }
+      origin,
+      address,
+      request_id: requestId,
+    }
+    const told = { event, kind: `${event} ${kind}`, store: bounded, fields }
     const key = this.key(told)
     const sum = this.sums.get(key)
     if (sum) {
@@ -109,7 +138,11 @@ export class Refusals {
     }
     if (key.startsWith(OF_STORE)) this.stores++
     this.sums.set(key, { since: this.now(), times: 0, last: told })
-    this.write(line(told))
+    this.say(told)
+  }
+
+  private say({ event, fields }: Told, times?: number): void {
+    this.write('info', event, event, { times, ...fields })
   }
 
   /** The kind that it is counted with: one that is there, or one that there is
@@ -128,37 +161,34 @@ const OF_STORE = 'store:'
 const OF_ALL = 'all:'
 
 /** This isolate's. */
-export const refusals = new Refusals((text) => console.log(text), Date.now)
+export const refusals = new Refusals(write, Date.now)
 
 /** A socket that ended as sockets do, by its client or the network. */
-export function ended(peer: Peer, store: string | undefined, code: number, livedMs: number | undefined): void {
+export function ended({ peer, livedMs, traffic }: Life, store: string | undefined, code: number): void {
   const by = code === ABNORMAL ? 'network' : 'client'
-  const fields: Told['fields'] = [
-    ['code', code],
-    ['store', store],
-    ['by', by],
-    ['lived_ms', livedMs],
-    ['origin', peer.origin],
-    ['address', peer.address],
-  ]
-  console.debug(`ended${text(fields)}`)
+  counted(by, code)
+  write('debug', 'ended', 'ended', {
+    code,
+    store: store === undefined ? undefined : shown(store),
+    by,
+    lived_ms: livedMs,
+    ...carried(traffic),
+    origin: peer.origin,
+    address: peer.address,
+    request_id: peer.requestId,
+  })
 }
 
 /** RFC 6455's code for a connection that ended without a close. */
 export const ABNORMAL = 1006
 
-function line({ name, fields }: Told, times?: number): string {
-  return `${name}${text([['times', times], ...fields])}`
+function counted(by: 'server' | 'client' | 'network', code: number): void {
+  points()?.add('syncline.closes', 1, { 'syncline.closed.by': by, 'syncline.close.code': codes.close(code) })
 }
 
-function text(fields: Told['fields']): string {
-  return fields
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => ` ${name}=${typeof value === 'string' ? quoted(value) : value}`)
-    .join('')
-}
-
-/** A client's text within a line, so that nothing in it ends the line. */
-function quoted(value: string): string {
-  return JSON.stringify(value).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (it) => `\\u{${it.codePointAt(0)?.toString(16)}}`)
+function carried(traffic: Traffic | undefined): Fields {
+  if (!traffic) return {}
+  const { framesIn, bytesIn, framesOut, bytesOut, isWhole } = traffic
+  const all = { frames_in: framesIn, bytes_in: bytesIn, frames_out: framesOut, bytes_out: bytesOut }
+  return isWhole ? all : { ...all, since: 'woken' }
 }

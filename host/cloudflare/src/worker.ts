@@ -7,9 +7,12 @@ import { Bodies, type Held } from './bodies.js'
 import { terms } from './component/terms.js'
 import type { Env } from './configuration.js'
 import { Gateway, type GuestResponse, type Verdict } from './gateway.js'
-import { type Peer, peerOf } from './peer.js'
+import { type Peer, peerOf, REQUEST_ID } from './peer.js'
 import { refusals } from './refusals.js'
 import { serve as serveService } from './services/serve.js'
+import { Asked } from './telemetry/asked.js'
+import { shown } from './telemetry/ids.js'
+import { write } from './telemetry/lines.js'
 
 export { WebSocketServer } from './room/room.js'
 export { Quotas } from './services/quotas.js'
@@ -34,13 +37,43 @@ const refusedBodies = new Bodies(32 * 1024 * 1024)
 export default {
   async fetch(request, env, ctx) {
     refusals.look()
-    const gateway = Gateway.of(env)
     const peer = peerOf(request)
-    return oversized(request, peer) ?? (await serve(gateway, request, peer, env, ctx))
+    const asked = new Asked(env, request, ctx)
+    const answer = oversized(request, peer) ?? (await asked.within(() => serve(request, peer, env, ctx, asked)))
+    asked.answered(answer.status)
+    return identified(answer, peer)
   },
 } satisfies ExportedHandler<Env>
 
-async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, ctx: ExecutionContext): Promise<Response> {
+/** A refusal, with an id that its client can quote: the log has it, too. */
+function identified(answer: Response, { requestId }: Peer): Response {
+  if (answer.status < 400 || requestId === undefined) return answer
+  // A room's cannot be changed.
+  const copy = new Response(answer.body, answer)
+  copy.headers.set(REQUEST_ID, requestId)
+  // So that a website may show it.
+  if (copy.headers.has('access-control-allow-origin')) copy.headers.append('access-control-expose-headers', REQUEST_ID)
+  return copy
+}
+
+async function serve(request: Request, peer: Peer, env: Env, ctx: ExecutionContext, asked: Asked): Promise<Response> {
+  try {
+    return await decide(Gateway.of(env), request, peer, env, ctx, asked)
+  } catch (error) {
+    write('error', 'gateway_failed', `the gateway failed: ${String(error)}`, { request: peer.request, request_id: peer.requestId })
+    asked.failed(error)
+    return new Response(null, { status: 500 })
+  }
+}
+
+async function decide(
+  gateway: Gateway,
+  request: Request,
+  peer: Peer,
+  env: Env,
+  ctx: ExecutionContext,
+  asked: Asked,
+): Promise<Response> {
   const url = new URL(request.url)
   const { headersRead, bounds, faults } = terms()
   const upgrade = request.headers.get('upgrade')?.toLowerCase() === 'websocket'
@@ -60,10 +93,11 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
     case 'respond':
       return respond(verdict.val)
     case 'close':
-      return closed(verdict.val)
+      return closed(verdict.val, peer)
     case 'refuse':
       return respond(await gateway.refuse(verdict.val, await readRefused(request, bounds.refusedBodyBytesMax)))
     case 'serve':
+      asked.admitted()
       return serveService({ request, peer, env, gateway, waitUntil: (it) => ctx.waitUntil(it) }, verdict.val)
     case 'enter': {
       const admission = verdict.val
@@ -75,12 +109,13 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
       const room = env.WEBSOCKET_SERVER.get(env.WEBSOCKET_SERVER.idFromName(storeId))
       if (admission.entry === 'socket') {
         try {
-          return await room.fetch(toRoom(admission, peer, undefined))
+          asked.admitted()
+          return await room.fetch(toRoom(admission, peer, undefined, asked.parent))
         } catch (error) {
-          console.error(`a room failed at an upgrade: ${String(error)}`)
+          failed('an upgrade', error, storeId, peer)
           const { refusal, close } = faults.unavailable
           refusals.refused(peer, storeId, refusal.code, close.code, refusal.message)
-          return closed(close)
+          return closed(close, peer)
         }
       }
       const held = bodies.begin(`${storeId}\n${admission.principal}`)
@@ -88,11 +123,12 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
         const body = await read(request, BODY_BYTES_MAX, held)
         if (!(body instanceof Uint8Array)) return await refuse(body, new Uint8Array())
         try {
-          const answered = await room.fetch(toRoom(admission, peer, body))
+          asked.admitted()
+          const answered = await room.fetch(toRoom(admission, peer, body, asked.context ?? asked.parent))
           if (answered.status >= 400) refusals.refused(peer, storeId, 'BY_ROOM', answered.status, BY_ROOM)
           return answered
         } catch (error) {
-          console.error(`a room failed at a request: ${String(error)}`)
+          failed('a request', error, storeId, peer)
           return await refuse(faults.unavailable.refusal, body.subarray(0, bounds.refusedBodyBytesMax))
         }
       } finally {
@@ -100,6 +136,10 @@ async function serve(gateway: Gateway, request: Request, peer: Peer, env: Env, c
       }
     }
   }
+}
+
+function failed(at: string, error: unknown, storeId: string, { requestId }: Peer): void {
+  write('error', 'room_failed', `a room failed at ${at}: ${String(error)}`, { store: shown(storeId), request_id: requestId })
 }
 
 /** Why a room refuses: in the log. */
@@ -128,11 +168,12 @@ function respond({ status, headers, body }: GuestResponse): Response {
 }
 
 /** Accepts a socket only to tell why it is refused: no room is touched. */
-function closed({ code, reason }: Close): Response {
+function closed({ code, reason }: Close, { requestId }: Peer): Response {
   const { 0: client, 1: server } = new WebSocketPair()
   server.accept()
   server.close(code, reason)
-  return new Response(null, { status: 101, webSocket: client })
+  const headers: Record<string, string> = requestId === undefined ? {} : { [REQUEST_ID]: requestId }
+  return new Response(null, { status: 101, webSocket: client, headers })
 }
 
 /** A body within its limits; beyond them, why it is refused. */

@@ -1,6 +1,7 @@
 // A LiveStore 0.4.0 client, driven by JSON lines: see ../driver.mjs.
 import { WebSocket } from 'ws'
 import { options, prepareNode, run, todoSchema } from '../driver.mjs'
+import { tracing } from './tracing.mjs'
 
 const { transport, url, storeId, clientId, storage, payload, pollMs } = options()
 await prepareNode(WebSocket)
@@ -20,6 +21,7 @@ const backends = {
 }
 if (!Object.hasOwn(backends, transport)) throw new Error(`no transport is named ${transport}`)
 
+const { otelOptions, end } = tracing()
 const shutdownDeferred = await Effect.runPromise(Deferred.make())
 const store = await livestore.createStorePromise({
   adapter: makeAdapter({ storage, clientId, sync: { backend: backends[transport]() } }),
@@ -28,6 +30,7 @@ const store = await livestore.createStorePromise({
   syncPayload: payload,
   shutdownDeferred,
   disableDevtools: true,
+  ...(otelOptions && { otelOptions }),
 })
 
 // The leader's sync state and the event log are not public in 0.4.0.
@@ -47,7 +50,10 @@ await run({
     const db = await Effect.runPromise(makeDb({ _tag: 'in-memory' }))
     return { db, bytes: await Effect.runPromise(leaderThread.getEventlogData) }
   },
-  shutdown: () => store.shutdownPromise(),
+  shutdown: async () => {
+    await store.shutdownPromise()
+    await end()
+  },
   ended: Effect.runPromise(
     Deferred.await(shutdownDeferred).pipe(
       Effect.map((cause) => cause.reason),

@@ -182,7 +182,7 @@ D1Log.prototype.append = async function (...batch) {
 }
 
 const run = Turns.prototype.run
-Turns.prototype.run = function (bytes, event) {
+Turns.prototype.run = function (bytes, event, ...others) {
   const end = <T>(result: T): T => {
     if (trapping.delete(this['storeId'])) throw trap()
     return result
@@ -190,5 +190,5 @@ Turns.prototype.run = function (bytes, event) {
   return run.call(this, bytes, (room) => {
     const result = event(room)
     return result instanceof Promise ? result.then(end) : end(result)
-  }) as ReturnType<typeof event>
+  }, ...others) as ReturnType<typeof event>
 }

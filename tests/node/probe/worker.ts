@@ -12,6 +12,8 @@
 //                                 all: wrangler's own proxy would read them
 //   /__probe/stalled?url=U        asks U twice, with bodies that do not end after
 //                                 20 MB, and answers with what is answered first
+//   /__probe/points               the data points that were written, in place of
+//                                 Analytics Engine, which keeps nothing locally
 //   /__probe/sql                  runs a list of statements in D1, as another
 //                                 writer; answers with the last one's rows
 
@@ -20,6 +22,17 @@ import type { Env } from '../../../host/cloudflare/src/configuration.js'
 import { Gateway } from '../../../host/cloudflare/src/gateway.js'
 import product from '../../../host/cloudflare/src/worker.js'
 import { arm, breakDatabase, breakSql, type Fault, write } from './faults.js'
+
+export { Quotas } from '../../../host/cloudflare/src/worker.js'
+
+/** Stands for a dataset, where a test wants one (`PROBE_METRICS`): all objects
+ * of this Worker share one isolate, locally. */
+const points: AnalyticsEngineDataPoint[] = []
+
+function withMetrics(env: Env): Env {
+  if (env.PROBE_METRICS === undefined) return env
+  return { ...env, METRICS: { writeDataPoint: (point) => void points.push(point ?? {}) } }
+}
 
 /** What is kept of each event, in characters, and of how many. */
 const HEARD_CHARS = 200
@@ -33,7 +46,8 @@ export class WebSocketServer extends Room {
 
   constructor(ctx: DurableObjectState, env: Env) {
     const storeId = () => ctx.storage.kv.get<string>('syncline:store') ?? ''
-    super(ctx, env.DB ? { ...env, DB: breakDatabase(env.DB, storeId) } : env)
+    const measured = withMetrics(env)
+    super(ctx, measured.DB ? { ...measured, DB: breakDatabase(measured.DB, storeId) } : measured)
     breakSql(ctx.storage.sql, storeId)
   }
 
@@ -75,9 +89,11 @@ export class WebSocketServer extends Room {
 const names = (variables: Array<[string, string]>) => variables.map(([name]) => name).sort()
 
 export default {
-  async fetch(request, env, ctx) {
+  async fetch(request, bindings, ctx) {
+    const env = withMetrics(bindings)
     const { pathname, searchParams } = new URL(request.url)
     if (!pathname.startsWith('/__probe')) return await product.fetch(request, env, ctx)
+    if (pathname === '/__probe/points') return Response.json(points)
     if (pathname === '/__probe/sql' && env.DB) {
       return Response.json(await write(env.DB, (await request.json()) as string[]))
     }

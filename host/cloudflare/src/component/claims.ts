@@ -1,5 +1,6 @@
 // The `claims` import: workspace claims versions, in KV.
 
+import { points } from '../telemetry/telemetry.js'
 import type { Waiting } from './instance.js'
 import type * as Claims from '../../generated/plain/interfaces/syncline-backend-claims.js'
 
@@ -24,7 +25,11 @@ export function claims(namespace: KVNamespace | undefined): Waiting<typeof Claim
       if (!namespace) return undefined
       const cached = cache.get(userId)
       if (cached && Date.now() - cached.read < CACHE_MS) return cached.version
-      const version = await read(namespace, userId)
+      const version = await read(namespace, userId).catch((error: unknown) => {
+        points()?.add('syncline.claims.lookups', 1, { 'error.type': 'unavailable' })
+        throw error
+      })
+      points()?.add('syncline.claims.lookups')
       if (cache.size >= CACHE_USERS_MAX) cache.clear()
       cache.set(userId, { version, read: Date.now() })
       return version

@@ -7,6 +7,7 @@ import { instantiate as instantiateWaiting } from '../../generated/waiting/guest
 import { wasi } from './wasi.js'
 import { diagnostics } from './diagnostics.js'
 import { noQuotas } from './quotas.js'
+import { noTelemetry } from './telemetry.js'
 
 /** A function's twin that may wait. */
 type MayWait<F> = F extends (...args: infer A) => infer R ? (...args: A) => R | Promise<R> : F
@@ -31,6 +32,8 @@ export interface Imports {
   timer: ImportObject['syncline:backend/timer@0.1.0']
   /** Without them, for whoever relays nothing. */
   quotas?: Waiting<ImportObject['syncline:backend/quotas@0.1.0']>
+  /** Without it, for whoever tells nobody. */
+  telemetry?: ImportObject['syncline:backend/telemetry@0.1.0']
 }
 
 /**
@@ -55,6 +58,7 @@ export class Instance {
       'syncline:backend/diagnostics@0.1.0': diagnostics,
       'syncline:backend/event-log@0.1.0': imports.eventLog,
       'syncline:backend/quotas@0.1.0': imports.quotas ?? noQuotas,
+      'syncline:backend/telemetry@0.1.0': imports.telemetry ?? noTelemetry,
       'syncline:backend/timer@0.1.0': imports.timer,
       ...wasi(variables),
     }

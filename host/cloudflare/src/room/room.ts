@@ -5,7 +5,7 @@ import { DurableObject } from 'cloudflare:workers'
 
 import type { Admission } from '../../generated/plain/interfaces/syncline-backend-room.js'
 import type { Callback } from '../../generated/plain/interfaces/syncline-backend-connections.js'
-import { admissionOf, admittedPeerOf } from '../admission.js'
+import { admissionOf, admittedPeerOf, parentOf } from '../admission.js'
 import { CallAnswer, pages, Untaken } from './answers.js'
 import { fromJson, toJson } from './calls.js'
 import type { Env } from '../configuration.js'
@@ -14,6 +14,8 @@ import { terms } from '../component/terms.js'
 import { Gateway, type Refusal } from '../gateway.js'
 import type { Peer } from '../peer.js'
 import { ABNORMAL, ended, refusals } from '../refusals.js'
+import type { SpanContext } from '../telemetry/spans.js'
+import { Telemetry } from '../telemetry/telemetry.js'
 import { Sockets } from './sockets.js'
 import { Subscribers } from './subscribers.js'
 import { Overloaded, textBytes, Turns } from './turns.js'
@@ -31,14 +33,14 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
   private readonly sockets: Sockets
   private readonly subscribers: Subscribers
   private readonly untaken = new Untaken()
+  private readonly telemetry: Telemetry
   private turns: Turns | undefined
   private timer: ReturnType<typeof setTimeout> | null = null
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env)
-    this.sockets = new Sockets(ctx, ({ peer, livedMs }, code, reason) =>
-      refusals.closed(peer, this.storeId, code, reason, livedMs),
-    )
+    this.telemetry = Telemetry.of(env)
+    this.sockets = new Sockets(ctx, (life, code, reason) => refusals.closed(life, this.storeId, code, reason))
     this.subscribers = new Subscribers(ctx.storage, env, () => this.storeId, {
       delivered: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.delivered(connection) : undefined)),
       closed: (connection, isCurrent) => this.tell((room) => (isCurrent() ? room.closed(connection) : undefined)),
@@ -51,15 +53,23 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     if (!admission) return new Response('Only its Worker may call this object.\n', { status: 403 })
     const turns = this.enter(admission.storeId)
     refusals.look()
-    if (request.headers.get('upgrade') === 'websocket') return this.open(turns, admission, admittedPeerOf(request))
+    const parent = parentOf(request)
+    if (request.headers.get('upgrade') === 'websocket') {
+      return this.open(turns, admission, admittedPeerOf(request), parent)
+    }
     const body = await request.bytes()
-    const answer = await turns.run(body.length, (room) => room.request(admission, body))
-    const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation))
-    const encoder = new TextEncoder()
-    return new Response(pages(answer, this.untaken, (page) => encoder.encode(page), next), {
-      status: answer.status,
-      headers: answer.headers,
-    })
+    try {
+      const answer = await turns.run(body.length, (room) => room.request(admission, body), undefined, { parent })
+      const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation))
+      const encoder = new TextEncoder()
+      const encode = (page: string) => encoder.encode(page)
+      return new Response(pages(answer, this.untaken, encode, next, () => this.flush()), {
+        status: answer.status,
+        headers: answer.headers,
+      })
+    } finally {
+      this.flush()
+    }
   }
 
   /** A call by another Durable Object (`SyncDoRpc`). */
@@ -81,7 +91,12 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
       return refuse(faults.storeMismatch.refusal)
     }
-    const { settled, ended } = new CallAnswer(this.ctx.storage)
+    const { settled, ended: leaves } = new CallAnswer(this.ctx.storage)
+    const ended = (bytes: number) => {
+      leaves(bytes)
+      this.flush()
+    }
+    this.telemetry.points?.add('syncline.admissions', 1, { 'syncline.code': 'OK' })
     try {
       const turns = this.enter(admission.storeId)
       const answer = await turns.run(body.length, (room) => room.request(admission, body), settled)
@@ -107,21 +122,27 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const id = this.sockets.id(socket)
     const turns = this.known()
     if (id === undefined || !turns) {
-      const { peer, livedMs } = this.sockets.life(socket)
       const { code, reason } = terms().faults.internal.close
-      refusals.closed(peer, this.storeId, code, reason, livedMs)
+      refusals.closed(this.sockets.life(socket), this.storeId, code, reason)
+      this.flush()
       return socket.close(code, reason)
     }
-    this.sockets.heard(id)
     const isText = typeof message === 'string'
+    this.sockets.heard(id, isText ? message.length : message.byteLength)
+    const about = { connection: id, parent: this.sockets.parent(id) }
     try {
-      await turns.run(isText ? textBytes(message) : message.byteLength, (room) =>
-        room.message(id, isText ? { tag: 'text', val: message } : { tag: 'binary', val: new Uint8Array(message) }),
+      await turns.run(
+        isText ? textBytes(message) : message.byteLength,
+        (room) => room.message(id, isText ? { tag: 'text', val: message } : { tag: 'binary', val: new Uint8Array(message) }),
+        undefined,
+        about,
       )
     } catch (error) {
       // A turn that failed has closed every socket.
       const { code, reason } = terms().faults.overloaded.close
       if (error instanceof Overloaded) this.sockets.close(id, code, reason)
+    } finally {
+      this.flush()
     }
   }
 
@@ -143,7 +164,8 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
 
   close(connection: number, code: number, reason: string): void {
     if (this.subscribers.has(connection)) {
-      refusals.closed({ address: this.subscribers.address(connection) }, this.storeId, code, reason, undefined)
+      const peer = { address: this.subscribers.address(connection) }
+      refusals.closed({ peer, livedMs: undefined }, this.storeId, code, reason)
       this.subscribers.close(connection)
     } else this.sockets.close(connection, code, reason)
   }
@@ -183,18 +205,20 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     this.timer = setTimeout(() => this.tell((room) => room.wake()), ms)
   }
 
-  private open(turns: Turns, admission: Admission, peer: Peer): Response {
+  private open(turns: Turns, admission: Admission, peer: Peer, parent: SpanContext | undefined): Response {
     const { 0: client, 1: server } = new WebSocketPair()
-    const connection = this.sockets.accept(server, peer)
+    const connection = this.sockets.accept(server, peer, parent)
     if (connection === undefined) {
       const why = 'The store has as many WebSockets as an object may.'
       const { code, reason } = terms().faults.tooManyConnections.close
       refusals.refused(peer, admission.storeId, reason, code, why)
+      this.flush()
       server.accept()
       server.close(code, reason)
       return new Response(null, { status: 101, webSocket: client })
     }
     this.autoRespond(admission)
+    this.telemetry.points?.add('syncline.connections.opened')
     // A turn that fails closes the socket like every other.
     this.tell((room) => room.open(connection, admission), turns)
     return new Response(null, { status: 101, webSocket: client })
@@ -212,23 +236,28 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     const id = this.sockets.id(socket)
     if (id === undefined) return
     // One that was closed here is in the log by now.
-    if (this.sockets.has(id)) {
-      const { peer, livedMs } = this.sockets.life(socket)
-      ended(peer, this.storeId, code, livedMs)
-    }
+    if (this.sockets.has(id)) ended(this.sockets.life(socket), this.storeId, code)
     this.sockets.gone(id)
-    this.tell((room) => room.closed(id))
+    this.tell((room) => room.closed(id), this.known(), this.sockets.count === 0)
   }
 
-  /** Runs a turn that nobody waits for. */
-  private tell(event: Parameters<Turns['run']>[1], turns = this.known()): void {
-    const failed = () => undefined
+  /** Runs a turn that nobody waits for; perhaps the last for long. */
+  private tell(event: Parameters<Turns['run']>[1], turns = this.known(), isLast = false): void {
+    const over = () => this.flush(isLast)
     try {
       // What went wrong was logged, and told to whoever is connected.
-      void Promise.resolve(turns?.run(0, event)).catch(failed)
+      const turn = turns?.run(0, event)
+      if (turn instanceof Promise) turn.then(over, over)
+      else over()
     } catch {
-      failed()
+      over()
     }
+  }
+
+  /** An event is over: what it counted leaves, and spans that are due, or all
+   * of them. */
+  private flush(isAll = false): void {
+    if (this.telemetry.isOn) this.telemetry.flush((promise) => this.ctx.waitUntil(promise), isAll)
   }
 
   /** Which store this is, once it was entered. */

@@ -4,6 +4,8 @@
 
 import { cutToBytes } from '../component/connections.js'
 import type { Peer } from '../peer.js'
+import type { Life, Traffic } from '../refusals.js'
+import { type SpanContext, spanOf, traceparentOf } from '../telemetry/spans.js'
 
 /** Hibernatable sockets of one object (durable-objects/api/state). */
 const SOCKETS_MAX = 32_768
@@ -54,13 +56,8 @@ const TAG_BYTES_MAX = 256
 const SINCE = 'since:'
 const ADDRESS = 'address:'
 const ORIGIN = 'origin:'
-
-/** What the log says of a socket. */
-export interface Life {
-  peer: Peer
-  /** How long it has lived, in milliseconds, where that is known. */
-  livedMs: number | undefined
-}
+const REQUEST = 'request:'
+const PARENT = 'parent:'
 
 /** Tells of a socket that is closed here. */
 export type Closed = (life: Life, code: number, reason: string) => void
@@ -73,6 +70,10 @@ interface Open {
   unheardSince: number
   /** When the runtime last answered a keep-alive, as far as was looked. */
   answered: number
+  /** What it has brought and was sent. */
+  traffic: Traffic
+  /** The span that its requests are made in that name none. */
+  parent: SpanContext | undefined
 }
 
 /** The WebSockets of one room, by connection id. */
@@ -91,20 +92,23 @@ export class Sockets {
   ) {
     for (const socket of ctx.getWebSockets()) {
       const id = Number(ctx.getTags(socket)[0])
-      this.add(id, socket)
+      this.add(id, socket, false)
       this.next = Math.max(this.next, id)
     }
   }
 
   /** Takes a socket in; `undefined` when there are too many. */
-  accept(socket: WebSocket, { address, origin }: Peer): number | undefined {
+  accept(socket: WebSocket, { address, origin, requestId }: Peer, parent: SpanContext | undefined): number | undefined {
     if (this.open.size >= SOCKETS_MAX) return undefined
     while (this.open.has(this.next)) this.next = successor(this.next)
     const id = this.next
     this.next = successor(id)
-    const tags = [`${SINCE}${Date.now()}`, `${ADDRESS}${address}`, ...(origin === undefined ? [] : [`${ORIGIN}${origin}`])]
+    const tags = [`${SINCE}${Date.now()}`, `${ADDRESS}${address}`]
+    if (origin !== undefined) tags.push(`${ORIGIN}${origin}`)
+    if (requestId !== undefined) tags.push(`${REQUEST}${requestId}`)
+    if (parent) tags.push(`${PARENT}${traceparentOf(parent)}`)
     this.ctx.acceptWebSocket(socket, [String(id), ...tags.map((tag) => cutToBytes(tag, TAG_BYTES_MAX))])
-    this.add(id, socket)
+    this.add(id, socket, true)
     return id
   }
 
@@ -115,17 +119,35 @@ export class Sockets {
 
   /** What the log says of a socket. One of an older version has no such tags. */
   life(socket: WebSocket): Life {
-    const tags = this.ctx.getTags(socket)
-    const find = (name: string) => tags.find((tag) => tag.startsWith(name))?.slice(name.length)
-    const [since, origin] = [find(SINCE), find(ORIGIN)]
-    const peer = { address: find(ADDRESS) ?? 'unknown', ...(origin === undefined ? {} : { origin }) }
-    return { peer, livedMs: since === undefined ? undefined : Date.now() - Number(since) }
+    const find = (name: string) => this.tag(socket, name)
+    const [since, origin, requestId] = [find(SINCE), find(ORIGIN), find(REQUEST)]
+    const peer = {
+      address: find(ADDRESS) ?? 'unknown',
+      ...(origin === undefined ? {} : { origin }),
+      ...(requestId === undefined ? {} : { requestId }),
+    }
+    const traffic = this.open.get(this.ids.get(socket) ?? 0)?.traffic
+    const livedMs = since === undefined ? undefined : Date.now() - Number(since)
+    return { peer, livedMs, ...(traffic ? { traffic } : {}) }
   }
 
-  /** A socket said something. */
-  heard(id: number): void {
+  /** A socket said something, of so many bytes. */
+  heard(id: number, bytes: number): void {
     const open = this.open.get(id)
-    if (open) this.took(open)
+    if (!open) return
+    this.took(open)
+    open.traffic.framesIn++
+    open.traffic.bytesIn += bytes
+  }
+
+  /** The span that a socket's requests are made in that name none. */
+  parent(id: number): SpanContext | undefined {
+    return this.open.get(id)?.parent
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.open.size
   }
 
   has(id: number): boolean {
@@ -144,6 +166,8 @@ export class Sockets {
     }
     try {
       open.socket.send(frame)
+      open.traffic.framesOut++
+      open.traffic.bytesOut += frame.length
     } catch {
       // It is closing: its `closed` comes.
     }
@@ -152,8 +176,9 @@ export class Sockets {
   close(id: number, code: number, reason: string): void {
     const open = this.open.get(id)
     if (!open) return
+    const life = this.life(open.socket)
     this.gone(id)
-    this.closed(this.life(open.socket), code, reason)
+    this.closed(life, code, reason)
     try {
       open.socket.close(code, reason)
     } catch {
@@ -233,8 +258,15 @@ export class Sockets {
     return true
   }
 
-  private add(id: number, socket: WebSocket): void {
-    this.open.set(id, { socket, unheardBytes: 0, unheardSince: 0, answered: 0 })
+  private tag(socket: WebSocket, name: string): string | undefined {
+    const found = this.ctx.getTags(socket).find((tag) => tag.startsWith(name))
+    return found?.slice(name.length)
+  }
+
+  private add(id: number, socket: WebSocket, isWhole: boolean): void {
+    const traffic = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, isWhole }
+    const parent = spanOf(this.tag(socket, PARENT))
+    this.open.set(id, { socket, unheardBytes: 0, unheardSince: 0, answered: 0, traffic, parent })
     this.ids.set(socket, id)
   }
 }

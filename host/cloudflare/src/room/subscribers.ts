@@ -8,6 +8,8 @@
 import type { Callback, SubscribeError } from '../../generated/plain/interfaces/syncline-backend-connections.js'
 import type { Env } from '../configuration.js'
 import { fromJson } from './calls.js'
+import { shown } from '../telemetry/ids.js'
+import { write } from '../telemetry/lines.js'
 
 /** Subscribers of one store: each costs a call a push. */
 const SUBSCRIBERS_MAX = 1_000
@@ -236,7 +238,7 @@ export class Subscribers {
         this.told.delivered(subscriber.id, isCurrent)
       }
     } catch (error) {
-      console.error(`a subscriber cannot be looked after: ${String(error)}`)
+      write('error', 'subscriber_failed', `a subscriber cannot be looked after: ${String(error)}`)
     } finally {
       subscriber.isCalling = false
     }
@@ -252,7 +254,8 @@ export class Subscribers {
 
   /** Lets a subscriber go: its client is served again when it pulls. */
   private drop(subscriber: Subscriber, error: unknown): void {
-    console.warn(`a subscriber behind ${subscriber.binding} does not take what is pushed, and is let go: ${String(error)}`)
+    const store = shown(this.storeId() ?? '')
+    write('warn', 'subscriber_let_go', `a subscriber behind ${subscriber.binding} does not take what is pushed, and is let go: ${String(error)}`, { store })
     this.close(subscriber.id)
   }
 

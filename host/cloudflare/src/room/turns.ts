@@ -4,11 +4,15 @@
 
 import { Effects, type Peers } from '../component/connections.js'
 import { noClaims } from '../component/claims.js'
-import { Instance, type RoomExports } from '../component/instance.js'
+import { type Imports, Instance, type RoomExports } from '../component/instance.js'
 import { terms } from '../component/terms.js'
 import { database, type Env, storageKind, variables } from '../configuration.js'
 import { D1Log } from '../storage/d1.js'
 import { ObjectLog } from '../storage/object.js'
+import { shown } from '../telemetry/ids.js'
+import { write } from '../telemetry/lines.js'
+import { Telemetry } from '../telemetry/telemetry.js'
+import { type About, Told } from '../telemetry/told.js'
 
 /**
  * Events that wait while D1 answers, in bytes of their frames: part of an
@@ -31,6 +35,9 @@ export function textBytes(text: string): number {
 /** For turns that begin no subscription, or one that may be told at once. */
 const AT_ONCE = Promise.resolve()
 
+/** Of turns whose event came on no connection. */
+const NOTHING: About = {}
+
 /** Too much waits for the room: try again later. */
 export class Overloaded extends Error {}
 
@@ -44,6 +51,8 @@ export class Turns {
   /** The last turn of those that wait for one another. */
   private last: Promise<unknown> = Promise.resolve()
   private waitingBytes = 0
+  /** What turns tell of themselves, where it is wanted. */
+  private readonly told: Told | undefined
 
   constructor(
     env: Env,
@@ -54,8 +63,11 @@ export class Turns {
     private readonly failed: () => void,
   ) {
     this.effects = new Effects(peers, terms().bounds)
-    this.variables = variables(env, terms().variables)
+    const telemetry = Telemetry.of(env)
+    this.variables = [...variables(env, terms().variables), ...telemetry.variables]
     this.waits = storageKind(env) === 'd1'
+    if (telemetry.isOn) this.told = new Told(telemetry, storeId, this.waits)
+    telemetry.points?.add('syncline.room.wakes')
     this.log = this.waits ? new D1Log(database(env), storage, storeId) : new ObjectLog(storage, storeId)
   }
 
@@ -64,13 +76,25 @@ export class Turns {
    * that wait. `bytes` is what the event keeps in memory meanwhile; a
    * subscription that the turn begins is told of events when `hold` is over.
    */
-  run<T>(bytes: number, event: (room: RoomExports) => T | Promise<T>, hold = AT_ONCE): T | Promise<T> {
-    if (!this.waits) return this.runNow(event as (room: RoomExports) => T, hold)
+  run<T>(
+    bytes: number,
+    event: (room: RoomExports) => T | Promise<T>,
+    hold = AT_ONCE,
+    about = NOTHING,
+  ): T | Promise<T> {
+    const arrivedMs = this.told ? Date.now() : 0
+    if (!this.waits) {
+      this.told?.begin(about, arrivedMs)
+      return this.runNow(event as (room: RoomExports) => T, hold)
+    }
     const isTooMuch = this.waitingBytes + bytes > WAITING_BYTES_MAX && this.waitingBytes > WAITING_BYTES_FEW
     if (isTooMuch && bytes > 0) throw new Overloaded()
     const counted = bytes + EVENT_BYTES
     this.waitingBytes += counted
-    const turn = this.last.then(() => this.runWaiting(event, hold))
+    const turn = this.last.then(() => {
+      this.told?.begin(about, arrivedMs)
+      return this.runWaiting(event, hold)
+    })
     this.last = turn.catch(() => undefined).finally(() => {
       this.waitingBytes -= counted
     })
@@ -110,17 +134,20 @@ export class Turns {
   private awake(): { room: RoomExports; isFresh: boolean } {
     const isFresh = this.instance === undefined
     const { readEventsMax, readBytesMax } = terms().bounds
-    this.instance ??= new Instance(this.waits ? 'waiting' : 'plain', this.variables, {
+    if (this.instance) return { room: this.instance.room, isFresh }
+    const eventLog: Imports['eventLog'] = {
+      open: (newBackendId) => this.log.open(newBackendId),
+      append: (expectedHead, batch, createdAt) => this.log.append(expectedHead, batch, createdAt),
+      read: (after, eventsMax, bytesMax) =>
+        this.log.read(after, Math.min(eventsMax, readEventsMax), Math.min(bytesMax, readBytesMax)),
+      reset: (newBackendId) => this.log.reset(newBackendId),
+    }
+    this.instance = new Instance(this.waits ? 'waiting' : 'plain', this.variables, {
       claims: noClaims,
-      connections: this.effects.imports,
+      connections: this.told?.sending(this.effects.imports) ?? this.effects.imports,
       timer: this.effects.timer,
-      eventLog: {
-        open: (newBackendId) => this.log.open(newBackendId),
-        append: (expectedHead, batch, createdAt) => this.log.append(expectedHead, batch, createdAt),
-        read: (after, eventsMax, bytesMax) =>
-          this.log.read(after, Math.min(eventsMax, readEventsMax), Math.min(bytesMax, readBytesMax)),
-        reset: (newBackendId) => this.log.reset(newBackendId),
-      },
+      eventLog: this.told?.storing(eventLog) ?? eventLog,
+      ...(this.told ? { telemetry: this.told.imports } : {}),
     })
     return { room: this.instance.room, isFresh }
   }
@@ -132,12 +159,15 @@ export class Turns {
       // Stored, but not all was told: as when a frame is lost on its way.
       throw this.fail(error)
     }
+    this.told?.end()
     // An instance that subscribers wait for knows what they have taken.
     if (this.instance?.isBloated && !this.peers.isBusy()) this.instance = undefined
   }
 
   private fail(error: unknown): Error {
-    console.error(`a turn failed, the room starts again from storage: ${String(error)}`)
+    const store = shown(this.storeId)
+    write('error', 'turn_failed', `a turn failed, the room starts again from storage: ${String(error)}`, { store })
+    this.told?.fail(error)
     this.effects.drop()
     this.instance = undefined
     this.failed()

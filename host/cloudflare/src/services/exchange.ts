@@ -6,6 +6,7 @@ import type { Env } from '../configuration.js'
 import type { Gateway } from '../gateway.js'
 import type { Peer } from '../peer.js'
 import { refusals } from '../refusals.js'
+import { write } from '../telemetry/lines.js'
 
 /** Headers, as the guest has them. */
 export type HeaderList = Array<[string, string]>
@@ -34,7 +35,7 @@ export function answer({ peer }: Exchange, { status, headers, body }: GuestRespo
 
 /** The guest, or what there is for it, failed. */
 export function failed(doing: string, error: unknown, headers: HeaderList): Response {
-  console.error(`the gateway failed at ${doing}: ${String(error)}`)
+  write('error', 'gateway_failed', `the gateway failed at ${doing}: ${String(error)}`)
   return new Response(null, { status: 500, headers })
 }
 

@@ -4,6 +4,8 @@
 import type { Context, Ending } from '../../generated/plain/interfaces/syncline-backend-relay.js'
 import type { RelayExports } from '../component/instance.js'
 import type { Gateway } from '../gateway.js'
+import { write } from '../telemetry/lines.js'
+import { points } from '../telemetry/telemetry.js'
 import type { Place } from './places.js'
 
 const NOTHING = new Uint8Array()
@@ -41,6 +43,8 @@ export class Held {
   isOver(): void {
     this.context = undefined
     this.place?.end()
+    // What it used may have been told after its request was answered.
+    points()?.flush()
     this.release()
   }
 
@@ -51,7 +55,7 @@ export class Held {
     try {
       return context ? await this.gateway.call(({ relay }) => relay.end(context, ending)) : NOTHING
     } catch (error) {
-      console.error(`a relay cannot be ended: ${String(error)}`)
+      write('error', 'relay_failed', `a relay cannot be ended: ${String(error)}`)
       return NOTHING
     } finally {
       this.isOver()

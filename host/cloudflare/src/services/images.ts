@@ -3,6 +3,7 @@
 import type { Delivered, Info, NoObject, UploadError } from '../../generated/plain/interfaces/syncline-backend-images.js'
 import type { Object as Wanted, Upload } from '../../generated/plain/interfaces/syncline-backend-services.js'
 import { Bodies } from '../bodies.js'
+import { write } from '../telemetry/lines.js'
 import { discard } from './body.js'
 import { answer, type Exchange, failed } from './exchange.js'
 import { Places } from './places.js'
@@ -59,7 +60,7 @@ async function store(
     })
     return answer(exchange, stored)
   } catch (error) {
-    console.error(`an image cannot be stored: ${String(error)}`)
+    write('error', 'image_failed', `an image cannot be stored: ${String(error)}`)
     return answer(exchange, failed)
   }
 }
@@ -124,7 +125,7 @@ export async function remove(exchange: Exchange, bucket: R2Bucket, wanted: Wante
       await bucket.delete(key)
       return answer(exchange, removed.val.removed)
     } catch (error) {
-      console.error(`an image cannot be deleted: ${String(error)}`)
+      write('error', 'image_failed', `an image cannot be deleted: ${String(error)}`)
       return answer(exchange, removed.val.failed)
     }
   } catch (error) {
@@ -137,7 +138,7 @@ async function found<T>(look: () => Promise<T | null>): Promise<T | NoObject> {
   try {
     return (await look()) ?? 'missing'
   } catch (error) {
-    console.error(`an image cannot be read: ${String(error)}`)
+    write('error', 'image_failed', `an image cannot be read: ${String(error)}`)
     return 'unavailable'
   }
 }

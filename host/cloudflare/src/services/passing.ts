@@ -1,6 +1,7 @@
 // An upstream's answer on its way to the client: each piece is read when the
 // one before it was taken.
 
+import { write } from '../telemetry/lines.js'
 import type { Held } from './held.js'
 import type { Upstream } from './upstream.js'
 
@@ -48,7 +49,7 @@ export function passing(held: Held, upstream: Upstream, client: AbortSignal): Re
           if (output.length > 0) controller.enqueue(output)
           if (isLast) return controller.close()
         } catch (error) {
-          console.error(`the gateway failed at a relay: ${String(error)}`)
+          write('error', 'relay_failed', `the gateway failed at a relay: ${String(error)}`)
           upstream.cancel()
           await held.end('broken')
           throw error

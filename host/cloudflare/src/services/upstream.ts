@@ -2,6 +2,7 @@
 // stranger: it may be silent, break off, or never end.
 
 import type { Call, Ending, Failure } from '../../generated/plain/interfaces/syncline-backend-relay.js'
+import { write } from '../telemetry/lines.js'
 import type { HeaderList } from './exchange.js'
 
 /** The longest piece that the guest is shown, in bytes. */
@@ -49,7 +50,7 @@ export class Upstream {
     } catch (error) {
       if (gone.aborted) throw new Gone()
       if (isLate) return 'silent'
-      console.warn(`a call of the services' upstream failed: ${String(error)}`)
+      write('warn', 'upstream_failed', `a call of the services' upstream failed: ${String(error)}`)
       return isBrokenOff(error) ? 'broken' : 'unreachable'
     } finally {
       clearTimeout(timer)
@@ -88,7 +89,7 @@ export class Upstream {
         this.rest = next.value
       }
     } catch (error) {
-      if (!this.isCancelled) console.warn(`an answer of the services' upstream broke off: ${String(error)}`)
+      if (!this.isCancelled) write('warn', 'upstream_failed', `an answer of the services' upstream broke off: ${String(error)}`)
       return 'broken'
     } finally {
       clearTimeout(timer)

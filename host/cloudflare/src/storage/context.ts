@@ -10,6 +10,7 @@
 // store and the log ends at its head: two stores' logs can share a name in
 // one D1 database.
 
+import { shown } from '../telemetry/ids.js'
 import { type LogInfo, type StorageFailure, unavailable } from './event-log.js'
 
 /** 0.3.1's key for the head (`src/cf-worker/durable-object.ts`). */
@@ -142,6 +143,6 @@ export class Context {
   }
 
   private refusal(what: string, how: string): StorageFailure {
-    return unavailable(`store ${JSON.stringify(this.storeId)} is not served, to lose nothing: ${what}. To resolve it, ${how}.`)
+    return unavailable(`store ${JSON.stringify(shown(this.storeId))} is not served, to lose nothing: ${what}. To resolve it, ${how}.`)
   }
 }

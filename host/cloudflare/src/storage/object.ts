@@ -1,6 +1,7 @@
 // A log in its Durable Object's own SQLite (`STORAGE=do-sqlite`). It answers
 // at once, so the guest runs without waiting.
 
+import { write } from '../telemetry/lines.js'
 import { Context } from './context.js'
 import {
   COLUMNS,
@@ -116,7 +117,7 @@ export class ObjectLog {
       })
     } catch (error) {
       // Then it is stored and was never acknowledged, as after a crash.
-      console.error(`a failed turn's events cannot be taken back: ${String(error)}`)
+      write('error', 'storage_failed', `a failed turn's events cannot be taken back: ${String(error)}`)
     }
   }
 

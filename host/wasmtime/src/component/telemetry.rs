@@ -50,6 +50,7 @@ impl Host for State {
     }
 
     fn tokens_used(&mut self, tokens: u64) {
+        self.tokens_used = self.tokens_used.saturating_add(tokens);
         if let Some(meters) = self.telemetry.meters() {
             meters.tokens(tokens);
         }

@@ -77,6 +77,8 @@ struct Queue {
     outgoing: VecDeque<Outgoing>,
     /// What is queued and what the task has taken and not written yet.
     bytes: usize,
+    /// The frames among that.
+    frames: usize,
     /// A frame found no room: from then on nothing is queued, or the client
     /// would see a gap.
     has_overflowed: bool,
@@ -140,6 +142,7 @@ impl Queue {
             return Pushed::Overflowed;
         }
         self.bytes = self.bytes.saturating_add(bytes);
+        self.frames += 1;
         self.outgoing.push_back(Outgoing::Frame(frame));
         Pushed::Queued
     }
@@ -240,6 +243,15 @@ impl Outbox {
         self.0.lock().bytes
     }
 
+    /// The frames that the socket has not taken, and their text in bytes. Those
+    /// that are written together count until all of them are.
+    #[must_use]
+    pub fn unsent(&self) -> (usize, usize) {
+        let queue = self.0.lock();
+        let overhead = queue.frames.saturating_mul(OVERHEAD_BYTES);
+        (queue.frames, queue.bytes.saturating_sub(overhead))
+    }
+
     /// Tells the task to close with 1013, as if a frame had found no room.
     /// Returns whether it did not know.
     pub fn overflow(&self) -> bool {
@@ -324,9 +336,10 @@ impl Inlet {
         self.0.lock().pop()
     }
 
-    /// A frame has left; `bytes` is its [`weight`].
-    pub fn taken(&self, bytes: usize) {
+    /// Frames have left; `bytes` is the sum of their [`weight`]s.
+    pub fn taken(&self, frames: usize, bytes: usize) {
         let mut queue = self.0.lock();
+        queue.frames = queue.frames.saturating_sub(frames);
         queue.bytes = queue.bytes.saturating_sub(bytes);
     }
 
@@ -458,7 +471,9 @@ mod tests {
         outbox.send(frame(1));
         assert!(inlet.has_overflowed());
         // No gap: nothing comes after what was left out.
-        inlet.taken(3 * BYTES_MAX);
+        assert_eq!(outbox.unsent(), (1, 2 * BYTES_MAX));
+        inlet.taken(1, 3 * BYTES_MAX);
+        assert_eq!(outbox.unsent(), (0, 0));
         outbox.send(frame(1));
         assert!(outbox.hold(frame(1)).is_none());
         assert_eq!(texts(&mut inlet).len(), 1);

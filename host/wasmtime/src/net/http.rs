@@ -41,7 +41,7 @@ const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request.
 pub type Request = hyper::Request<Received>;
 
-/// The header with which a client can quote a refusal.
+/// The header with which a client can quote a refusal, or a socket's life.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Of a path that a span has, in characters.
@@ -81,7 +81,10 @@ pub async fn handle(
     if let Some(admit) = admit {
         admit.end(asked.route, status.as_u16());
     }
-    if status.is_client_error() || status.is_server_error() {
+    // A socket that is refused is told so in its close, which has no room for
+    // more: its upgrade has the id.
+    let is_upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
+    if is_upgraded || status.is_client_error() || status.is_server_error() {
         let id = request_id.and_then(|id| HeaderValue::try_from(id).ok());
         id.and_then(|id| response.headers_mut().insert(REQUEST_ID, id));
     }
@@ -197,7 +200,8 @@ async fn answer(
             if matches!(service, Service::Asset(_)) {
                 about.route = "assets";
             }
-            app.services().serve(service, request, &peer).await
+            let parent = about.admit.take().or(about.parent.take());
+            app.services().serve(service, request, &peer, parent).await
         }
     }
 }

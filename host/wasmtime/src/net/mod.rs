@@ -11,6 +11,7 @@ pub mod listen;
 pub mod listener;
 pub mod metrics;
 pub mod places;
+mod silence;
 mod socket;
 mod taken;
 mod unsent;

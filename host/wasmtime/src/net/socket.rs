@@ -1,7 +1,7 @@
 //! A WebSocket's task: frames in to the room, frames out from its outbox. It
 //! runs on its store's shard, beside the room.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use opentelemetry::trace::SpanContext;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::timeout;
 use tracing::error;
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -25,8 +25,8 @@ use crate::flow::outbox::{Inlet, OVERFLOW, Outbox, Outgoing, outbox, weight};
 use crate::flow::output::TextFrame;
 use crate::net::arrival::{self, Arrivals};
 use crate::net::places::{Place, Stream};
+use crate::net::silence::Silence;
 use crate::net::websocket::WebSocket;
-use crate::process::patience::Moment;
 use crate::rooms::event::Event;
 use crate::rooms::shards::RoomQueue;
 use crate::telemetry::life::Life;
@@ -159,7 +159,7 @@ struct Admitted {
 impl Admitted {
     fn leave(&self, outbox: &Outbox) {
         let connection = self.connection;
-        self.life.ended(outbox.end());
+        self.life.ended(outbox.end(), outbox.unsent());
         self.room.deliver(Event::Closed { connection });
     }
 }
@@ -311,52 +311,6 @@ async fn read(app: &App, admitted: &Admitted, socket: &TcpSocket, outbox: &Outbo
     }
 }
 
-/// How long a client has said nothing. Its timer is left alone while frames
-/// come, and set again only when it fires.
-struct Silence {
-    max: Duration,
-    since: Moment,
-    is_pinged: bool,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Silence {
-    fn new(max: Duration) -> Self {
-        Self {
-            max,
-            since: Moment::now(),
-            is_pinged: false,
-            timer: Box::pin(sleep(max / 2)),
-        }
-    }
-
-    fn is_broken(&mut self) {
-        self.since = Moment::now();
-        self.is_pinged = false;
-    }
-
-    /// Returns when half of the time is over, so that the client can be
-    /// pinged, and then when all of it is: whether it is.
-    async fn grows(&mut self) -> bool {
-        loop {
-            self.timer.as_mut().await;
-            let is_over = self.is_pinged && self.since.elapsed() >= self.max;
-            let is_due = !self.is_pinged && self.since.elapsed() >= self.max / 2;
-            self.is_pinged |= is_due;
-            let time = if self.is_pinged {
-                self.max
-            } else {
-                self.max / 2
-            };
-            let left = self.since.left(time).unwrap_or_default();
-            self.timer.as_mut().reset(Instant::now() + left);
-            if is_over || is_due {
-                return is_over;
-            }
-        }
-    }
-}
-
 /// What the client is told of a message that cannot be taken.
 fn close_for<'a>(error: &Error, overloaded: &'a Close) -> Option<(u16, &'a str)> {
     match error {
@@ -472,7 +426,8 @@ impl Burst<'_> {
             flushed = self.socket.flush() => flushed.map_err(|_| Unwritten::Ended)?,
             () = self.inlet.overflow() => return Err(Unwritten::Overflow),
         }
-        self.inlet.taken(std::mem::take(&mut self.bytes));
+        self.inlet
+            .taken(self.frames, std::mem::take(&mut self.bytes));
         self.taken();
         if self.inlet.has_overflowed() {
             return Err(Unwritten::Overflow);

@@ -15,6 +15,7 @@ use tracing::error;
 use super::Guest;
 use super::objects::{Objects, ObjectsError};
 use super::upload::{self, Uploaded};
+use super::watched::watched;
 use crate::contract::images::{
     Accepted, Delivered, Delivery, Info, NoObject, Removed, Storing, UploadError,
 };
@@ -22,6 +23,7 @@ use crate::contract::services::{Object, Upload};
 use crate::exchange::answer::{Response, response, status_of, with_head};
 use crate::exchange::received::Received;
 use crate::flow::intake::{Intake, Reservation};
+use crate::telemetry::outward::{Outward, Service, Within};
 use crate::telemetry::peer::Peer;
 
 /// What files may take in memory, from their first byte until they are
@@ -59,7 +61,7 @@ impl Images {
         guest: &Guest,
         upload: Upload,
         request: Request<Received>,
-        peer: &Peer,
+        (peer, within): (&Peer, Within),
     ) -> Response {
         // Its memory is given back when the file is stored.
         let (body, bytes, reservation) = match self.read(&upload, request, peer).await {
@@ -77,7 +79,9 @@ impl Images {
         match accepted {
             Ok(Accepted::Respond(response)) => guest.answer(response, peer),
             Ok(Accepted::Store(storing)) => {
-                let stored = store(Arc::clone(&self.objects), storing, bytes, reservation).await;
+                let call = self.call(&within, Service::ImageUpload);
+                let objects = Arc::clone(&self.objects);
+                let stored = store(objects, storing, bytes, (reservation, call)).await;
                 match stored {
                     Some(response) => guest.answer(response, peer),
                     None => guest.failed("storing an image", upload.headers),
@@ -105,13 +109,18 @@ impl Images {
     }
 
     /// Answers with an object.
-    pub async fn deliver(&self, guest: &Guest, object: Object, peer: &Peer) -> Response {
+    pub async fn deliver(
+        &self,
+        guest: &Guest,
+        object: Object,
+        (peer, within): (&Peer, Within),
+    ) -> Response {
         let Object {
             context,
             key,
             headers,
         } = object;
-        let info = self.info(&key).await;
+        let info = self.info(&key, &within, Service::ImageDeliver).await;
         let deliver =
             |info: Result<&Info, NoObject>| guest.gateway.with(|it| it.deliver(&context, info));
         let delivery = match deliver(info.as_ref().map_err(|error| *error)) {
@@ -125,8 +134,16 @@ impl Images {
             return with_head(status, head.headers, "");
         };
         let range = part.start..part.start.saturating_add(part.length);
-        match self.objects.read(&key, range).await {
+        let mut call = self.call(&within, Service::ImageDeliver);
+        let read = watched(&mut call, self.objects.read(&key, range));
+        match read.await {
             Ok(pieces) => {
+                // The call is over when the pieces are.
+                let pieces = pieces.inspect_err(move |_| {
+                    if let Some(call) = &mut call {
+                        call.failed("broken");
+                    }
+                });
                 let body = StreamBody::new(pieces.map_ok(Frame::data).map_err(Into::into));
                 let mut answer = response(status, head.headers, body.boxed_unsync());
                 let length = HeaderValue::from(part.length);
@@ -142,14 +159,21 @@ impl Images {
     }
 
     /// Deletes an object.
-    pub async fn remove(&self, guest: &Guest, object: Object, peer: &Peer) -> Response {
-        let info = self.info(&object.key).await;
+    pub async fn remove(
+        &self,
+        guest: &Guest,
+        object: Object,
+        (peer, within): (&Peer, Within),
+    ) -> Response {
+        let info = self.info(&object.key, &within, Service::ImageRemove).await;
         let info = info.as_ref().map_err(|error| *error);
         let removed = guest.gateway.with(|it| it.remove(&object.context, info));
         match removed {
             Ok(Removed::Respond(response)) => guest.answer(response, peer),
             Ok(Removed::Remove(removing)) => {
-                let response = match self.objects.remove(&object.key).await {
+                let mut call = self.call(&within, Service::ImageRemove);
+                let gone = watched(&mut call, self.objects.remove(&object.key));
+                let response = match gone.await {
                     Ok(()) => removing.removed,
                     Err(error) => {
                         error!(
@@ -165,8 +189,14 @@ impl Images {
         }
     }
 
-    async fn info(&self, key: &str) -> Result<Info, NoObject> {
-        let info = self.objects.info(key).await;
+    /// The object store is asked for something.
+    fn call(&self, within: &Within, service: Service) -> Option<Outward> {
+        within.call(service, self.objects.is_remote())
+    }
+
+    async fn info(&self, key: &str, within: &Within, service: Service) -> Result<Info, NoObject> {
+        let mut call = self.call(within, service);
+        let info = watched(&mut call, self.objects.info(key)).await;
         info.map_err(|error| reason(&error))
     }
 }
@@ -186,7 +216,7 @@ async fn store(
     objects: Arc<Objects>,
     storing: Storing,
     bytes: Bytes,
-    reservation: Option<Reservation>,
+    (reservation, mut call): (Option<Reservation>, Option<Outward>),
 ) -> Option<crate::contract::Response> {
     let storing = tokio::spawn(async move {
         let Storing {
@@ -196,8 +226,9 @@ async fn store(
             stored,
             failed,
         } = storing;
-        let put = objects.put(&key, &content_type, metadata, bytes).await;
-        drop(reservation);
+        let put = objects.put(&key, &content_type, metadata, bytes);
+        let put = watched(&mut call, put).await;
+        drop((reservation, call));
         match put {
             Ok(()) => stored,
             Err(error) => {

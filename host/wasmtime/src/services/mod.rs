@@ -9,11 +9,13 @@ mod ranges;
 mod relay;
 mod upload;
 mod upstream;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::{Request, StatusCode};
+use opentelemetry::trace::SpanContext;
 use serde::Deserialize;
 use tracing::error;
 
@@ -26,6 +28,7 @@ use crate::contract;
 use crate::contract::services::Service;
 use crate::exchange::answer::{Response, http_response, with_head};
 use crate::exchange::received::Received;
+use crate::telemetry::outward::Within;
 use crate::telemetry::peer::Peer;
 use crate::telemetry::refusals::Refusals;
 
@@ -73,23 +76,25 @@ impl Services {
         }
     }
 
-    /// Carries a decision out.
+    /// Carries a decision out. `parent` is the request's span, if it has one.
     pub async fn serve(
         &self,
         service: Service,
         request: Request<Received>,
         peer: &Peer,
+        parent: Option<SpanContext>,
     ) -> Response {
         let guest = &self.guest;
+        let about = (peer, Within::new(guest.refusals.telemetry(), parent));
         match (service, &self.images, &self.assets) {
             (Service::Upload(upload), Some(images), _) => {
-                images.upload(guest, upload, request, peer).await
+                images.upload(guest, upload, request, about).await
             }
             (Service::Deliver(object), Some(images), _) => {
-                images.deliver(guest, object, peer).await
+                images.deliver(guest, object, about).await
             }
-            (Service::Remove(object), Some(images), _) => images.remove(guest, object, peer).await,
-            (Service::Relay(relay), _, _) => self.relays.relay(guest, relay, request, peer).await,
+            (Service::Remove(object), Some(images), _) => images.remove(guest, object, about).await,
+            (Service::Relay(relay), _, _) => self.relays.relay(guest, relay, request, about).await,
             (Service::Asset(asset), _, Some(assets)) => assets.serve(asset, &request).await,
             _ => guest.failed("it asks for what this server does not have", vec![]),
         }

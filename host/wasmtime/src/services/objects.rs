@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
+use super::watched::Watching;
 use crate::contract::images::Info;
 use crate::process::tls;
 
@@ -119,6 +120,22 @@ impl ObjectsError {
     }
 }
 
+impl ObjectsError {
+    /// As `error.type` has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            error if error.is_missing() => "not_found",
+            Self::Note { .. } => "damaged",
+            Self::Store(
+                object_store::Error::PermissionDenied { .. }
+                | object_store::Error::Unauthenticated { .. },
+            ) => "refused",
+            Self::Directory { .. } | Self::Store(_) => "unavailable",
+        }
+    }
+}
+
 /// The object store.
 pub struct Objects {
     store: Box<dyn ObjectStore>,
@@ -159,6 +176,7 @@ impl Objects {
                 tls::prepare();
                 let client = AmazonS3ConfigKey::Client;
                 let bucket = AmazonS3Builder::from_env()
+                    .with_http_connector(Watching::default())
                     .with_url(url.as_str())
                     .with_config(client(ClientConfigKey::Timeout), CALL_TIMEOUT)
                     .with_config(client(ClientConfigKey::ReadTimeout), READ_TIMEOUT)
@@ -176,6 +194,12 @@ impl Objects {
                 })
             }
         }
+    }
+
+    /// Whether another server keeps the objects.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.keeps_attributes
     }
 
     /// Stores an object: all of it, or nothing. What is known of it is there

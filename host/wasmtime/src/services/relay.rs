@@ -16,7 +16,7 @@ use hyper::Request;
 use hyper::body::Frame;
 use tokio::sync::Semaphore;
 
-use self::held::{Decides, Held};
+use self::held::{Decides, Held, Relaying};
 use super::Guest;
 use super::upstream::{Caller, Upstream};
 use crate::contract;
@@ -26,6 +26,7 @@ use crate::exchange::answer::{self, Response, status_of};
 use crate::exchange::body::{BodyError, Cut, read_body};
 use crate::exchange::received::Received;
 use crate::flow::intake::{Intake, Reservation, Share};
+use crate::telemetry::outward::Within;
 use crate::telemetry::peer::Peer;
 
 /// Calls under way: one more is told to come back.
@@ -83,7 +84,7 @@ impl Relays {
         guest: &Guest,
         relay: Relay,
         request: Request<Received>,
-        peer: &Peer,
+        (peer, within): (&Peer, Within),
     ) -> Response {
         let Relay {
             context,
@@ -99,12 +100,11 @@ impl Relays {
             Ok((body, reservation)) => (Ok(body), reservation),
             Err(fault) => (Err(fault), None),
         };
-        let begun = guest
-            .gateway
-            .begin(&context, body.as_deref().map_err(|fault| *fault));
+        let relaying = Arc::new(Relaying::new(Arc::clone(&guest.gateway)));
+        let begun = relaying.begin(&context, body.as_deref().map_err(|fault| *fault));
         drop(body);
         let share = self.calls.answers.of_store(&peer.address.ip().to_string());
-        let held = Held::new(Arc::clone(&guest.gateway), place);
+        let held = Held::new(relaying, place).within(within);
         let outcome = match begun {
             Ok(step) => self.calls.run(held, step, share).await,
             Err(error) => Err(error),
@@ -165,7 +165,8 @@ impl Calls {
                 }
                 Step::Call(mut call) => {
                     held.keep(std::mem::take(&mut call.context));
-                    match self.caller.call(call).await {
+                    let span = held.calls(&call.url);
+                    match self.caller.call(call, span).await {
                         Ok(upstream) => {
                             let (status, headers) = (upstream.status(), upstream.headers());
                             (held.head_arrived(status, &headers)?, upstream)
@@ -184,6 +185,7 @@ impl Calls {
                 }
                 (Reading::Wait(wait), upstream) => {
                     drop(upstream);
+                    held.call_is_over(None);
                     held.keep(wait.context);
                     pause(wait.after_ms).await;
                     step = held.again()?;

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 
 use crate::contract::relay::{Call, Ending, Failure};
 use crate::process::{patience, tls};
+use crate::telemetry::outward::TRACEPARENT;
 
 /// The longest piece that the guest is shown, in bytes.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -34,13 +35,15 @@ pub struct Upstream {
 }
 
 impl Caller {
-    /// Calls, until the head of the answer is there.
+    /// Calls, until the head of the answer is there. `span` is what it is told
+    /// of whose trace the call is a part of.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn call(&self, call: Call) -> Result<Upstream, Failure> {
+    pub async fn call(&self, call: Call, span: Option<HeaderValue>) -> Result<Upstream, Failure> {
         let client = self.client(call.connect_timeout_ms).map_err(unusable)?;
-        let headers = headers(&call.headers).map_err(unusable)?;
+        let mut headers = headers(&call.headers).map_err(unusable)?;
+        headers.extend(span.map(|span| (TRACEPARENT, span)));
         let request = client.post(call.url).headers(headers).body(call.body);
         let head_max = Duration::from_millis(call.head_timeout_ms.into());
         match patience::timeout(head_max, request.send()).await {

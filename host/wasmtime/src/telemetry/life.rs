@@ -23,6 +23,10 @@ pub struct Traffic {
     pub frames_out: u64,
     /// Their payload, in bytes.
     pub bytes_out: u64,
+    /// Frames that waited for it when its end began, and were not taken yet.
+    pub unsent_frames: u64,
+    /// Their text, in bytes.
+    pub unsent_bytes: u64,
 }
 
 /// Counts it. One task writes.
@@ -97,19 +101,23 @@ impl Life {
         }
     }
 
-    fn traffic(&self) -> Traffic {
+    fn traffic(&self, (unsent_frames, unsent_bytes): (usize, usize)) -> Traffic {
+        let number = |value| u64::try_from(value).unwrap_or(u64::MAX);
         let get = |from: &AtomicU64| from.load(Ordering::Relaxed);
         Traffic {
             frames_in: get(&self.counts.frames_in),
             bytes_in: get(&self.counts.bytes_in),
             frames_out: get(&self.counts.frames_out),
             bytes_out: get(&self.counts.bytes_out),
+            unsent_frames: number(unsent_frames),
+            unsent_bytes: number(unsent_bytes),
         }
     }
 
-    /// It is over. That this server ended it is for whoever runs it; all else
+    /// It is over, and so many frames, and bytes of theirs, wait to be taken.
+    /// That this server ended it is for whoever runs it; all else
     /// is how connections are.
-    pub fn ended(&self, end: Option<End>) {
+    pub fn ended(&self, end: Option<End>, unsent: (usize, usize)) {
         let Self {
             refusals,
             peer,
@@ -120,7 +128,7 @@ impl Life {
         if let Some(meters) = self.telemetry().meters() {
             meters.closed(end.as_ref());
         }
-        let (lived, traffic) = (since.elapsed(), self.traffic());
+        let (lived, traffic) = (since.elapsed(), self.traffic(unsent));
         let code = match end {
             Some(End::Server(code, reason)) => {
                 return refusals.closed(peer, store, (code, &reason), (lived, traffic));
@@ -138,9 +146,12 @@ impl Life {
             bytes_in = traffic.bytes_in,
             frames_out = traffic.frames_out,
             bytes_out = traffic.bytes_out,
+            unsent_frames = traffic.unsent_frames,
+            unsent_bytes = traffic.unsent_bytes,
             origin = peer.origin.as_deref(),
             address = %peer.address,
             forwarded_for = peer.forwarded_for.as_deref(),
+            request_id = peer.request_id(),
             "ended"
         );
     }

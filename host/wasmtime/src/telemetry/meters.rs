@@ -24,6 +24,12 @@ const SECONDS: [f64; 15] = [
     10.0,
 ];
 
+/// The bounds of calls of others, in seconds: from an object store's to an
+/// answer of a model's that is read as it is made.
+const CALL_SECONDS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0,
+];
+
 /// The bounds of a commit's buckets, in turns: up to as many as one has.
 const TURNS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
@@ -139,6 +145,7 @@ pub struct Meters {
     closes: Counter<u64>,
     claims: Counter<u64>,
     requests: Histogram<f64>,
+    services: Histogram<f64>,
     tokens: BoundCounter<u64>,
     ahead: BoundCounter<u64>,
 }
@@ -235,6 +242,12 @@ impl Meters {
                 "http.server.request.duration",
                 "From a request's head until the head of its answer",
             ),
+            services: meter
+                .f64_histogram("syncline.service.call.duration")
+                .with_unit("s")
+                .with_description("What others take for a call of a service's")
+                .with_boundaries(CALL_SECONDS.to_vec())
+                .build(),
             ahead: counter(
                 "syncline.clients.ahead",
                 "{request}",
@@ -403,6 +416,19 @@ impl Meters {
             KeyValue::new("http.route", route),
         ];
         self.requests.record(took.as_secs_f64(), &attributes);
+    }
+
+    /// Another was called for a service, and how it failed if it did.
+    pub fn called_out(&self, service: &'static str, error: Option<&'static str>, took: Duration) {
+        let service = KeyValue::new("syncline.service", service);
+        let seconds = took.as_secs_f64();
+        match error {
+            None => self.services.record(seconds, &[service]),
+            Some(error) => {
+                let error = KeyValue::new("error.type", error);
+                self.services.record(seconds, &[service, error]);
+            }
+        }
     }
 
     /// A client has seen more than the log holds.

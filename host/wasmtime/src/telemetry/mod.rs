@@ -11,9 +11,11 @@ mod machine;
 pub mod meters;
 pub mod observed;
 mod otlp;
+pub mod outward;
 pub mod peer;
 pub mod refusals;
 pub mod start;
+mod taken;
 pub mod traces;
 pub mod watch;
 

@@ -316,9 +316,12 @@ impl Line {
                 bytes_in = traffic.bytes_in,
                 frames_out = traffic.frames_out,
                 bytes_out = traffic.bytes_out,
+                unsent_frames = traffic.unsent_frames,
+                unsent_bytes = traffic.unsent_bytes,
                 origin = peer.origin.as_deref(),
                 address = %peer.address,
                 forwarded_for = peer.forwarded_for.as_deref(),
+                request_id = peer.request_id(),
                 "closed"
             ),
         }

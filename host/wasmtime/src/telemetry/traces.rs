@@ -169,18 +169,30 @@ impl Traces {
         context.is_sampled().then_some(context)
     }
 
+    /// Begins a span that ends when what it is about does.
+    #[must_use]
+    pub fn begin(
+        &self,
+        name: &'static str,
+        kind: SpanKind,
+        attributes: Vec<KeyValue>,
+        parent: Option<&SpanContext>,
+    ) -> opentelemetry_sdk::trace::Span {
+        let builder = SpanBuilder::from_name(name)
+            .with_kind(kind)
+            .with_attributes(attributes);
+        self.0.build_with_context(builder, &within(parent))
+    }
+
     /// A request is being admitted.
     #[must_use]
     pub fn admit(&self, method: &str, path: &str, parent: Option<&SpanContext>) -> Admit {
-        let attributes = [
+        let attributes = vec![
             KeyValue::new("http.request.method", method.to_owned()),
             KeyValue::new("url.path", path.to_owned()),
         ];
-        let builder = SpanBuilder::from_name("admit")
-            .with_kind(SpanKind::Server)
-            .with_attributes(attributes);
         Admit {
-            span: self.0.build_with_context(builder, &within(parent)),
+            span: self.begin("admit", SpanKind::Server, attributes, parent),
         }
     }
 

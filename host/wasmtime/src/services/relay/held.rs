@@ -2,14 +2,19 @@
 //! whatever becomes of the call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
+use hyper::Method;
+use hyper::header::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::error;
 
+use crate::component::Instance;
 use crate::component::gateway::Gateway;
 use crate::contract::Response;
 use crate::contract::relay::{BodyFault, Context, Ending, Failure, Passed, Reading, Step};
+use crate::telemetry::outward::{Asked, Outward, Server, Service, Within};
 
 /// Decides on calls: the guest's `relay`, which may fail by a trap only.
 #[allow(clippy::missing_errors_doc)]
@@ -33,9 +38,36 @@ pub trait Decides: Send + Sync + 'static {
     fn piece(&self, context: &Context, bytes: &[u8]) -> Result<Passed>;
     /// `relay.end`.
     fn end(&self, context: &Context, ending: Ending) -> Result<Vec<u8>>;
+    /// Tokens that were used by now, as far as it is known.
+    fn tokens_used(&self) -> u64;
 }
 
-impl Decides for Gateway {
+/// One relay's guest: it knows what that used.
+pub struct Relaying {
+    gateway: Arc<Gateway>,
+    tokens_used: AtomicU64,
+}
+
+impl Relaying {
+    /// The guest for a relay that begins.
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self {
+            gateway,
+            tokens_used: AtomicU64::new(0),
+        }
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T>) -> Result<T> {
+        self.gateway.with(|instance| {
+            let result = call(instance);
+            let tokens = instance.take_tokens_used();
+            self.tokens_used.fetch_add(tokens, Ordering::Relaxed);
+            result
+        })
+    }
+}
+
+impl Decides for Relaying {
     fn begin(&self, context: &str, body: Result<&[u8], BodyFault>) -> Result<Step> {
         self.with(|it| it.begin(context, body))
     }
@@ -68,6 +100,10 @@ impl Decides for Gateway {
     fn end(&self, context: &Context, ending: Ending) -> Result<Vec<u8>> {
         self.with(|it| it.end(context, ending))
     }
+
+    fn tokens_used(&self) -> u64 {
+        self.tokens_used.load(Ordering::Relaxed)
+    }
 }
 
 /// A call under way. If it is dropped before it is over, its client has gone,
@@ -78,6 +114,10 @@ pub struct Held<D: Decides> {
     context: Context,
     /// Whether the guest has to be told of its end.
     is_under_way: bool,
+    /// The request that others are called for.
+    within: Within,
+    /// The call of the upstream that is under way.
+    call: Option<Outward>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -89,7 +129,40 @@ impl<D: Decides> Held<D> {
             guest,
             context: Context::new(),
             is_under_way: false,
+            within: Within::default(),
+            call: None,
             _place: place,
+        }
+    }
+
+    /// Which request it is for.
+    pub fn within(mut self, within: Within) -> Self {
+        self.within = within;
+        self
+    }
+
+    /// The upstream is called. What it is to be told of the call's span.
+    pub fn calls(&mut self, url: &str) -> Option<HeaderValue> {
+        let call = self.call.insert(self.within.call(Service::Relay, true)?);
+        call.asked(&Asked {
+            method: Method::POST,
+            server: url.parse().ok().as_ref().and_then(Server::of_uri),
+            status: None,
+            resends: 0,
+        });
+        call.traceparent()
+    }
+
+    /// The upstream's part is over, as this error if it has failed.
+    pub fn call_is_over(&mut self, error: Option<&'static str>) {
+        if let Some(mut call) = self.call.take() {
+            if let Some(error) = error {
+                call.failed(error);
+            }
+            let tokens = self.guest.tokens_used();
+            if tokens > 0 {
+                call.used(tokens);
+            }
         }
     }
 
@@ -102,6 +175,7 @@ impl<D: Decides> Held<D> {
     /// Nothing is held any more.
     pub fn is_over(&mut self) {
         self.is_under_way = false;
+        self.call_is_over(None);
     }
 
     /// The pause is over.
@@ -110,17 +184,28 @@ impl<D: Decides> Held<D> {
     }
 
     /// The upstream was not reached.
-    pub fn failed(&self, failure: Failure) -> Result<Step> {
+    pub fn failed(&mut self, failure: Failure) -> Result<Step> {
+        self.call_is_over(Some(match failure {
+            Failure::Unreachable => "unreachable",
+            Failure::Silent => "silent",
+            Failure::Broken => "broken",
+        }));
         self.guest.failed(&self.context, failure)
     }
 
     /// The upstream answers.
-    pub fn head_arrived(&self, status: u16, headers: &[(String, String)]) -> Result<Reading> {
+    pub fn head_arrived(&mut self, status: u16, headers: &[(String, String)]) -> Result<Reading> {
+        if let Some(call) = &mut self.call {
+            call.answered(status);
+        }
         self.guest.head_arrived(&self.context, status, headers)
     }
 
     /// Its answer was read whole: that is the end.
     pub fn answer(&mut self, body: Option<&[u8]>) -> Result<Response> {
+        if let (None, Some(call)) = (body, &mut self.call) {
+            call.failed("cut_off");
+        }
         let response = self.guest.answer(&self.context, body)?;
         self.is_over();
         Ok(response)
@@ -133,11 +218,18 @@ impl<D: Decides> Held<D> {
 
     /// It has ended like this: what is still to be written.
     pub fn end(&mut self, ending: Ending) -> Result<Vec<u8>> {
-        if std::mem::take(&mut self.is_under_way) {
+        let left = if std::mem::take(&mut self.is_under_way) {
             self.guest.end(&self.context, ending)
         } else {
             Ok(Vec::new())
-        }
+        };
+        self.call_is_over(match ending {
+            Ending::Ended => None,
+            Ending::Broken => Some("broken"),
+            Ending::Stalled => Some("stalled"),
+            Ending::Gone => Some("gone"),
+        });
+        left
     }
 }
 
