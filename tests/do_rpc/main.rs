@@ -36,6 +36,7 @@ pub(crate) use scenarios;
 const FAULTS: &[&str] = &[
     // LiveStore has it after 0.4.0.
     "a_call_names_its_store",
+    "an_object_of_next_is_called_with_bytes_and_one_of_0_4_with_a_message",
     // It checks the first parent only, writes `args` anew, and ignores a
     // message's store.
     "i2_a_push_that_is_no_chain_stores_nothing",

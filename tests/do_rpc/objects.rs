@@ -271,6 +271,12 @@ impl<'a> Object<'a> {
         updates["stores"].as_array().expect("stores").clone()
     }
 
+    /// Whether each of its calls was bytes.
+    pub fn were_packed(&self) -> Vec<Value> {
+        let updates = self.command("updates", &json!({}));
+        updates["packed"].as_array().expect("calls").clone()
+    }
+
     /// The numbers of the events that it was called with, as they came.
     pub fn called_with(&self) -> Vec<u64> {
         self.updates()

@@ -11,6 +11,7 @@ pub fn scenarios() -> Vec<Scenario> {
         i3_a_live_pull_is_called_with_each_later_event_once,
         a_call_has_the_form_of_a_chunk,
         a_call_names_its_store,
+        an_object_of_next_is_called_with_bytes_and_one_of_0_4_with_a_message,
         a_subscriber_that_pushes_is_called_too,
         i3_a_live_pull_with_a_cursor_begins_there,
         i3_a_large_push_comes_in_several_calls,
@@ -85,6 +86,40 @@ fn a_call_has_the_form_of_a_chunk(clients: &Clients) {
         }],
     });
     assert_eq!(call, due);
+}
+
+/// Transcripts next/do-rpc-02 and do-rpc-02.
+fn an_object_of_next_is_called_with_bytes_and_one_of_0_4_with_a_message(clients: &Clients) {
+    let store = new_store("next");
+    let (next, older) = (clients.object("n", &store), clients.object("o", &store));
+    let payload = json!({
+        "storeId": store,
+        "payload": null,
+        "cursor": {"_tag": "None"},
+        "rpcContext": {"callerContext": next.context()},
+    });
+    let pull = json!({"_tag": "Request", "id": 7, "tag": "SyncDoRpc.Pull", "payload": payload, "headers": []});
+    let answer = next.send(&[pull]);
+    let [chunk, exit] = answer.messages.as_slice() else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(chunk["requestId"], 7);
+    assert_eq!(chunk["values"][0]["rpcRequestId"], "7");
+    let ended = json!({"_tag": "Exit", "requestId": 7, "exit": {"_tag": "Success", "value": null}});
+    assert_eq!(*exit, ended);
+    older.subscribe(None).ok();
+    push_each(&older, 1, 2);
+    for object in [next, older] {
+        assert_eq!(object.called_until(2), [1, 2]);
+    }
+    assert_eq!(next.were_packed(), [true, true]);
+    assert_eq!(older.were_packed(), [false, false]);
+    for (object, id) in [(next, Some("7")), (older, None)] {
+        for update in object.updates() {
+            assert!(update["requestId"].is_string(), "{update}");
+            assert!(id.is_none_or(|id| update["requestId"] == id), "{update}");
+        }
+    }
 }
 
 /// As LiveStore's clients after 0.4.0 take it, for which one object may have

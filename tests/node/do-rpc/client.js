@@ -24,6 +24,8 @@ export class ClientObject extends DurableObject {
   })
   /** The stores that it was told with them. */
   stores = []
+  /** Whether each was bytes. */
+  packed = []
   callback = 'ok'
   /** Callbacks that hang, until the mode is another. */
   released = []
@@ -52,6 +54,7 @@ export class ClientObject extends DurableObject {
   /** What the sync object calls with new events. */
   async syncUpdateRpc(payload, storeId) {
     this.stores.push(storeId ?? null)
+    this.packed.push(payload instanceof Uint8Array)
     // LiveStore's main branch is told packed bytes, 0.4.0 the message itself.
     const told = payload instanceof Uint8Array ? unpacked(payload) : { json: payload }
     put({ kind: 'callback', object: this.name, mode: this.callback, ...told, ...(storeId && { storeId }) })
@@ -142,7 +145,7 @@ export class ClientObject extends DurableObject {
       sync: this.sync(storeId).id.toString(),
       callerContext: { bindingName: BINDING_NAME, durableObjectId: this.ctx.id.toString() },
     }),
-    updates: async () => ({ updates: await this.updates, stores: this.stores }),
+    updates: async () => ({ updates: await this.updates, stores: this.stores, packed: this.packed }),
     callback: async ({ mode }) => {
       this.callback = mode
       for (const release of this.released.splice(0)) release()
