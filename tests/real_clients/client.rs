@@ -2,7 +2,7 @@
 //! lines (`tests/node/README.md`) and killed when dropped.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use syncline_tests::process::Process;
 use syncline_tests::server::LiveStore;
+
+use crate::next;
 
 /// How long an answer may take before the test fails, starting up included.
 /// Generous: it is there so that a missing answer is a failure and not a hang.
@@ -24,19 +26,26 @@ pub enum Kind {
     Http040,
     /// 0.3.1 with `makeCfSync`.
     Ws031,
+    /// Of LiveStore's main branch, with `makeWsSync`: in memory only.
+    WsNext,
+    /// The same with `makeHttpSync`.
+    HttpNext,
 }
 
 impl Kind {
-    pub fn version(self) -> LiveStore {
+    /// Where its program is.
+    fn package(self) -> anyhow::Result<&'static Path> {
         match self {
-            Self::Ws040 | Self::Http040 => LiveStore::V040,
-            Self::Ws031 => LiveStore::V031,
+            Self::Ws040 | Self::Http040 => LiveStore::V040.package(),
+            Self::Ws031 => LiveStore::V031.package(),
+            Self::WsNext | Self::HttpNext => next::package(),
         }
     }
 
     /// Whether it goes on by itself when the server has been away.
     ///
     /// - 0.4.0 over HTTP stops polling at its first failed request.
+    /// - Next opens a new socket, and pushes, but never pulls on it.
     /// - 0.3.1 opens a new socket, but never pulls on it, and never repeats a
     ///   push that was not answered.
     ///
@@ -47,8 +56,8 @@ impl Kind {
 
     fn transport(self) -> &'static str {
         match self {
-            Self::Ws040 | Self::Ws031 => "ws",
-            Self::Http040 => "http",
+            Self::Ws040 | Self::Ws031 | Self::WsNext => "ws",
+            Self::Http040 | Self::HttpNext => "http",
         }
     }
 }
@@ -220,10 +229,10 @@ pub fn todos(prefix: &str, count: usize) -> Vec<Value> {
 }
 
 fn spawn(settings: &Settings) -> Process {
-    let package = settings.kind.version().package();
+    let package = settings.kind.package();
     let package = package.unwrap_or_else(|error| panic!("{error:#}"));
     let url = match settings.kind {
-        Kind::Ws040 | Kind::Http040 => settings.url.clone(),
+        Kind::Ws040 | Kind::Http040 | Kind::WsNext | Kind::HttpNext => settings.url.clone(),
         Kind::Ws031 => settings.url.replacen("http", "ws", 1),
     };
     let mut command = Command::new("node");

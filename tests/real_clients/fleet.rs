@@ -1,6 +1,6 @@
 //! The clients that a scenario is run with.
 
-use crate::client::Kind::{self, Http040, Ws031, Ws040};
+use crate::client::Kind::{self, Http040, HttpNext, Ws031, Ws040, WsNext};
 
 /// Which kind each of a store's clients is, in the order they are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,20 @@ pub const WS_031: Fleet = Fleet {
 pub const MIXED: Fleet = Fleet {
     name: "mixed",
     kinds: &[Ws031, Http040, Ws040],
+};
+
+pub const WS_NEXT: Fleet = Fleet {
+    name: "next-ws",
+    kinds: &[WsNext],
+};
+pub const HTTP_NEXT: Fleet = Fleet {
+    name: "next-http",
+    kinds: &[HttpNext],
+};
+/// What somebody has who upgrades one client at a time.
+pub const WITH_NEXT: Fleet = Fleet {
+    name: "with-next",
+    kinds: &[Ws040, WsNext, Ws031, HttpNext, Http040],
 };
 
 /// Clients of one kind among themselves.

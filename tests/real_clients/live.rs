@@ -57,12 +57,12 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn open_store(cell: Cell, fleet: Fleet) -> Store {
+pub fn open_store(cell: Cell, fleet: Fleet) -> Store {
     let server = cell.server(Profile::Open);
     Store::new(&server.expect("the server starts"), fleet)
 }
 
-fn two_clients_see_each_others_commits(cell: Cell, fleet: Fleet) {
+pub fn two_clients_see_each_others_commits(cell: Cell, fleet: Fleet) {
     let store = open_store(cell, fleet);
     let (mut a, mut b) = (store.open("client-a"), store.open("client-b"));
     a.commit("from-a");
@@ -76,7 +76,7 @@ fn two_clients_see_each_others_commits(cell: Cell, fleet: Fleet) {
     assert_eq!(log[1]["clientId"], "client-b");
 }
 
-fn concurrent_commits_rebase_and_converge(cell: Cell, fleet: Fleet) {
+pub fn concurrent_commits_rebase_and_converge(cell: Cell, fleet: Fleet) {
     let store = open_store(cell, fleet);
     let ids = ["client-a", "client-b", "client-c"];
     let [mut a, mut b, mut c] = ids.map(|id| store.open(id));
@@ -91,7 +91,7 @@ fn concurrent_commits_rebase_and_converge(cell: Cell, fleet: Fleet) {
     }
 }
 
-fn a_late_joiner_sees_no_gap(cell: Cell, fleet: Fleet) {
+pub fn a_late_joiner_sees_no_gap(cell: Cell, fleet: Fleet) {
     let store = open_store(cell, fleet);
     let mut early = store.open("early");
     early.commit_all(todos("before", 120));
@@ -107,7 +107,7 @@ fn a_late_joiner_sees_no_gap(cell: Cell, fleet: Fleet) {
     store.converge(&mut [&mut early, &mut late]);
 }
 
-fn a_commit_of_250_events_arrives_whole(cell: Cell, fleet: Fleet) {
+pub fn a_commit_of_250_events_arrives_whole(cell: Cell, fleet: Fleet) {
     let store = open_store(cell, fleet);
     let (mut a, mut b) = (store.open("client-a"), store.open("client-b"));
     b.ready();
@@ -131,7 +131,7 @@ fn an_event_without_args_arrives_once(cell: Cell, fleet: Fleet) {
     store.converge(&mut [&mut a, &mut b]);
 }
 
-fn a_client_that_was_away_goes_on_from_its_cursor(cell: Cell, fleet: Fleet) {
+pub fn a_client_that_was_away_goes_on_from_its_cursor(cell: Cell, fleet: Fleet) {
     let store = open_store(cell, fleet);
     let (mut a, mut b) = (store.open_stored("client-a"), store.open("client-b"));
     a.commit("before");
@@ -144,7 +144,7 @@ fn a_client_that_was_away_goes_on_from_its_cursor(cell: Cell, fleet: Fleet) {
     store.converge(&mut [&mut a, &mut b]);
 }
 
-fn large_events_reach_everyone(cell: Cell, fleet: Fleet) {
+pub fn large_events_reach_everyone(cell: Cell, fleet: Fleet) {
     let store = open_store(cell, fleet);
     let (mut a, mut b) = (store.open("client-a"), store.open("client-b"));
     for n in 0..5 {

@@ -1,7 +1,8 @@
 //! Unmodified LiveStore clients against Syncline: `cargo test -p
 //! syncline-tests --test real_clients`. Every scenario expands over the
 //! servers and the clients that it names; `SYNCLINE_CELLS` and `SYNCLINE_URL`
-//! choose servers (`tests/src/cell.rs`), `SYNCLINE_TEST_VERBOSE` shows what
+//! choose servers (`tests/src/cell.rs`), `LIVESTORE_GIT` adds clients of
+//! LiveStore's main branch (`next.rs`), `SYNCLINE_TEST_VERBOSE` shows what
 //! servers and clients log.
 
 mod authentication;
@@ -9,6 +10,7 @@ mod client;
 mod contention;
 mod fleet;
 mod live;
+mod next;
 mod outages;
 mod pace;
 mod restored;
@@ -59,6 +61,7 @@ fn main() -> anyhow::Result<ExitCode> {
         live::scenarios(),
         authentication::scenarios(),
         traces::scenarios(),
+        next::scenarios(),
     ];
     let together = trials(&cells, together.into_iter().flatten());
     let alone = trials(&cells, contention::scenarios());
