@@ -93,7 +93,7 @@ fn wait_until_taken(clients: &Clients, state: &Path, object: &Object<'_>, last: 
         let attachment = attachment(&file, id).map_err(|error| format!("{error:#}"))?;
         let attachment: serde_json::Value =
             serde_json::from_str(&attachment).map_err(|error| error.to_string())?;
-        if attachment["v4"][0]["taken"] == last {
+        if attachment["pulls"][0]["taken"] == last {
             return Ok(());
         }
         Err(attachment.to_string())
