@@ -2,6 +2,9 @@
 //! traces that its clients' go on in, a log for programs. And that none of it
 //! harms anybody.
 
+mod collectors;
+mod lines;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -15,9 +18,6 @@ use syncline_tests::server::{Server, Syncline};
 
 /// How long something may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What telemetry may take when a server ends, and what else may beside.
-const STOP_MAX: Duration = Duration::from_secs(20);
 
 /// What OpenTelemetry calls the kinds of a span.
 const SERVER: i32 = 2;
@@ -360,122 +360,4 @@ fn stores_are_named_by_a_hash_where_their_ids_are_nobodys_business() {
     let turn = collector.span(&trace, "turn");
     let store = attribute(&turn, "syncline.store.id");
     assert_eq!(store.as_deref(), Some("ba7816bf8f01cfea"));
-}
-
-#[test]
-fn i7_a_collector_that_is_dead_silent_or_lies_harms_nobody() {
-    for manner in [
-        None,
-        Some(Manner::Silent),
-        Some(Manner::Refuses),
-        Some(Manner::Endless),
-    ] {
-        // Nobody listens where somebody did.
-        let collector = manner.map(Collector::start);
-        let url = collector.as_ref().map_or_else(
-            || {
-                let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-                format!("http://{}", port.local_addr().unwrap())
-            },
-            |it| it.url.clone(),
-        );
-        let server = traced(&url, &[("OTEL_BSP_MAX_QUEUE_SIZE", "8")]);
-        let mut client = Client::open(&server, "s");
-        for number in 1..=100 {
-            client.push_ok(&events(number, number));
-        }
-        let dropped = "syncline_telemetry_dropped_total{syncline_signal=\"traces\"}";
-        wait_for(&server, dropped, 100.0);
-        let took = stop(server);
-        assert!(took < STOP_MAX, "{manner:?}: {took:?}");
-        if let Some(collector) = collector {
-            assert!(collector.requests() > 0, "{manner:?}");
-        }
-    }
-}
-
-#[test]
-fn what_is_left_when_a_server_stops_is_sent() {
-    let collector = Collector::start(Manner::Takes);
-    let server = traced(&collector.url, &[("OTEL_BSP_SCHEDULE_DELAY", "3600000")]);
-    let trace = "7".repeat(32);
-    let mut client = Client::open(&server, "s");
-    let request = push("1", "s", &events(1, 1));
-    client
-        .socket
-        .send(within(request, &trace, "ffffffffffffffff", true));
-    client.socket.receive_json();
-    stop(server);
-    let spans = collector.spans();
-    let found = spans
-        .iter()
-        .any(|it| hex(&it.trace_id) == trace && it.name == "push");
-    assert!(found, "{spans:?}");
-}
-
-#[test]
-fn a_collector_that_cannot_be_spoken_to_refuses_the_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let syncline = Syncline::with_variables(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-    ]);
-    let output = syncline
-        .run(dir.path(), &["serve", "--storage", "memory"])
-        .unwrap();
-    assert!(!output.status.success());
-    let words = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        words.contains("http/protobuf") && words.contains("4318"),
-        "{words}"
-    );
-}
-
-#[test]
-fn a_program_reads_the_log_line_by_line_and_each_has_its_event() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    let mut syncline = Syncline::new("memory", Profile::Open);
-    syncline.arguments = ["--log-format", "json"].map(str::to_owned).into();
-    syncline.variables.push(("RUST_LOG", "debug".to_owned()));
-    syncline.log = Some(log.clone());
-    let server = syncline.start_in(dir.path()).unwrap();
-    let refused = http::request(&server, "GET", "/made-up", &[], "");
-    assert_eq!(refused.status, 404);
-    let id = refused.header("x-request-id").unwrap().to_owned();
-    let mut client = Client::open(&server, "one-store");
-    client.push_ok(&events(1, 1));
-    client.socket.close(1000);
-    while !fs::read_to_string(&log).unwrap().contains("\"ended\"") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    stop(server);
-    let text = fs::read_to_string(log).unwrap();
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
-        .collect();
-    for line in &lines {
-        assert!(line["event"].is_string(), "{line}");
-        assert!(line["timestamp"].is_string() && line["level"].is_string());
-    }
-    let find = |event: &str| {
-        let found = lines.iter().find(|line| line["event"] == event);
-        found.unwrap_or_else(|| panic!("{event} is not in:\n{text}"))
-    };
-    let refused = find("refused");
-    assert_eq!(refused["request_id"], json!(id), "a client can quote it");
-    let ended = find("ended");
-    assert_eq!(ended["store"], "one-store");
-    assert_eq!(
-        (&ended["code"], &ended["by"]),
-        (&json!(1000), &json!("client"))
-    );
-    assert_eq!(
-        (&ended["frames_in"], &ended["frames_out"]),
-        (&json!(1), &json!(1))
-    );
-    assert!(ended["bytes_in"].as_u64() > Some(100) && ended["bytes_out"].as_u64() > Some(10));
-    find("opened");
-    find("stopping");
 }

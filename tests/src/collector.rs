@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message;
 
@@ -15,6 +17,9 @@ pub use opentelemetry_proto::tonic::trace::v1::Span;
 
 /// How long something may take that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The type of what is sent, and answered.
+const PROTOBUF: &str = "application/x-protobuf";
 
 /// What a collector does with what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,16 @@ pub enum Manner {
     Refuses,
     /// It says that it takes it, and goes on saying so.
     Endless,
+    /// The same, a byte at a time.
+    Trickles,
+    /// It answers with this status and text.
+    Answers(u16, &'static str),
+    /// It speaks another protocol.
+    Garbage,
+    /// It names another port of this machine's.
+    Redirects(u16),
+    /// It takes it, and says that it rejects so many things of it.
+    TakesPart(i64),
 }
 
 /// A running collector. It ends with the test.
@@ -71,6 +86,16 @@ impl Collector {
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
         self.with(|taken| taken.spans.clone())
+    }
+
+    /// Its port.
+    ///
+    /// # Panics
+    /// Never: it has one.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let port = self.url.rsplit(':').next().and_then(|it| it.parse().ok());
+        port.expect("a port")
     }
 
     /// How often it was called.
@@ -155,12 +180,39 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
             }
         }
         let written = match manner {
-            Manner::Takes => answers.write_all(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n",
-            ),
+            Manner::Takes => answer(&mut answers, 200, PROTOBUF, b""),
+            Manner::TakesPart(rejected) => {
+                // Those of all signals are written alike.
+                let part = ExportTracePartialSuccess {
+                    rejected_spans: rejected,
+                    error_message: "full".to_owned(),
+                };
+                let part = ExportTraceServiceResponse {
+                    partial_success: Some(part),
+                };
+                answer(&mut answers, 200, PROTOBUF, &part.encode_to_vec())
+            }
             Manner::Silent => continue,
-            Manner::Refuses => answers
-                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+            Manner::Refuses => answer(&mut answers, 400, PROTOBUF, b""),
+            Manner::Answers(status, text) => {
+                answer(&mut answers, status, "text/html", text.as_bytes())
+            }
+            Manner::Redirects(port) => {
+                let there = format!("location: http://127.0.0.1:{port}{path}");
+                let head = format!("HTTP/1.1 307 There\r\n{there}\r\ncontent-length: 0\r\n\r\n");
+                answers.write_all(head.as_bytes())
+            }
+            Manner::Garbage => {
+                let _ = answers.write_all(b"SSH-2.0-OpenSSH_9.6\r\n");
+                return;
+            }
+            Manner::Trickles => {
+                let _ = answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+                while answers.write_all(&[0]).is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                return;
+            }
             Manner::Endless => {
                 let _ = answers.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
                 while answers.write_all(&[0; 65_536]).is_ok() {}
@@ -171,6 +223,15 @@ fn serve(stream: TcpStream, manner: Manner, taken: &Mutex<Taken>) {
             return;
         }
     }
+}
+
+fn answer(to: &mut TcpStream, status: u16, kind: &str, body: &[u8]) -> std::io::Result<()> {
+    let bytes = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {bytes}\r\n\r\n"
+    );
+    to.write_all(head.as_bytes())?;
+    to.write_all(body)
 }
 
 /// A request's path and body; `None` when there is none.

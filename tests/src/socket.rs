@@ -20,6 +20,8 @@ pub struct Socket {
     socket: WebSocket<TcpStream>,
     /// Whether it speaks 0.3: by its path.
     pub is_v3: bool,
+    /// The id that its upgrade was answered with, if it was.
+    pub request_id: Option<String>,
 }
 
 /// What came in.
@@ -103,8 +105,12 @@ impl Socket {
             .max_message_size(None)
             .max_frame_size(None);
         match tungstenite::client::client_with_config(request, tcp, Some(config)) {
-            Ok((socket, _)) => Ok(Self {
+            Ok((socket, answer)) => Ok(Self {
                 socket,
+                request_id: answer.headers().get("x-request-id").map(|id| {
+                    let id = id.to_str().expect("an id of ASCII");
+                    id.to_owned()
+                }),
                 is_v3: path_and_query.contains("/websocket?")
                     && !path_and_query.contains("transport="),
             }),

@@ -15,6 +15,7 @@ pub mod outward;
 pub mod peer;
 pub mod refusals;
 pub mod start;
+mod taken;
 pub mod traces;
 pub mod watch;
 

@@ -27,6 +27,7 @@ use tracing::warn;
 
 use crate::process::tls;
 use crate::telemetry::dropped::Dropped;
+use crate::telemetry::taken::Rejected;
 
 /// What is read of a collector's answer, in bytes: it says in a few how much
 /// it has taken.
@@ -72,6 +73,7 @@ impl Batches {
 pub struct Caller {
     client: reqwest::Client,
     event_loop: Handle,
+    rejected: Rejected,
 }
 
 impl fmt::Debug for Caller {
@@ -96,13 +98,18 @@ impl Caller {
             .no_proxy()
             .http1_only()
             .build()?;
-        Ok(Self { client, event_loop })
+        Ok(Self {
+            client,
+            event_loop,
+            rejected: Rejected::default(),
+        })
     }
 }
 
 /// Calls, and reads no more of the answer than one has.
 async fn call(
     client: reqwest::Client,
+    rejected: Rejected,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, HttpError> {
     let (head, body) = request.into_parts();
@@ -122,6 +129,9 @@ async fn call(
         }
         read.extend_from_slice(&piece);
     }
+    if answer.status().is_success() && !rejected.read(&read) {
+        return Err("who answers is no collector".into());
+    }
     Ok(response.body(read.freeze())?)
 }
 
@@ -134,7 +144,8 @@ impl HttpClient for Caller {
         'life0: 'async_trait,
         Self: 'async_trait,
     {
-        let called = self.event_loop.spawn(call(self.client.clone(), request));
+        let call = call(self.client.clone(), self.rejected.clone(), request);
+        let called = self.event_loop.spawn(call);
         Box::pin(async move { called.await? })
     }
 }
@@ -144,13 +155,33 @@ impl HttpClient for Caller {
 struct Complaints(Mutex<Option<Instant>>);
 
 impl Complaints {
-    fn about(&self, signal: &str, error: &OTelSdkError) {
+    fn are_due(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|at| at.elapsed() >= QUIET) {
+        let are_due = last.is_none_or(|at| at.elapsed() >= QUIET);
+        if are_due {
             *last = Some(Instant::now());
+        }
+        are_due
+    }
+
+    fn about(&self, signal: &str, error: &OTelSdkError) {
+        if self.are_due() {
             warn!(
                 event = "telemetry_failed",
                 signal, "the collector does not take what it is sent: {error}. It is dropped"
+            );
+        }
+    }
+
+    /// It takes the rest.
+    fn about_a_part(&self, signal: &str, rejected: usize, why: &str) {
+        if self.are_due() {
+            warn!(
+                event = "telemetry_failed",
+                signal,
+                rejected,
+                why,
+                "the collector does not take a part of what it is sent. It is dropped"
             );
         }
     }
@@ -184,6 +215,7 @@ impl Queue {
         resource: &Resource,
         dropped: Arc<Dropped>,
     ) -> Result<Self, opentelemetry_otlp::ExporterBuildError> {
+        let rejected = caller.rejected.clone();
         let mut exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(caller)
@@ -194,6 +226,7 @@ impl Queue {
         let waiting = Arc::<AtomicU64>::default();
         let end = End {
             exporter,
+            rejected,
             batches,
             waiting: Arc::clone(&waiting),
             dropped: Arc::clone(&dropped),
@@ -255,6 +288,7 @@ impl SpanProcessor for Queue {
 /// The queue's other end.
 struct End {
     exporter: SpanExporter,
+    rejected: Rejected,
     batches: Batches,
     waiting: Arc<AtomicU64>,
     dropped: Arc<Dropped>,
@@ -301,9 +335,17 @@ impl End {
         // Until now they took memory.
         let spans = u64::try_from(count).unwrap_or(u64::MAX);
         self.waiting.fetch_sub(spans, Ordering::Relaxed);
-        if let Err(error) = sent {
-            self.dropped.traces(count);
-            self.complaints.about("traces", &error);
+        match sent {
+            Ok(()) => {
+                if let Some((rejected, why)) = self.rejected.take(count) {
+                    self.dropped.traces(rejected);
+                    self.complaints.about_a_part("traces", rejected, &why);
+                }
+            }
+            Err(error) => {
+                self.dropped.traces(count);
+                self.complaints.about("traces", &error);
+            }
         }
     }
 }
@@ -311,6 +353,7 @@ impl End {
 /// Sends what the metrics are, and counts what is not taken.
 pub struct Metrics {
     exporter: MetricExporter,
+    rejected: Rejected,
     dropped: Arc<Dropped>,
     complaints: Complaints,
 }
@@ -324,12 +367,14 @@ impl Metrics {
         caller: Caller,
         dropped: Arc<Dropped>,
     ) -> Result<Self, opentelemetry_otlp::ExporterBuildError> {
+        let rejected = caller.rejected.clone();
         let exporter = MetricExporter::builder()
             .with_http()
             .with_http_client(caller)
             .build()?;
         Ok(Self {
             exporter,
+            rejected,
             dropped,
             complaints: Complaints::default(),
         })
@@ -339,7 +384,10 @@ impl Metrics {
 impl PushMetricExporter for Metrics {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let sent = self.exporter.export(metrics).await;
-        if let Err(error) = &sent {
+        if let Some((_, why)) = self.rejected.take(1) {
+            self.dropped.metrics();
+            self.complaints.about_a_part("metrics", 1, &why);
+        } else if let Err(error) = &sent {
             self.dropped.metrics();
             self.complaints.about("metrics", error);
         }
