@@ -10,6 +10,7 @@ mod eviction;
 mod faults;
 mod load;
 mod peer;
+mod points;
 mod refusals;
 mod rooms;
 mod telemetry;
@@ -74,7 +75,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 Ok(())
             }));
         }
-        for (name, run) in telemetry::scenarios() {
+        for (name, run) in telemetry::scenarios()
+            .into_iter()
+            .chain(points::scenarios())
+        {
             trials.push(Trial::test(format!("telemetry::{name}"), move || {
                 run();
                 Ok(())

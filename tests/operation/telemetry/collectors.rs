@@ -10,17 +10,17 @@ use super::{metrics, stop, traced, value, wait_for, within};
 /// What was dropped of traces.
 const DROPPED: &str = "syncline_telemetry_dropped_total{syncline_signal=\"traces\"}";
 
-/// Spans that may wait here.
-const QUEUE_MAX: &str = "8";
-
 /// For how long a server waits for a collector, in milliseconds, where a test
 /// would not end if it was waited for.
 const FOR_EVER_MS: &str = "86400000";
 
-/// Collectors that take nothing, each with how long it is waited for.
-const BAD: [(Manner, &str); 8] = [
-    (Manner::Silent, FOR_EVER_MS),
-    (Manner::Trickles, FOR_EVER_MS),
+/// Collectors that never have done with what they are sent: what finds no
+/// place behind it is dropped.
+const ENDLESS: [Manner; 2] = [Manner::Silent, Manner::Trickles];
+
+/// Collectors that take nothing: what they are sent is dropped. Each with how
+/// long it is waited for.
+const REFUSING: [(Manner, &str); 6] = [
     (Manner::Refuses, FOR_EVER_MS),
     (Manner::Answers(500, "out of order"), FOR_EVER_MS),
     // It is tried again, until its time is over.
@@ -41,24 +41,37 @@ fn serve(server: &Server) {
     }
 }
 
-/// A server whose telemetry goes to this place, and of which little waits.
-fn impatient(url: &str, timeout_ms: &str) -> Server {
+/// A server whose telemetry goes to this place, where so many spans may wait.
+fn sending(url: &str, queue_max: usize, timeout_ms: &str) -> Server {
+    let queue_max = queue_max.to_string();
     let variables = [
-        ("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_MAX),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", queue_max.as_str()),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_ms),
     ];
     traced(url, &variables)
 }
 
 #[test]
-fn i7_a_collector_that_is_slow_or_lies_harms_nobody_and_its_drops_are_counted() {
-    for (manner, timeout_ms) in BAD {
+fn i7_a_collector_that_never_answers_harms_nobody_and_few_spans_wait_for_it() {
+    for manner in ENDLESS {
         let collector = Collector::start(manner);
-        let server = impatient(&collector.url, timeout_ms);
+        let server = sending(&collector.url, 8, FOR_EVER_MS);
         serve(&server);
         // Of some hundred spans all but those that may wait.
         wait_for(&server, DROPPED, 100.0);
         // It ends though the collector never does.
+        stop(server);
+        assert!(collector.requests() > 0, "{manner:?}");
+    }
+}
+
+#[test]
+fn i7_a_collector_that_refuses_or_lies_harms_nobody_and_its_drops_are_counted() {
+    for (manner, timeout_ms) in REFUSING {
+        let collector = Collector::start(manner);
+        let server = sending(&collector.url, 10_000, timeout_ms);
+        serve(&server);
+        wait_for(&server, DROPPED, 100.0);
         stop(server);
         assert!(collector.requests() > 0, "{manner:?}");
     }
@@ -70,7 +83,7 @@ fn i7_a_collector_that_is_dead_harms_nobody_and_its_drops_are_counted() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", port.local_addr().unwrap());
     drop(port);
-    let server = impatient(&url, FOR_EVER_MS);
+    let server = sending(&url, 10_000, "200");
     serve(&server);
     wait_for(&server, DROPPED, 100.0);
     stop(server);
@@ -93,7 +106,7 @@ fn i7_what_a_collector_takes_a_part_of_counts_as_far_as_it_was_sent() {
 fn telemetry_goes_nowhere_else_than_where_it_was_sent() {
     let elsewhere = Collector::start(Manner::Takes);
     let collector = Collector::start(Manner::Redirects(elsewhere.port()));
-    let server = impatient(&collector.url, FOR_EVER_MS);
+    let server = sending(&collector.url, 10_000, FOR_EVER_MS);
     serve(&server);
     wait_for(&server, DROPPED, 100.0);
     stop(server);

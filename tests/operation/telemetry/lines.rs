@@ -2,15 +2,22 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use syncline_tests::http;
 use syncline_tests::profile::Profile;
-use syncline_tests::rpc::{Client, events, option, pull, request, ws_url};
+use syncline_tests::rpc::{Client, event_with, events, pull, ws_url};
 use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::{Received, Socket};
 
 use super::stop;
+
+/// Pulls of all events that are more than the kernel holds for a socket.
+const PULLS: u32 = 8;
+
+/// Of a large event's text, in bytes.
+const EVENT_BYTES: usize = 1_900_000;
 
 /// A server that writes a log for programs, with all that it says.
 fn logging(dir: &Path, profile: Profile, arguments: &[&str]) -> Server {
@@ -40,7 +47,7 @@ fn line(dir: &Path, event: &str) -> Value {
         if let Some(found) = found {
             return found;
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -81,60 +88,68 @@ fn a_program_reads_the_log_line_by_line_and_each_has_its_event() {
     line(dir, "stopping");
 }
 
+/// Three large events.
+fn fill(server: &Server) {
+    let mut client = Client::open(server, "s");
+    for number in 1..=3 {
+        let args = json!({"id": number.to_string(), "title": "x".repeat(EVENT_BYTES)});
+        client.push_ok(&[event_with(number, args)]);
+    }
+    client.socket.close(1000);
+}
+
+/// What a line says was not taken: some frames of an event each, more or less.
+fn assert_unsent(line: &Value) {
+    let field = |name: &str| line[name].as_u64().unwrap_or_default();
+    let (frames, bytes) = (field("unsent_frames"), field("unsent_bytes"));
+    assert!(frames > 0, "{line}");
+    let event_bytes = EVENT_BYTES as u64;
+    assert!(bytes > frames * event_bytes / 2, "{line}");
+    assert!(bytes < frames * event_bytes * 2, "{line}");
+}
+
 #[test]
-fn a_connections_last_line_has_what_its_client_had_not_taken() {
+fn the_line_of_a_client_that_reads_nothing_has_what_it_had_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    // All that waits may be 16 MiB: one that takes nothing is closed.
-    let server = logging(dir, Profile::Open, &["--output-bytes-max", "16777216"]);
-    let mut client = Client::open(&server, "s");
-    for number in 1..=3 {
-        let args = json!({"id": number.to_string(), "title": "x".repeat(1_900_000)});
-        client.push_ok(&[syncline_tests::rpc::event_with(number, args)]);
-    }
+    let server = logging(dir, Profile::Open, &["--idle-timeout", "1s"]);
+    fill(&server);
     let mut socket = Socket::open(&server, &ws_url("s"));
-    for id in 0..40 {
-        let payload = json!({"storeId": "s", "live": true, "cursor": option(None)});
-        socket.send(request(&id.to_string(), "SyncWsRpc.Pull", payload));
+    for id in 0..PULLS {
+        socket.send(pull(&id.to_string(), "s", true, None));
     }
     let closed = line(dir, "closed");
     assert_eq!(
         (&closed["code"], &closed["why"]),
-        (&json!(1013), &json!("TOO_SLOW"))
+        (&json!(1001), &json!("SILENT"))
     );
-    let unsent = |field: &str| closed[field].as_u64().unwrap_or_default();
-    assert!(unsent("unsent_frames") > 0, "{closed}");
-    // A frame has an event, more or less.
-    let bytes = unsent("unsent_frames") * 1_900_000;
-    assert!(
-        (bytes / 2..bytes * 2).contains(&unsent("unsent_bytes")),
-        "{closed}"
-    );
+    assert_unsent(&closed);
 }
 
 #[test]
-fn a_client_that_vanishes_with_frames_on_the_way_ends_with_them_unsent() {
+fn the_line_of_a_client_that_vanishes_has_what_it_had_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let server = logging(dir, Profile::Open, &[]);
-    let mut client = Client::open(&server, "s");
-    for number in 1..=3 {
-        let args = json!({"id": number.to_string(), "title": "x".repeat(1_900_000)});
-        client.push_ok(&[syncline_tests::rpc::event_with(number, args)]);
-    }
-    // More than the kernel holds for it.
+    fill(&server);
+    let told = line(dir, "ended");
     let mut socket = Socket::open(&server, &ws_url("s"));
-    for id in 0..6 {
+    for id in 0..PULLS {
         socket.send(pull(&id.to_string(), "s", true, None));
     }
     let Received::Text(_) = socket.receive() else {
         panic!("it is served");
     };
     drop(socket);
-    let ended = line(dir, "ended");
+    let ended = loop {
+        let mut ended = lines(dir).into_iter().filter(|it| it["event"] == "ended");
+        if let Some(second) = ended.find(|it| it["request_id"] != told["request_id"]) {
+            break second;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     assert_eq!(ended["by"], "network");
-    assert!(ended["unsent_frames"].as_u64() > Some(0), "{ended}");
-    assert!(ended["unsent_bytes"].as_u64() > Some(1_000_000), "{ended}");
+    assert_unsent(&ended);
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! long is told to come back later.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
@@ -56,6 +57,10 @@ struct Class {
     /// What all of it is.
     units: usize,
     store_units: usize,
+    waiting: Mutex<Waiting>,
+    /// Whether somebody has waited, and nobody was let in since: most are let
+    /// in at once, and look no further.
+    is_waited_for: AtomicBool,
 }
 
 /// What all messages of one kind of input share.
@@ -63,15 +68,17 @@ pub struct Intake {
     classes: [Class; 3],
     /// The stores that have clients now.
     stores: Mutex<HashMap<Box<str>, Weak<Share>>>,
-    waiting: Mutex<Waiting>,
 }
 
 /// Those that wait for what all share.
 #[derive(Default)]
 struct Waiting {
     count: usize,
-    /// When the first of them began to wait, or one was let in since.
+    /// When the first of them began to wait, or one was let in since. Whoever
+    /// gives up was not let in.
     since: Option<Moment>,
+    /// What the last of them wants, in units.
+    wanted: usize,
 }
 
 /// One store's share.
@@ -109,12 +116,13 @@ impl Intake {
                 server: Arc::new(Semaphore::new(units)),
                 units,
                 store_units: (units.saturating_mul(store_part) / store_of).max(1),
+                waiting: Mutex::default(),
+                is_waited_for: AtomicBool::new(false),
             }
         };
         Arc::new(Self {
             classes: PARTS.map(class),
             stores: Mutex::default(),
-            waiting: Mutex::default(),
         })
     }
 
@@ -150,35 +158,59 @@ impl Intake {
         self.classes.iter().map(|class| class.units).sum::<usize>() * UNIT_BYTES
     }
 
-    /// Whether somebody waits, and nobody was let in for long.
+    /// Whether somebody waits, or would, and nobody was let in for long.
     #[must_use]
     pub fn is_starved(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting
-            .since
-            .is_some_and(|since| since.elapsed() > STARVED_AFTER)
+        self.is_starved_for(STARVED_AFTER)
     }
 
-    fn wait(&self) -> Wait<'_> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    fn is_starved_for(&self, time: Duration) -> bool {
+        self.classes.iter().any(|class| class.is_starved_for(time))
+    }
+}
+
+impl Class {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_starved_for(&self, time: Duration) -> bool {
+        let mut waiting = self.waiting();
+        // When all have given up, it is over once there is space for them.
+        if waiting.count == 0 && self.server.available_permits() >= waiting.wanted {
+            waiting.since = None;
+        }
+        waiting.since.is_some_and(|since| since.elapsed() > time)
+    }
+
+    /// Somebody begins to wait for so many units.
+    fn wait(&self, units: u32) -> Wait<'_> {
+        let mut waiting = self.waiting();
         waiting.count += 1;
+        waiting.wanted = usize::try_from(units).unwrap_or(usize::MAX);
         waiting.since.get_or_insert_with(Moment::now);
+        self.is_waited_for.store(true, Ordering::Relaxed);
         Wait(self)
+    }
+
+    /// Somebody was let in.
+    fn let_in(&self) {
+        if self.is_waited_for.load(Ordering::Relaxed) {
+            let mut waiting = self.waiting();
+            waiting.since = (waiting.count > 0).then(Moment::now);
+            self.is_waited_for
+                .store(waiting.count > 0, Ordering::Relaxed);
+        }
     }
 }
 
 /// Somebody waits.
-struct Wait<'a>(&'a Intake);
+struct Wait<'a>(&'a Class);
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let mut waiting = self
-            .0
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.waiting();
         waiting.count = waiting.count.saturating_sub(1);
-        waiting.since = (waiting.count > 0).then(Moment::now);
     }
 }
 
@@ -227,10 +259,10 @@ impl Share {
         let acquire = |semaphore: &Arc<Semaphore>| -> Result<_, TryAcquireError> {
             Arc::clone(semaphore).try_acquire_many_owned(units)
         };
-        Some(Reservation {
-            store: acquire(store).ok()?,
-            server: acquire(&class.server).ok()?,
-        })
+        let store = acquire(store).ok()?;
+        let server = acquire(&class.server).ok()?;
+        class.let_in();
+        Some(Reservation { store, server })
     }
 
     /// Reserves memory for a message of so many bytes; `None` when it has
@@ -244,11 +276,13 @@ impl Share {
         // They fail only when the semaphore is closed, which nobody does.
         let reserve = async {
             let store = Arc::clone(store).acquire_many_owned(units).await.ok()?;
-            let _wait = self.intake.wait();
+            let wait = class.wait(units);
             let server = Arc::clone(&class.server)
                 .acquire_many_owned(units)
                 .await
                 .ok()?;
+            drop(wait);
+            class.let_in();
             Some(Reservation { store, server })
         };
         patience::timeout(WAIT_MAX, reserve).await.flatten()
@@ -411,6 +445,60 @@ mod tests {
         let store = intake.of_store("s");
         let _all: Vec<_> = std::iter::from_fn(|| store.try_reserve(1)).collect();
         assert!(Arc::clone(&store).reserve(1).now_or_never().is_none());
-        assert!(intake.waiting.lock().unwrap().since.is_none());
+        assert!(intake.classes.iter().all(|it| it.waiting().count == 0));
+    }
+
+    #[tokio::test]
+    async fn i7_who_gives_up_was_not_let_in_and_input_is_starved() {
+        const NO_TIME: Duration = Duration::ZERO;
+        let intake = Intake::new(MIB);
+        let stores: Vec<_> = (0..4).map(|n| intake.of_store(&n.to_string())).collect();
+        let take = || -> Vec<_> {
+            let all = stores
+                .iter()
+                .flat_map(|store| std::iter::from_fn(|| store.try_reserve(FREE_BYTES)));
+            all.collect()
+        };
+        let held = take();
+        let waiter = Arc::clone(&intake.of_store("waiter"));
+        let wait = || Arc::clone(&waiter).reserve(FREE_BYTES).now_or_never();
+        assert!(wait().is_none());
+        // More than the clock's smallest part.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let later = Moment::now();
+        // Others wait, and give up as all who wait too long do.
+        assert!(wait().is_none());
+        assert!(intake.is_starved_for(later.elapsed()));
+        drop(held);
+        assert!(!intake.is_starved_for(NO_TIME), "there is space again");
+        let _held = take();
+        assert!(wait().is_none());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(intake.is_starved_for(NO_TIME));
+        // Of another class nobody has waited.
+        assert!(waiter.try_reserve(SMALL_BYTES_MAX + 1).is_some());
+        assert!(intake.is_starved_for(NO_TIME));
+    }
+
+    #[tokio::test]
+    async fn input_that_somebody_gets_is_not_starved() {
+        let intake = Intake::new(MIB);
+        let store = intake.of_store("s");
+        let other = intake.of_store("other");
+        let (first, second) = (store.try_reserve(60_000), other.try_reserve(60_000));
+        assert!(first.is_some() && second.is_some());
+        let mut more = Vec::new();
+        more.extend(std::iter::from_fn(|| other.try_reserve(FREE_BYTES)));
+        more.extend(std::iter::from_fn(|| store.try_reserve(FREE_BYTES)));
+        let waiter = intake.of_store("waiter");
+        let large = tokio::spawn(Arc::clone(&waiter).reserve(60_000));
+        yield_now().await;
+        assert!(intake.classes.iter().any(|it| it.waiting().count == 1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let later = Moment::now();
+        drop((first, second, more));
+        assert!(large.await.unwrap().is_some());
+        assert!(!intake.is_starved_for(later.elapsed()));
+        assert!(intake.classes.iter().all(|it| it.waiting().since.is_none()));
     }
 }

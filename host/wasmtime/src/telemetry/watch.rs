@@ -2,7 +2,7 @@
 //! in, pushes become durable. `/readyz` says no while it does not, and the log
 //! says why.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::interval;
@@ -52,30 +52,52 @@ impl Pulse {
         self.lock().trouble = trouble;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is wrong with the shard of this number.
-    fn complaint(&self, number: usize, stuck_after: Duration) -> Option<String> {
+    fn complaints(&self, number: usize, stuck_after: Duration) -> Vec<Complaint> {
         let state = self.lock();
         let still = state.beat.elapsed();
-        if still >= stuck_after {
-            return Some(format!(
+        let is_stuck = still >= stuck_after;
+        let stuck = is_stuck.then(|| Complaint {
+            about: About::Shard(number),
+            words: format!(
                 "shard {number} has not turned for {} s: its stores' clients wait. If this lasts, look what the process waits for (a disk that hangs?), and restart it",
                 still.as_secs()
-            ));
-        }
-        let trouble = state.trouble.as_ref()?;
-        Some(format!("pushes are refused: {trouble}"))
+            ),
+        });
+        let refuses = state.trouble.as_ref().map(|trouble| Complaint {
+            about: About::Commits,
+            words: format!("pushes are refused: {trouble}"),
+        });
+        stuck.into_iter().chain(refuses).collect()
     }
+}
+
+/// What can be wrong with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// This shard does not turn.
+    Shard(usize),
+    /// Commits fail.
+    Commits,
+    /// This input waits.
+    Input(&'static str),
+}
+
+/// Something is wrong.
+struct Complaint {
+    about: About,
+    words: String,
 }
 
 /// The watch over a server.
 pub struct Watch {
     pulses: Vec<Arc<Pulse>>,
     intakes: Vec<(&'static str, Arc<Intake>)>,
-    complaint: Mutex<Option<String>>,
+    complaints: Mutex<Vec<Complaint>>,
 }
 
 impl Watch {
@@ -85,17 +107,22 @@ impl Watch {
         Self {
             pulses: pulses.to_vec(),
             intakes,
-            complaint: Mutex::default(),
+            complaints: Mutex::default(),
         }
     }
 
-    /// Why the server is not ready, if it is not.
+    /// Why the server is not ready, if it is not: a line for each reason.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
-        self.complaint
+        let complaints = self.lock();
+        let lines: Vec<_> = complaints.iter().map(|it| it.words.as_str()).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Complaint>> {
+        self.complaints
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 
     /// Looks for as long as it is polled, and tells the log what changes.
@@ -107,27 +134,35 @@ impl Watch {
         }
     }
 
+    /// Looks. A reason is told when it begins, not while it lasts.
     fn look(&self, stuck_after: Duration) {
+        let mut found: Vec<Complaint> = Vec::new();
         let shards = self.pulses.iter().enumerate();
-        let of_shards = shards
-            .filter_map(|(number, pulse)| pulse.complaint(number, stuck_after))
-            .next();
-        let complaint = of_shards.or_else(|| {
-            let starved = self.intakes.iter().find(|(_, intake)| intake.is_starved());
-            starved.map(|(name, _)| {
-                format!("{name} have waited for memory for too long: clients hold all that there is for them (--input-bytes-max), or turns do not end")
-            })
+        let of_shards = shards.flat_map(|(number, pulse)| pulse.complaints(number, stuck_after));
+        let starved = self
+            .intakes
+            .iter()
+            .filter(|(_, intake)| intake.is_starved());
+        let of_input = starved.map(|(name, _)| Complaint {
+            about: About::Input(name),
+            words: format!("{name} have waited for memory for too long: clients hold all that there is for them (--input-bytes-max), or turns do not end"),
         });
-        let mut last = self
-            .complaint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match (&*last, &complaint) {
-            (None, Some(words)) => error!(event = "not_ready", "not ready: {words}"),
-            (Some(_), None) => info!(event = "ready", "ready again"),
-            _ => {}
+        for complaint in of_shards.chain(of_input) {
+            // One disk is all shards': its first file stands for it.
+            if !found.iter().any(|it| it.about == complaint.about) {
+                found.push(complaint);
+            }
         }
-        *last = complaint;
+        let mut last = self.lock();
+        for Complaint { about, words } in &found {
+            if !last.iter().any(|it| it.about == *about) {
+                error!(event = "not_ready", "not ready: {words}");
+            }
+        }
+        if found.is_empty() && !last.is_empty() {
+            info!(event = "ready", "ready again");
+        }
+        *last = found;
     }
 }
 
@@ -153,5 +188,21 @@ mod tests {
         pulse.beat();
         watch.look(STUCK_AFTER);
         assert_eq!(watch.complaint(), None);
+    }
+
+    #[test]
+    fn it_says_all_that_is_wrong_and_a_disk_once() {
+        let pulses = [(); 2].map(|()| Arc::new(Pulse::default()));
+        let watch = Watch::new(&pulses, Vec::new());
+        for (number, pulse) in pulses.iter().enumerate() {
+            pulse.set_trouble(Some(format!("shard-{number}.db: the disk is full")));
+        }
+        watch.look(Duration::ZERO);
+        let words = watch.complaint().unwrap();
+        let lines: Vec<_> = words.lines().collect();
+        assert_eq!(lines.len(), 3, "{words}");
+        for (line, part) in lines.iter().zip(["shard 0", "shard-0.db", "shard 1"]) {
+            assert!(line.contains(part), "{words}");
+        }
     }
 }
