@@ -110,7 +110,7 @@ fn i6_a_forged_admission_does_not_admit(rooms: &Rooms) {
 fn i5_a_forged_admission_leads_to_no_other_store(rooms: &Rooms) {
     let (mine, theirs) = (new_store("mine"), new_store("theirs"));
     let token = token::good(&mine);
-    let forged = admission(&theirs, "http-v4");
+    let forged = admission(&theirs, "exchange", "http");
     let headers = [(HEADER, forged.as_str())];
     let url = token::url(&mine, "http", Some(&token));
     let answer = post(rooms, &url, &headers, &push_request(&mine));
@@ -118,7 +118,7 @@ fn i5_a_forged_admission_leads_to_no_other_store(rooms: &Rooms) {
     let answer = post(rooms, &url, &headers, &push_request(&theirs));
     let payload = answer.json()[0]["exit"]["cause"]["error"]["payload"].clone();
     assert_eq!(payload["code"], "STORE_MISMATCH", "{answer:?}");
-    let forged = admission(&theirs, "ws-v4");
+    let forged = admission(&theirs, "socket", "socket");
     let url = token::url(&mine, "ws", Some(&token));
     let headers = [(HEADER, forged.as_str())];
     let mut socket = Socket::try_open(&rooms.server, &url, &headers).expect("an upgrade");
