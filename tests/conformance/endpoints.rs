@@ -46,7 +46,7 @@ fn what_the_operator_adds_stands_in_http_answers(server: &Server) {
         let answer = request(server, "POST", &url, &[], &ping);
         assert_eq!(answer.json()[0]["requestId"].to_string(), id);
         let header = answer.header("x-custom-header");
-        assert_eq!(header.as_deref(), Some("of the operator's"));
+        assert_eq!(header, Some("of the operator's"));
     }
     assert_eq!(get(server, "/healthz").header("x-custom-header"), None);
 }

@@ -348,7 +348,7 @@ fn check_admission(parsed: &Parsed<'_>, admission: &Admission) {
     match speech.carrier {
         Carrier::Socket => assert!(parsed.upgrade),
         Carrier::Http => assert!(parsed.method.eq_ignore_ascii_case("POST")),
-        Carrier::Object => panic!("no such request"),
+        Carrier::Object | Carrier::Callback => panic!("no such request"),
     }
 }
 

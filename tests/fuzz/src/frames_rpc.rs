@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 use syncline_guest::imports::Event;
 use syncline_guest::limits::{PUSH_EVENTS_MAX, REQUEST_ID_BYTES_MAX};
-use syncline_guest::protocol::chunk::{self, PULLED};
+use syncline_guest::protocol::chunk::{self, Packing};
 use syncline_guest::protocol::event::{self, ItemForm};
 use syncline_guest::protocol::rpc::readable_id;
 use syncline_guest::protocol::{
@@ -24,6 +24,8 @@ pub const TARGET: Target = Target {
         r#""_tag":"Request","#,
         r#""_tag":"Ack","#,
         r#""requestId":"0""#,
+        r#""requestId":0"#,
+        r#""id":0,"#,
         r#""live":true,"#,
         r#""cursor":{"_tag":"None"},"#,
         r#","args":null"#,
@@ -180,8 +182,9 @@ fn check_push(voice: Voice, id: &str, push: &Push<'_>) {
         assert_eq!(event::events(&push.batch), batch);
     });
     let timed = batch.iter().map(|event| (*event, "t"));
+    let form = voice.dialect.codec().item_form();
     let mut after = first;
-    for chunk in chunk::pack(timed, PULLED, first, usize::MAX) {
+    for chunk in chunk::pack(timed, (form, Packing::Pages), first, usize::MAX) {
         assert_eq!(chunk.after, after, "a gap between Chunks");
         after = chunk.last;
         let reply = Reply::Chunk {

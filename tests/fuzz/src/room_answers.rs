@@ -286,7 +286,7 @@ impl Watch {
             assert!(before.is_none_or(|before| event.seq_num == before + 1));
             assert!((1..=SEQ_NUM_MAX).contains(&event.seq_num));
             before = Some(event.seq_num);
-            for form in [ItemForm::Tagged, ItemForm::Bare] {
+            for form in [ItemForm::Tagged, ItemForm::Complete, ItemForm::Bare] {
                 let mut item = String::new();
                 event::write_item(&mut item, form, &event.event(), &event.created_at);
                 self.items.insert(item);
