@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
+use syncline_tests::collector::{Collector, Manner};
 use syncline_tests::npm;
 use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
@@ -18,6 +19,9 @@ use crate::workerd::{Bundle, Worker};
 /// does by itself, and what `syncline` is told, whose default is a minute.
 pub const ROOM_IDLE: Duration = Duration::from_secs(10);
 
+/// Logs in files.
+const SQLITE: &str = "sqlite:data";
+
 /// A server that the bench can start. clap refuses every other name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Known {
@@ -28,8 +32,23 @@ pub enum Known {
     CloudflareSqlite,
     /// Syncline's binary, its logs in SQLite files.
     WasmtimeSqlite,
+    /// The same, with metrics.
+    WasmtimeSqliteMetrics,
+    /// The same, and of a hundred requests one is traced, to a collector.
+    WasmtimeSqliteTraces,
     /// Syncline's binary, its logs in memory.
     WasmtimeMemory,
+}
+
+/// What a server tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tells {
+    /// Nothing.
+    Nothing,
+    /// Metrics.
+    Metrics,
+    /// Metrics, and traces of one request in a hundred.
+    Traces,
 }
 
 /// What a success means for what was pushed.
@@ -71,7 +90,7 @@ impl Serialize for Durability {
 /// A server that can be started, again and again.
 pub enum Startable {
     /// Syncline's binary with this `--storage`.
-    Syncline(&'static str),
+    Syncline(&'static str, Tells),
     /// A Worker.
     Worker(Box<Bundle>),
 }
@@ -83,6 +102,7 @@ pub struct Running {
     // Dropped in this order: the process before what it writes to.
     _process: Process,
     _dir: TempDir,
+    _collector: Option<Collector>,
 }
 
 impl Running {
@@ -92,6 +112,7 @@ impl Running {
             url,
             _process: process,
             _dir: dir,
+            _collector: None,
         }
     }
 }
@@ -108,7 +129,9 @@ impl Known {
     pub fn durability(self) -> Durability {
         match self {
             Self::Original040Workerd | Self::CloudflareSqlite => Durability::OperatingSystem,
-            Self::WasmtimeSqlite => Durability::Disk,
+            Self::WasmtimeSqlite | Self::WasmtimeSqliteMetrics | Self::WasmtimeSqliteTraces => {
+                Durability::Disk
+            }
             Self::WasmtimeMemory => Durability::None,
         }
     }
@@ -142,8 +165,10 @@ impl Known {
                     ],
                 }
             }
-            Self::WasmtimeSqlite => return Ok(Startable::Syncline("sqlite:data")),
-            Self::WasmtimeMemory => return Ok(Startable::Syncline("memory")),
+            Self::WasmtimeSqlite => return Ok(Startable::Syncline(SQLITE, Tells::Nothing)),
+            Self::WasmtimeSqliteMetrics => return Ok(Startable::Syncline(SQLITE, Tells::Metrics)),
+            Self::WasmtimeSqliteTraces => return Ok(Startable::Syncline(SQLITE, Tells::Traces)),
+            Self::WasmtimeMemory => return Ok(Startable::Syncline("memory", Tells::Nothing)),
         };
         Ok(Startable::Worker(Box::new(worker.bundle()?)))
     }
@@ -156,7 +181,7 @@ impl Startable {
     /// When it does not get ready.
     pub fn start(&self) -> Result<Running> {
         match self {
-            Self::Syncline(storage) => syncline(storage),
+            Self::Syncline(storage, tells) => syncline(storage, *tells),
             Self::Worker(bundle) => bundle.start(),
         }
     }
@@ -164,9 +189,21 @@ impl Startable {
 
 /// The release build: the bench is one itself, and what the tests share
 /// builds the binary as itself was built.
-fn syncline(storage: &str) -> Result<Running> {
+fn syncline(storage: &str, tells: Tells) -> Result<Running> {
     let dir = tempfile::tempdir()?;
     let mut syncline = Syncline::new(storage, Profile::Open);
+    if tells != Tells::Nothing {
+        syncline.arguments.push("--metrics".to_owned());
+    }
+    let collector = (tells == Tells::Traces).then(|| Collector::start(Manner::Takes));
+    if let Some(collector) = &collector {
+        let endpoint = format!("{}/v1/traces", collector.url);
+        syncline.variables.extend([
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint),
+            ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio".to_owned()),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.01".to_owned()),
+        ]);
+    }
     syncline.arguments.extend([
         "--room-idle".to_owned(),
         format!("{}s", ROOM_IDLE.as_secs()),
@@ -175,5 +212,8 @@ fn syncline(storage: &str) -> Result<Running> {
         "0".to_owned(),
     ]);
     let (process, url) = syncline.serve(dir.path(), "127.0.0.1:0")?;
-    Ok(Running::new(url, process, dir))
+    Ok(Running {
+        _collector: collector,
+        ..Running::new(url, process, dir)
+    })
 }
