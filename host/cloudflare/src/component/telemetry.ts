@@ -1,5 +1,5 @@
 // The `telemetry` import, for instances that have no room (a room's is
-// telemetry/told.ts).
+// room/told.ts).
 
 import type * as Telemetry from '../../generated/plain/interfaces/syncline-backend-telemetry.js'
 import { points } from '../telemetry/telemetry.js'

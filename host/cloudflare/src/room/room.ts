@@ -74,6 +74,14 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
 
   /** A call by another Durable Object (`SyncDoRpc`). */
   async rpc(payload: Uint8Array): Promise<Uint8Array | ReadableStream<Uint8Array>> {
+    try {
+      return await this.called(payload)
+    } finally {
+      this.flush()
+    }
+  }
+
+  private async called(payload: Uint8Array): Promise<Uint8Array | ReadableStream<Uint8Array>> {
     const body = toJson(payload) ?? new TextEncoder().encode('[]')
     const gateway = Gateway.of(this.env)
     const { faults } = terms()
@@ -91,11 +99,7 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
     if (!this.env.WEBSOCKET_SERVER.idFromName(admission.storeId).equals(this.ctx.id)) {
       return refuse(faults.storeMismatch.refusal)
     }
-    const { settled, ended: leaves } = new CallAnswer(this.ctx.storage)
-    const ended = (bytes: number) => {
-      leaves(bytes)
-      this.flush()
-    }
+    const { settled, ended } = new CallAnswer(this.ctx.storage)
     this.telemetry.points?.add('syncline.admissions', 1, { 'syncline.code': 'OK' })
     try {
       const turns = this.enter(admission.storeId)
@@ -105,7 +109,10 @@ export class WebSocketServer extends DurableObject<Env> implements Peers {
         return fromJson(answer.first.body)
       }
       const next = (continuation: string) => turns.run(continuation.length, (room) => room.resume(continuation), settled)
-      return pages(answer, this.untaken, fromJson, next, ended)
+      return pages(answer, this.untaken, fromJson, next, (bytes) => {
+        ended(bytes)
+        this.flush()
+      })
     } catch {
       // Were it thrown on, 0.4.0 would never push again. It was logged.
       ended(0)

@@ -12,7 +12,7 @@ import { ObjectLog } from '../storage/object.js'
 import { shown } from '../telemetry/ids.js'
 import { write } from '../telemetry/lines.js'
 import { Telemetry } from '../telemetry/telemetry.js'
-import { type About, Told } from '../telemetry/told.js'
+import { type About, Told } from './told.js'
 
 /**
  * Events that wait while D1 answers, in bytes of their frames: part of an

@@ -11,7 +11,7 @@ export class Asked {
   /** The span that it is made in, as its `traceparent` says. */
   readonly parent: SpanContext | undefined
   private readonly telemetry: Telemetry
-  private readonly beganMs = Date.now()
+  private readonly beganMs: number
   private readonly path: string
   private readonly admit: Admit | undefined
 
@@ -23,6 +23,7 @@ export class Asked {
     this.telemetry = Telemetry.of(env)
     const { traces, isOn } = this.telemetry
     this.path = isOn ? new URL(request.url).pathname : ''
+    this.beganMs = isOn ? Date.now() : 0
     if (!traces) return
     this.parent = spanOf(request.headers.get('traceparent'))
     this.admit = new Admit(traces, request.method, this.path, this.parent)

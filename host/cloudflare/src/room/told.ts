@@ -8,10 +8,10 @@ import type * as Guest from '../../generated/plain/interfaces/syncline-backend-t
 import type { Call } from '../../generated/plain/interfaces/syncline-backend-telemetry.js'
 import type { Waiting } from '../component/instance.js'
 import { StorageFailure } from '../storage/event-log.js'
-import * as codes from './codes.js'
-import type { SpanContext } from './spans.js'
-import type { Telemetry } from './telemetry.js'
-import type { Stored, Turn } from './traces.js'
+import * as codes from '../telemetry/codes.js'
+import type { SpanContext } from '../telemetry/spans.js'
+import type { Telemetry } from '../telemetry/telemetry.js'
+import type { Stored, Turn } from '../telemetry/traces.js'
 
 /** Pulls that are remembered, of sockets that were sent them since the room
  * woke. */
