@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 use wasmtime::Trap;
+use wasmtime_wasi::I32Exit;
 
 use crate::telemetry::meters::Failure;
 
@@ -24,7 +25,8 @@ pub fn failure_of(error: &anyhow::Error, was_denied: bool) -> Failure {
         Some(Trap::Interrupt) => Failure::Deadline,
         _ if was_denied => Failure::Memory,
         Some(_) => Failure::Trap,
-        None if error.is::<Excessive>() => Failure::Trap,
+        // It ended the program, as if there were no others.
+        None if error.is::<Excessive>() || error.is::<I32Exit>() => Failure::Trap,
         None => Failure::Host,
     }
 }
