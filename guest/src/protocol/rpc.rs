@@ -272,9 +272,16 @@ struct IdAlone<'a> {
     id: Option<&'a RawValue>,
 }
 
-/// How a message spells its request's id, if it has one.
+/// How a message spells its request's id, if it has one. What is spelled as
+/// real clients spell it (transcripts ws-01, next/ws-01) is seen at a glance:
+/// over HTTP each request is a first one.
 #[must_use]
 pub fn first_id(message: &[u8]) -> Option<IdForm> {
+    match message.strip_prefix(br#"{"_tag":"Request","id":"#) {
+        Some([b'"', ..]) => return Some(IdForm::Text),
+        Some([b'0'..=b'9', ..]) => return Some(IdForm::Number),
+        _ => {}
+    }
     strict::check_strings(message).ok()?;
     let Named { id, request_id } = strict::object(message).ok()?;
     let id = id.or(request_id)?.get();
