@@ -60,10 +60,18 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// One whose server has more arguments.
+    fn with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut syncline = Syncline::new("sqlite:data", Profile::Open);
-        let component = component().to_str().unwrap().to_owned();
-        syncline.arguments = vec!["--component".to_owned(), component];
+        let component = component().to_str().unwrap();
+        let arguments = ["--component", component]
+            .into_iter()
+            .chain(arguments.iter().copied());
+        syncline.arguments = arguments.map(str::to_owned).collect();
         syncline.log = Some(dir.path().join("log"));
         let server = syncline.start_in(dir.path()).unwrap();
         let stores: Vec<String> = (0..12).map(|number| format!("store-{number}")).collect();
@@ -285,13 +293,40 @@ fn i9_a_room_that_cannot_start_harms_nobody() {
 }
 
 #[test]
-fn i9_an_http_request_whose_turn_fails_is_answered() {
-    let scene = Scene::new();
+fn i9_an_http_request_whose_turn_fails_is_answered_and_counts_as_what_it_did() {
+    const KINDS: [&str; 4] = ["trap", "deadline", "memory", "host"];
+    let scene = Scene::with(&["--metrics"]);
     let url = format!("/?storeId={}&transport=http", scene.victim);
-    for misdeed in ["hostile:trap", "hostile:grow", "hostile:sleep"] {
+    let count = |kind: &str| -> u64 {
+        let metrics = http::get(&scene.server, "/metrics").body;
+        let series = format!("syncline_guest_failures_total{{error_type=\"{kind}\"}} ");
+        let mut lines = metrics.lines();
+        let count = lines.find_map(|line| line.strip_prefix(&series)?.parse().ok());
+        count.unwrap_or_else(|| panic!("{series} is not in:\n{metrics}"))
+    };
+    for (misdeed, kind) in [
+        ("hostile:trap", "trap"),
+        ("hostile:panic", "trap"),
+        ("hostile:exit", "trap"),
+        ("hostile:recurse", "trap"),
+        ("hostile:send-much", "trap"),
+        ("hostile:sleep", "trap"),
+        ("hostile:grow", "memory"),
+        ("hostile:loop", "deadline"),
+    ] {
+        let before = KINDS.map(count);
         let answer = http::request(&scene.server, "POST", &url, &[], misdeed);
         assert_eq!(answer.status, 503, "{misdeed}");
         assert_eq!(answer.json()["code"], "UNAVAILABLE", "{misdeed}");
+        // It counts once the instance is thrown away: after the answer.
+        let after = loop {
+            let after = KINDS.map(count);
+            if after != before {
+                break after;
+            }
+        };
+        let more = std::array::from_fn(|at| after[at] - before[at]);
+        assert_eq!(more, KINDS.map(|it| u64::from(it == kind)), "{misdeed}");
     }
     live(&scene.server, &scene.victim);
 }
