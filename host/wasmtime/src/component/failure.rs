@@ -16,6 +16,11 @@ pub struct HostPanicked;
 #[error("it sends more than its sockets could take")]
 pub struct Excessive;
 
+/// A component that wants to wait for time or I/O of its own.
+#[derive(Debug, Error)]
+#[error("the guest wants to wait: a turn is straight-line code")]
+pub struct Waits;
+
 /// As what an error counts. `was_denied` says whether the instance wanted more
 /// memory than it may have: what it does then is to panic.
 #[must_use]
@@ -25,8 +30,10 @@ pub fn failure_of(error: &anyhow::Error, was_denied: bool) -> Failure {
         Some(Trap::Interrupt) => Failure::Deadline,
         _ if was_denied => Failure::Memory,
         Some(_) => Failure::Trap,
-        // It ended the program, as if there were no others.
-        None if error.is::<Excessive>() || error.is::<I32Exit>() => Failure::Trap,
+        // It did what it may not: as a trap.
+        None if error.is::<Excessive>() || error.is::<I32Exit>() || error.is::<Waits>() => {
+            Failure::Trap
+        }
         None => Failure::Host,
     }
 }

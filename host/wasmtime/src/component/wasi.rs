@@ -19,6 +19,7 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi_io::bindings::wasi::io::error;
 
 use super::State;
+use crate::component::failure::Waits;
 
 /// Adds WASI's imports, one by one: no file and no socket is among them. The
 /// terminals, standard input and the monotonic clock are there because the
@@ -71,7 +72,7 @@ impl HasData for NoWaiting<'static> {
 }
 
 fn refused() -> wasmtime::Error {
-    wasmtime::Error::msg("the guest wants to wait: a turn is straight-line code")
+    wasmtime::Error::new(Waits)
 }
 
 impl poll::Host for NoWaiting<'_> {
