@@ -10,6 +10,7 @@ mod eviction;
 mod faults;
 mod load;
 mod peer;
+mod points;
 mod refusals;
 mod rooms;
 mod telemetry;
