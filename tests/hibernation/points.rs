@@ -29,9 +29,12 @@ const BLOBS: [&str; 10] = [
     "syncline.signal",
 ];
 
+/// A point: its metric, its attributes, its value.
+type Point = (String, Vec<(&'static str, String)>, f64);
+
 /// The points of a Worker so far: their index and those blobs that are not
 /// empty, with the sum of their first double.
-fn points(rooms: &Rooms) -> Vec<(String, Vec<(&'static str, String)>, f64)> {
+fn points(rooms: &Rooms) -> Vec<Point> {
     let written = http::get(&rooms.server, "/__probe/points").json();
     let of = |point: &Value| {
         let blobs = point["blobs"].as_array().unwrap();

@@ -78,12 +78,15 @@ struct Attribute {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum JsonValue {
-    StringValue(String),
-    IntValue(String),
-    DoubleValue(f64),
-    BoolValue(bool),
+    #[serde(rename = "stringValue")]
+    String(String),
+    #[serde(rename = "intValue")]
+    Int(String),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
+    #[serde(rename = "boolValue")]
+    Bool(bool),
 }
 
 /// The spans of a request, each as of a resource that has a name.
@@ -138,10 +141,10 @@ fn link(it: &JsonLink) -> Link {
 
 fn attribute(it: Attribute) -> KeyValue {
     let value = match it.value {
-        JsonValue::StringValue(text) => Value::StringValue(text),
-        JsonValue::IntValue(text) => Value::IntValue(text.parse().expect("a number, as text")),
-        JsonValue::DoubleValue(number) => Value::DoubleValue(number),
-        JsonValue::BoolValue(truth) => Value::BoolValue(truth),
+        JsonValue::String(text) => Value::StringValue(text),
+        JsonValue::Int(text) => Value::IntValue(text.parse().expect("a number, as text")),
+        JsonValue::Double(number) => Value::DoubleValue(number),
+        JsonValue::Bool(truth) => Value::BoolValue(truth),
     };
     KeyValue {
         key: it.key,
