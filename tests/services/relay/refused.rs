@@ -7,7 +7,7 @@ use syncline_tests::server::Server;
 
 use super::{COMPLETIONS, FORMS, Form};
 use crate::callers::User;
-use crate::stage::{Profile, Stage, seen, upstream};
+use crate::stage::{Host, Profile, Stage, seen, upstream};
 use crate::{Scenario, scenarios};
 
 /// How long what has to come may take.
@@ -84,13 +84,23 @@ fn who_is_refused_is_in_the_log(stage: &Stage) {
         let ask = ask.with("content-type", "text/plain");
         let answer = seen(ask.send_with(&server.url, TOKEN));
         assert_eq!(answer.status, status, "{}", answer.text());
-        let fields = [
-            format!("code=\"{code}\""),
-            format!("answer={status}"),
-            format!("request=\"{method} {path}\""),
-            "why=\"".to_owned(),
-            "address=".to_owned(),
-        ];
+        // Fields as tracing writes them, or as JSON.
+        let fields = match stage.host {
+            Host::Wasmtime => [
+                format!("code=\"{code}\""),
+                format!("answer={status}"),
+                format!("request=\"{method} {path}\""),
+                "why=\"".to_owned(),
+                "address=".to_owned(),
+            ],
+            Host::Workerd => [
+                format!("\"code\":\"{code}\""),
+                format!("\"answer\":{status}"),
+                format!("\"request\":\"{method} {path}\""),
+                "\"why\":\"".to_owned(),
+                "\"address\":\"".to_owned(),
+            ],
+        };
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log = fs::read(dir.path().join("log")).expect("a log");
