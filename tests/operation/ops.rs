@@ -104,7 +104,11 @@ impl Scene {
             "--metrics".to_owned(),
             "--claims-versions".to_owned(),
             claims.to_str().unwrap().to_owned(),
+            "--images".to_owned(),
+            "images".to_owned(),
         ];
+        let images = "https://images.example.com".to_owned();
+        syncline.variables.push(("R2_PUBLIC_URL", images));
         let server = syncline.start_in(dir.path()).unwrap();
         let open = |store: &str| Client::over(Socket::open(&server, &url_of("ada", store)), store);
         let mut subscriber = open("s");
@@ -131,6 +135,10 @@ impl Scene {
         assert_eq!(code, 1013);
         let body = pull("1", "s", false, None).to_string();
         let _ = http::request(&server, "POST", "/?storeId=s&transport=http", &[], &body);
+        // A service asks somebody for what is not there.
+        let path = format!("/api/images/images/{}.png", "a".repeat(32));
+        let answer = http::get(&server, &path);
+        assert_eq!(answer.status, 404, "{answer:?}");
         let scene = Self {
             server,
             _subscriber: subscriber,
