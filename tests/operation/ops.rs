@@ -136,7 +136,7 @@ impl Scene {
         let body = pull("1", "s", false, None).to_string();
         let _ = http::request(&server, "POST", "/?storeId=s&transport=http", &[], &body);
         // A service asks somebody for what is not there.
-        let path = format!("/api/images/images/{}.png", "a".repeat(32));
+        let path = format!("/api/images/covers/{}.png", "a".repeat(32));
         let answer = http::get(&server, &path);
         assert_eq!(answer.status, 404, "{answer:?}");
         let scene = Self {
