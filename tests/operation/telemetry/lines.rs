@@ -132,7 +132,6 @@ fn the_line_of_a_client_that_vanishes_has_what_it_had_not_taken() {
     let dir = dir.path();
     let server = logging(dir, Profile::Open, &[]);
     fill(&server);
-    let told = line(dir, "ended");
     let mut socket = Socket::open(&server, &ws_url("s"));
     for id in 0..PULLS {
         socket.send(pull(&id.to_string(), "s", true, None));
@@ -145,11 +144,12 @@ fn the_line_of_a_client_that_vanishes_has_what_it_had_not_taken() {
     for _ in 0..3 {
         Client::open(&server, "s").pull_all(None);
     }
+    let request_id = json!(socket.request_id.clone().expect("its upgrade has an id"));
     drop(socket);
     let ended = loop {
         let mut ended = lines(dir).into_iter().filter(|it| it["event"] == "ended");
-        if let Some(second) = ended.find(|it| it["request_id"] != told["request_id"]) {
-            break second;
+        if let Some(its) = ended.find(|it| it["request_id"] == request_id) {
+            break its;
         }
         std::thread::sleep(Duration::from_millis(5));
     };
