@@ -12,12 +12,13 @@ use super::{next, v3, v4};
 use crate::imports::Callback;
 
 /// A version of the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Dialect {
     /// LiveStore 0.3.
     #[serde(rename = "0.3")]
     V3,
-    /// LiveStore 0.4.
+    /// LiveStore 0.4. What tells nothing is taken for it.
+    #[default]
     #[serde(rename = "0.4")]
     V4,
     /// LiveStore's main branch, not yet released (`next.rs` names the commit).

@@ -74,3 +74,16 @@ pub enum Reply<'a> {
     /// The log was emptied.
     AdminReset,
 }
+
+impl<'a> Reply<'a> {
+    /// What begins a pull that has nothing to catch up with.
+    #[must_use]
+    pub fn nothing(backend_id: &'a str) -> Self {
+        Self::Chunk {
+            items: "",
+            page_info: PageInfo::NoMore,
+            backend_id,
+            why: Why::Pull,
+        }
+    }
+}

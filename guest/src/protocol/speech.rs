@@ -80,11 +80,10 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// The voice of whoever sent this message, which may be its first; what
-    /// tells nothing is 0.4's.
+    /// The voice of whoever sent this message, which may be its first.
     #[must_use]
     pub fn of_first(message: &[u8], carrier: Carrier) -> Self {
-        let dialect = Dialect::of_first(message).unwrap_or(Dialect::V4);
+        let dialect = Dialect::of_first(message).unwrap_or_default();
         Self { dialect, carrier }
     }
 

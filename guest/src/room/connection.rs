@@ -388,7 +388,7 @@ impl Connection {
     #[must_use]
     pub fn voice(&self) -> Voice {
         Voice {
-            dialect: self.dialect.unwrap_or(Dialect::V4),
+            dialect: self.dialect.unwrap_or_default(),
             carrier: self.carrier,
         }
     }

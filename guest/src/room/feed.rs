@@ -49,12 +49,7 @@ impl Room {
             Err(error) => return self.reply(imports, id, request_id, &error.reply()),
         };
         if after >= info.head {
-            let nothing = Reply::Chunk {
-                items: "",
-                page_info: PageInfo::NoMore,
-                backend_id: &info.backend_id,
-                why: Why::Pull,
-            };
+            let nothing = Reply::nothing(&info.backend_id);
             self.reply(imports, id, request_id, &nothing);
             let acknowledged = self.acknowledged(id);
             self.set_feed(id, Feed::Live { acknowledged });

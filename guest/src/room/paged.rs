@@ -146,7 +146,7 @@ impl Room {
             begun: false,
         };
         if after >= info.head {
-            let chunk = at.chunk("", PageInfo::NoMore);
+            let chunk = at.write(&Reply::nothing(&at.backend_id));
             return self.last_page(imports, at, vec![chunk]);
         }
         self.next_page(imports, at)

@@ -132,10 +132,10 @@ impl Room {
         request_id: &str,
         reply: &Reply<'_>,
     ) {
-        if self.take_pull(id, request_id).is_some() {
-            self.mark_dirty(id);
+        if let Some(voice) = self.voice(id) {
+            let answer = voice.write(request_id, reply);
+            self.end_request_with(imports, id, request_id, &answer);
         }
-        self.reply(imports, id, request_id, reply);
     }
 
     /// The same with an answer that is written.

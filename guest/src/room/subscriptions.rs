@@ -16,7 +16,7 @@ use crate::limits::WINDOW_CHUNKS_MAX;
 use crate::protocol::chunk::{self, Packing};
 use crate::protocol::event::ItemForm;
 use crate::protocol::rpc;
-use crate::protocol::{Carrier, Dialect, PageInfo, Reply, Voice, Why};
+use crate::protocol::{PageInfo, Reply, Voice, Why};
 
 /// Whether a window takes a frame of so many bytes.
 pub(super) type Admits = fn(&Window, usize) -> bool;
@@ -54,11 +54,11 @@ impl Room {
             }
         }
         let fed = self.fed();
-        if fed.is_empty() {
+        let Some(voice) = self.voice_of_fed(&fed) else {
             return;
-        }
-        match chunk::pack(items(), FED, before, 2).as_slice() {
-            [chunk] => imports.send(&fed, &fed_push(by, &chunk.items)),
+        };
+        match chunk::pack(items(), whole(voice), before, 2).as_slice() {
+            [chunk] => imports.send(&fed, &fed_push(voice, by, &chunk.items)),
             // More than a socket should have to hold at once: a page a turn.
             _ => self.feed_all(imports, &fed, by, before, head),
         }
@@ -96,10 +96,13 @@ impl Room {
         cursor: u64,
         until: u64,
     ) {
-        if to.is_empty() {
+        let Some(voice) = self.voice_of_fed(to) else {
             return;
-        }
-        let chunks = match self.log.chunks(imports, cursor, FED, WINDOW_CHUNKS_MAX) {
+        };
+        let chunks = self
+            .log
+            .chunks(imports, cursor, whole(voice), WINDOW_CHUNKS_MAX);
+        let chunks = match chunks {
             Ok(chunks) => chunks,
             Err(fault) => {
                 for &id in to {
@@ -109,7 +112,7 @@ impl Room {
             }
         };
         for chunk in &chunks {
-            imports.send(to, &fed_push(by, &chunk.items));
+            imports.send(to, &fed_push(voice, by, &chunk.items));
         }
         let cursor = chunks.last().map_or(cursor, |chunk| chunk.last);
         if cursor >= until {
@@ -128,15 +131,20 @@ impl Room {
         }
     }
 
+    /// In whose words clients that are fed are shown a push: they are all of
+    /// one version. `None` if there are none.
+    fn voice_of_fed(&self, fed: &[ConnectionId]) -> Option<Voice> {
+        fed.first().and_then(|&id| self.voice(id))
+    }
+
     /// In which forms events are shown to those who pull and are live.
     pub(super) fn live_forms(&self) -> Vec<ItemForm> {
         let mut forms = Vec::new();
         for connection in self.connections.values() {
             let is_live = matches!(&connection.client, Client::Pulls(pulls)
                 if pulls.iter().any(|pull| pull.at == Position::Live));
-            let form = connection.item_form();
-            if is_live && !forms.contains(&form) {
-                forms.push(form);
+            if is_live && !forms.contains(&connection.item_form()) {
+                forms.push(connection.item_form());
             }
         }
         forms
@@ -322,16 +330,10 @@ impl Room {
             None => Pull::new(request_id, live, catching),
         };
         if after >= info.head {
-            let nothing = Reply::Chunk {
-                items: "",
-                page_info: PageInfo::NoMore,
-                backend_id: &info.backend_id,
-                why: Why::Pull,
-            };
             let Some(voice) = self.voice(id) else {
                 return;
             };
-            let frame = voice.write(request_id, &nothing);
+            let frame = voice.write(request_id, &Reply::nothing(&info.backend_id));
             pull.sent(frame.len(), after);
             imports.send(&[id], &frame);
             pull.at = at_head(live);
@@ -400,17 +402,19 @@ impl Room {
 }
 
 /// How clients that are fed are shown a push (transcript v031-ws-03).
-const FED: (ItemForm, Packing) = (ItemForm::Bare, Packing::Whole);
+fn whole(voice: Voice) -> (ItemForm, Packing) {
+    (voice.dialect.codec().item_form(), Packing::Whole)
+}
 
-/// Its frame, which answers this request. They are all of one version.
-fn fed_push(by: &str, items: &str) -> String {
+/// Its frame, which answers this request.
+fn fed_push(voice: Voice, by: &str, items: &str) -> String {
     let push = Reply::Chunk {
         items,
         page_info: PageInfo::NoMore,
         backend_id: "",
         why: Why::Push,
     };
-    Dialect::V3.codec().write(by, &push, Carrier::Socket)
+    voice.write(by, &push)
 }
 
 /// Whether a push is what a client begins with (`editor.rs`).
