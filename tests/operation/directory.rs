@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use serde_json::json;
 use syncline_tests::profile::Profile;
@@ -73,12 +72,6 @@ impl Scene {
     }
 }
 
-fn stop(mut server: Server) {
-    let mut process = server.process.take().unwrap();
-    process.signal("TERM");
-    assert!(process.wait(Duration::from_secs(60)).unwrap().success());
-}
-
 /// Copies the files of a directory, as `cp` does.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -103,13 +96,13 @@ fn i8_a_restored_backup_is_noticed_and_only_the_command_changes_ids() {
         Client::open(&server, store).push_ok(&events(1, 5));
     }
     let ids = backend_ids(&server);
-    stop(server);
+    server.stop();
     copy(&scene.path("data"), &scene.path("backup"));
     let server = scene.start();
     for store in STORES {
         Client::open(&server, store).push_ok(&events(6, 10));
     }
-    stop(server);
+    server.stop();
     assert!(!scene.log().contains("restored"), "nothing was done yet");
 
     fs::remove_dir_all(scene.path("data")).unwrap();
@@ -124,7 +117,7 @@ fn i8_a_restored_backup_is_noticed_and_only_the_command_changes_ids() {
     assert_eq!(backend_ids(&server), ids, "a copy may be a move");
     let words = scene.err(&["restored", "data"]);
     assert!(words.contains("another syncline is running"), "{words}");
-    stop(server);
+    server.stop();
 
     let words = scene.ok(&["restored", "data"]);
     assert!(
@@ -141,7 +134,7 @@ fn i8_a_restored_backup_is_noticed_and_only_the_command_changes_ids() {
     assert!(exit.to_string().contains("BackendIdMismatch"), "{exit}");
     let (chunks, _) = Client::open(&server, "a").pull_all(None);
     assert_eq!(numbers(&chunks[0]), [1, 2, 3, 4, 5]);
-    stop(server);
+    server.stop();
     assert!(!scene.log()[said..].contains("restored"), "{}", scene.log());
 }
 
@@ -151,7 +144,7 @@ fn a_plain_move_of_the_directory_is_not_even_mentioned() {
     let server = scene.start();
     Client::open(&server, "a").push_ok(&events(1, 5));
     let ids = backend_ids(&server);
-    stop(server);
+    server.stop();
     fs::rename(scene.path("data"), scene.path("moved")).unwrap();
     let syncline = Syncline {
         storage: "sqlite:moved".to_owned(),
@@ -159,7 +152,7 @@ fn a_plain_move_of_the_directory_is_not_even_mentioned() {
     };
     let server = syncline.start_in(scene.dir.path()).unwrap();
     assert_eq!(backend_ids(&server), ids);
-    stop(server);
+    server.stop();
     assert!(!scene.log().contains("put back"), "{}", scene.log());
 }
 
@@ -170,14 +163,14 @@ fn one_older_file_among_newer_ones_is_refused_until_it_is_said_to_be_restored() 
     for store in STORES {
         Client::open(&server, store).push_ok(&events(1, 5));
     }
-    stop(server);
+    server.stop();
     copy(&scene.path("data"), &scene.path("backup"));
     let server = scene.start();
     for store in STORES {
         Client::open(&server, store).push_ok(&events(6, 10));
     }
     let ids = backend_ids(&server);
-    stop(server);
+    server.stop();
     // In place, as `cp` does: the file is the same, but for what is in it.
     fs::copy(
         scene.path("backup/shard-2.db"),
@@ -198,7 +191,7 @@ fn one_older_file_among_newer_ones_is_refused_until_it_is_said_to_be_restored() 
 #[test]
 fn a_file_that_is_missing_or_empty_beside_others_is_refused_by_name() {
     let scene = Scene::new();
-    stop(scene.start());
+    scene.start().stop();
     let file = scene.path("data/shard-1.db");
     for leave_empty in [true, false] {
         if leave_empty {
@@ -218,7 +211,7 @@ fn a_file_that_is_missing_or_empty_beside_others_is_refused_by_name() {
     assert!(!file.exists());
     // Its stores are given up.
     scene.ok(&["restored", "data"]);
-    stop(scene.start());
+    scene.start().stop();
 }
 
 #[test]
@@ -299,7 +292,7 @@ fn i8_an_export_is_the_log_in_upstreams_format_also_while_a_server_runs() {
         "150 events are in running.db"
     );
     let (chunks, _) = client.pull_all(None);
-    stop(server);
+    server.stop();
     scene.ok(&["export", "data", "my-store", "stopped.db"]);
     let (running, context) = upstream(&scene.path("running.db"), "eventlog_7_my_store");
     assert_eq!(context, ("my-store".to_owned(), 150, backend_id));
@@ -344,7 +337,7 @@ fn i8_a_deleted_store_is_empty_and_never_has_its_old_id_again() {
     let ids = ["a", "b"].map(|store| Client::open(&server, store).backend_id());
     let words = scene.err(&["delete", "data", "a"]);
     assert!(words.contains("another syncline is running"), "{words}");
-    stop(server);
+    server.stop();
     scene.ok(&["delete", "data", "a"]);
     let words = scene.err(&["delete", "data", "nobody"]);
     assert!(words.contains("no store `nobody`"), "{words}");

@@ -13,7 +13,7 @@ use serde_json::json;
 use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
 use syncline_tests::rpc::{Client, batch, event_with, events};
-use syncline_tests::server::{Server, Syncline, binary};
+use syncline_tests::server::{Syncline, binary};
 use syncline_tests::socket::Received;
 use tempfile::TempDir;
 
@@ -26,13 +26,6 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn syncline() -> Syncline {
     Syncline::new("sqlite:data", Profile::Open)
-}
-
-/// Stops a server as an operator does: SQLite leaves nothing beside its files.
-fn stop(mut server: Server) {
-    let mut process = server.process.take().unwrap();
-    process.signal("TERM");
-    assert!(process.wait(Duration::from_secs(60)).unwrap().success());
 }
 
 /// A directory that a server has served from, with a store of small events
@@ -53,7 +46,7 @@ fn served() -> (TempDir, PathBuf) {
             .collect();
         client.push_ok(&batch);
     }
-    stop(server);
+    server.stop();
     let file = (0..4)
         .map(|number| dir.path().join(format!("data/shard-{number}.db")))
         .max_by_key(|file| file.metadata().unwrap().len())
@@ -157,7 +150,7 @@ fn i9_a_damaged_page_harms_its_store_alone() {
     for store in &candidates {
         Client::open(&server, store).push_ok(&events(1, 3));
     }
-    stop(server);
+    server.stop();
     let others: Vec<String> = {
         let connection = rusqlite::Connection::open(&path).unwrap();
         let mut select = connection

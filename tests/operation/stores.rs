@@ -1,7 +1,6 @@
 //! Stores that nobody has pushed to, and very many.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 use syncline_tests::profile::Profile;
@@ -13,12 +12,6 @@ fn start(dir: &Path) -> Server {
     let mut syncline = Syncline::new("sqlite:data", Profile::Open);
     syncline.arguments = vec!["--room-idle".to_owned(), "0s".to_owned()];
     syncline.start_in(dir).unwrap()
-}
-
-fn stop(mut server: Server) {
-    let mut process = server.process.take().unwrap();
-    process.signal("TERM");
-    assert!(process.wait(Duration::from_secs(60)).unwrap().success());
 }
 
 /// Tables and rows of stores in all files.
@@ -48,12 +41,12 @@ fn a_store_that_is_only_pulled_leaves_no_table_and_no_row() {
         assert_eq!(exit["_tag"], "Success", "{exit}");
         assert!(chunks.iter().all(|chunk| batch(chunk).is_empty()));
     }
-    stop(server);
+    server.stop();
     assert_eq!(left(dir.path()), (0, 0));
     // Nor does one more that is pushed to make a table.
     let server = start(dir.path());
     Client::open(&server, "pulled-0").push_ok(&events(1, 3));
-    stop(server);
+    server.stop();
     assert_eq!(left(dir.path()), (0, 1));
 }
 
@@ -66,7 +59,7 @@ fn i8_a_first_push_may_name_the_backend_id_that_an_empty_pull_told_before_a_rest
     let told = chunks[0]["values"][0]["backendId"].as_str().unwrap();
     // The room has slept meanwhile.
     assert_eq!(client.backend_id(), told);
-    stop(server);
+    server.stop();
 
     let server = start(dir.path());
     let mut client = Client::open(&server, "s");
@@ -74,7 +67,7 @@ fn i8_a_first_push_may_name_the_backend_id_that_an_empty_pull_told_before_a_rest
     client.socket.send(message);
     let exit = client.exit("900");
     assert_eq!(exit, json!({"_tag": "Success", "value": {}}));
-    stop(server);
+    server.stop();
 
     let server = start(dir.path());
     let mut client = Client::open(&server, "s");
@@ -89,7 +82,7 @@ const STORES_PER_FILE: u64 = 250_000;
 #[test]
 fn a_server_starts_on_a_million_stores_and_takes_more() {
     let dir = tempfile::tempdir().unwrap();
-    stop(start(dir.path()));
+    start(dir.path()).stop();
     for number in 0..4 {
         let file = dir.path().join(format!("data/shard-{number}.db"));
         let connection = rusqlite::Connection::open(file).unwrap();
@@ -122,6 +115,6 @@ fn a_server_starts_on_a_million_stores_and_takes_more() {
         !batch(&chunks[0]).is_empty()
     });
     assert!(found.count() > 0);
-    stop(server);
+    server.stop();
     assert_eq!(left(dir.path()), (0, 1_000_020));
 }

@@ -109,15 +109,6 @@ fn within(mut request: Value, trace_id: &str, span_id: &str, sampled: bool) -> V
     request
 }
 
-/// Stops a server; how long it took.
-fn stop(mut server: Server) -> Duration {
-    let begun = Instant::now();
-    let process = server.process.as_mut().unwrap();
-    process.signal("TERM");
-    assert!(process.wait(PATIENCE).unwrap().success());
-    begun.elapsed()
-}
-
 #[test]
 fn the_metrics_have_the_names_of_the_vocabulary_and_count() {
     let server = measured();
@@ -320,7 +311,7 @@ fn whether_a_trace_is_kept_its_client_says() {
     let last = push("3", "s", &events(3, 3));
     client.socket.send(within(last, &kept, span, true));
     collector.span(&kept, "push");
-    stop(server);
+    server.stop();
     let spans = collector.spans();
     let others: Vec<_> = spans
         .iter()

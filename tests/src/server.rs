@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -15,6 +15,10 @@ use crate::profile::{Profile, REVOKED_USER, REVOKED_VERSION};
 
 /// How long a server may take to get ready. wrangler bundles first.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How long it may take to stop: it is there so that one that does not is a
+/// failure.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a server under test has of the environment beside its own variables.
 const KEPT_VARIABLES: [&str; 4] = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"];
@@ -29,6 +33,22 @@ pub struct Server {
     pub dir: Option<TempDir>,
     /// Whether it is one of those that Syncline replaces.
     pub is_original: bool,
+}
+
+impl Server {
+    /// Stops it as an operator does, with SIGTERM, which SQLite leaves nothing
+    /// beside its files after; how long it took.
+    ///
+    /// # Panics
+    /// When it does not end well, or somebody else runs it.
+    pub fn stop(mut self) -> Duration {
+        let begun = Instant::now();
+        let process = self.process.as_mut().expect("a process of ours");
+        process.signal("TERM");
+        let status = process.wait(STOP_TIMEOUT).expect("it ends");
+        assert!(status.success(), "{status}");
+        begun.elapsed()
+    }
 }
 
 /// How to run Syncline.

@@ -10,19 +10,13 @@ use rusqlite::Connection;
 use serde_json::json;
 use syncline_tests::profile::Profile;
 use syncline_tests::rpc::{Client, event_with, events};
-use syncline_tests::server::{Server, Syncline};
+use syncline_tests::server::Syncline;
 use tempfile::TempDir;
 
 use super::{Outcome, doctor};
 
 fn syncline() -> Syncline {
     Syncline::new("sqlite:data", Profile::Open)
-}
-
-fn stop(mut server: Server) {
-    let mut process = server.process.take().unwrap();
-    process.signal("TERM");
-    assert!(process.wait(Duration::from_secs(60)).unwrap().success());
 }
 
 /// A directory that a server has served from, with a store of some pages; the
@@ -41,7 +35,7 @@ fn served() -> (TempDir, PathBuf) {
         .collect();
     client.push_ok(&batch);
     Client::open(&server, "other").push_ok(&events(1, 3));
-    stop(server);
+    server.stop();
     let files = (0..4).map(|number| dir.path().join(format!("data/shard-{number}.db")));
     let file = files
         .max_by_key(|file| file.metadata().unwrap().len())

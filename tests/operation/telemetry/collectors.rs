@@ -5,7 +5,7 @@ use syncline_tests::collector::{Collector, Manner, hex};
 use syncline_tests::rpc::{Client, events, push};
 use syncline_tests::server::{Server, Syncline};
 
-use super::{metrics, stop, traced, value, wait_for, within};
+use super::{metrics, traced, value, wait_for, within};
 
 /// What was dropped of traces.
 const DROPPED: &str = "syncline_telemetry_dropped_total{syncline_signal=\"traces\"}";
@@ -60,7 +60,7 @@ fn i7_a_collector_that_never_answers_harms_nobody_and_few_spans_wait_for_it() {
         // Of some hundred spans all but those that may wait.
         wait_for(&server, DROPPED, 100.0);
         // It ends though the collector never does.
-        stop(server);
+        server.stop();
         assert!(collector.requests() > 0, "{manner:?}");
     }
 }
@@ -72,7 +72,7 @@ fn i7_a_collector_that_refuses_or_lies_harms_nobody_and_its_drops_are_counted() 
         let server = sending(&collector.url, 10_000, timeout_ms);
         serve(&server);
         wait_for(&server, DROPPED, 100.0);
-        stop(server);
+        server.stop();
         assert!(collector.requests() > 0, "{manner:?}");
     }
 }
@@ -86,7 +86,7 @@ fn i7_a_collector_that_is_dead_harms_nobody_and_its_drops_are_counted() {
     let server = sending(&url, 10_000, "200");
     serve(&server);
     wait_for(&server, DROPPED, 100.0);
-    stop(server);
+    server.stop();
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn i7_what_a_collector_takes_a_part_of_counts_as_far_as_it_was_sent() {
     serve(&server);
     wait_for(&server, DROPPED, 100.0);
     let said = value(&metrics(&server), DROPPED).unwrap();
-    stop(server);
+    server.stop();
     let sent = collector.spans().len() as f64;
     assert!(said <= sent, "{said} of {sent} are dropped");
 }
@@ -109,7 +109,7 @@ fn telemetry_goes_nowhere_else_than_where_it_was_sent() {
     let server = sending(&collector.url, 10_000, FOR_EVER_MS);
     serve(&server);
     wait_for(&server, DROPPED, 100.0);
-    stop(server);
+    server.stop();
     assert!(collector.requests() > 0);
     assert_eq!(elsewhere.requests(), 0);
 }
@@ -125,7 +125,7 @@ fn what_is_left_when_a_server_stops_is_sent() {
         .socket
         .send(within(request, &trace, "ffffffffffffffff", true));
     client.socket.receive_json();
-    stop(server);
+    server.stop();
     let spans = collector.spans();
     let found = spans
         .iter()

@@ -11,8 +11,6 @@ use syncline_tests::rpc::{Client, event_with, events, pull, ws_url};
 use syncline_tests::server::{Server, Syncline};
 use syncline_tests::socket::{Received, Socket};
 
-use super::stop;
-
 /// Pulls of all events that are more than the kernel holds for a socket.
 const PULLS: u32 = 8;
 
@@ -63,7 +61,7 @@ fn a_program_reads_the_log_line_by_line_and_each_has_its_event() {
     client.push_ok(&events(1, 1));
     client.socket.close(1000);
     let ended = line(dir, "ended");
-    stop(server);
+    server.stop();
     for line in lines(dir) {
         assert!(line["event"].is_string(), "{line}");
         assert!(line["timestamp"].is_string() && line["level"].is_string());
@@ -195,7 +193,7 @@ fn an_opened_sockets_lines_have_its_upgrades_request_id() {
     assert_eq!(line(dir, "opened")["request_id"], told);
     let mut stays = Socket::open(&server, &ws_url("s"));
     let told = json!(stays.request_id.take().expect("its upgrade has an id"));
-    stop(server);
+    server.stop();
     // The one line for all that a stopping server closes names the last.
     assert_eq!(line(dir, "closed")["request_id"], told);
 }
