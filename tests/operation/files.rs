@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
 use syncline_tests::process::Process;
 use syncline_tests::profile::Profile;
-use syncline_tests::rpc::{Client, batch, event_with, events};
+use syncline_tests::rpc::{Client, batch, events};
 use syncline_tests::server::{Syncline, binary};
 use syncline_tests::socket::Received;
 use tempfile::TempDir;
+
+use crate::needles::{largest_file, needles};
 
 /// `nobody`, nearly everywhere; what counts is that nothing here is its.
 const NOBODY: u32 = 65_534;
@@ -36,21 +37,10 @@ fn served() -> (TempDir, PathBuf) {
     let mut client = Client::open(&server, "s");
     for push in 0..10 {
         let first = push * 100 + 1;
-        let batch: Vec<_> = (first..first + 100)
-            .map(|n| {
-                event_with(
-                    n,
-                    json!({"text": format!("needle-{n}-{}", "x".repeat(200))}),
-                )
-            })
-            .collect();
-        client.push_ok(&batch);
+        client.push_ok(&needles(first..=first + 99));
     }
     server.stop();
-    let file = (0..4)
-        .map(|number| dir.path().join(format!("data/shard-{number}.db")))
-        .max_by_key(|file| file.metadata().unwrap().len())
-        .unwrap();
+    let file = largest_file(dir.path());
     (dir, file)
 }
 

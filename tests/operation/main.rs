@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod killed;
 mod limits;
+mod needles;
 mod ops;
 mod overload;
 mod refusals;

@@ -314,13 +314,7 @@ fn every_query_of_an_operators_finds_what_it_names() {
                     .clone(),
             );
         }
-        let unknown: Vec<_> = query.labels.difference(&labels).collect();
-        assert!(
-            unknown.is_empty(),
-            "{}: {unknown:?}: {}",
-            query.of,
-            query.text
-        );
+        query.has_no_labels_but(&labels);
     }
 
     // Prometheus understands them, and no panel is empty.

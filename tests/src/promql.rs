@@ -51,6 +51,20 @@ impl Query {
         query
     }
 
+    /// Looks whether it names labels that its metrics don't have.
+    ///
+    /// # Panics
+    /// When it does: with which, and where it stands.
+    pub fn has_no_labels_but(&self, known: &BTreeSet<String>) {
+        let unknown: Vec<_> = self.labels.difference(known).collect();
+        assert!(
+            unknown.is_empty(),
+            "{}: {unknown:?}: {}",
+            self.of,
+            self.text
+        );
+    }
+
     fn read(&mut self, mut rest: &str) {
         while let Some(first) = rest.chars().next() {
             if first.is_ascii_digit() || first == '[' {

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
-use serde_json::json;
 use syncline_tests::profile::Profile;
-use syncline_tests::rpc::{Client, event_with, events};
+use syncline_tests::rpc::{Client, events};
 use syncline_tests::server::Syncline;
 use tempfile::TempDir;
 
 use super::{Outcome, doctor};
+use crate::needles::{largest_file, needles};
 
 fn syncline() -> Syncline {
     Syncline::new("sqlite:data", Profile::Open)
@@ -25,21 +25,10 @@ fn served() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let server = syncline().start_in(dir.path()).unwrap();
     let mut client = Client::open(&server, "s");
-    let batch: Vec<_> = (1..=200)
-        .map(|n| {
-            event_with(
-                n,
-                json!({"text": format!("needle-{n}-{}", "x".repeat(200))}),
-            )
-        })
-        .collect();
-    client.push_ok(&batch);
+    client.push_ok(&needles(1..=200));
     Client::open(&server, "other").push_ok(&events(1, 3));
     server.stop();
-    let files = (0..4).map(|number| dir.path().join(format!("data/shard-{number}.db")));
-    let file = files
-        .max_by_key(|file| file.metadata().unwrap().len())
-        .unwrap();
+    let file = largest_file(dir.path());
     (dir, file)
 }
 

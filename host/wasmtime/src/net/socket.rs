@@ -434,9 +434,7 @@ impl Burst<'_> {
         }
         Ok(())
     }
-}
 
-impl Burst<'_> {
     /// The socket has taken what there was.
     fn taken(&mut self) {
         let frames = std::mem::take(&mut self.frames);
