@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use syncline_tests::cell::Cell;
@@ -209,13 +209,19 @@ fn play_alone(site: &mut Site, name: &'static str) -> Result<()> {
     Ok(())
 }
 
-fn result(place: &Place, done: Result<()>) -> Result<(), Failed> {
+/// A failure, with the end of the server's log as it is before another
+/// scenario has its turn.
+fn with_log(site: &Site, done: Result<()>) -> Result<()> {
     done.map_err(|error| {
-        let log = place.with(|site| Ok(site.log())).unwrap_or_default();
+        let log = site.log();
         let last: Vec<&str> = log.lines().rev().take(30).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        format!("{error:#}\nthe server's log ends:\n{}", last.join("\n")).into()
+        anyhow!("{error:#}\nthe server's log ends:\n{}", last.join("\n"))
     })
+}
+
+fn result(done: Result<()>) -> Result<(), Failed> {
+    done.map_err(|error| format!("{error:#}").into())
 }
 
 fn main() -> Result<ExitCode> {
@@ -233,7 +239,7 @@ fn main() -> Result<ExitCode> {
         for name in SCENARIOS {
             let place = Arc::clone(place);
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {
-                result(&place, place.with(|site| play(site, name)))
+                result(place.with(|site| with_log(site, play(site, name))))
             }));
         }
     }
@@ -241,7 +247,10 @@ fn main() -> Result<ExitCode> {
         for (cell, place) in &places {
             let place = Arc::clone(place);
             trials.push(Trial::test(format!("{}::{name}", cell.name()), move || {
-                result(&place, place.with_alone(|site| play_alone(site, name)))
+                result(place.with_alone(|site| {
+                    let done = play_alone(site, name);
+                    with_log(site, done)
+                }))
             }));
         }
     }

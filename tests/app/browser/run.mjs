@@ -77,7 +77,8 @@ const run = async (name) => {
     return true
   } catch (error) {
     console.error(error)
-    say({ scenario: name, passed: false, why: String(error?.message ?? error), errors: tabs.flatMap((tab) => tab.errors) })
+    const seen = await Promise.all(tabs.map((tab) => tab.summary().catch(String)))
+    say({ scenario: name, passed: false, why: String(error?.message ?? error), errors: tabs.flatMap((tab) => tab.errors), tabs: seen })
     return false
   } finally {
     await photograph().catch((error) => console.error(error))

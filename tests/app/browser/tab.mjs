@@ -71,8 +71,9 @@ export class Tab {
     return this.page.locator('li.todo', { has: this.page.getByLabel(`Done: ${title}`, { exact: true }) })
   }
 
-  check(title) {
-    return this.row(title).getByRole('checkbox').click()
+  async check(title) {
+    await this.row(title).getByRole('checkbox').click()
+    await this.shows([`[x] ${title}`])
   }
 
   async rename(title, next) {
@@ -82,8 +83,16 @@ export class Tab {
     await this.shows([next])
   }
 
-  remove(title) {
-    return this.row(title).getByRole('button', { name: `Delete ${title}`, exact: true }).click()
+  async remove(title) {
+    await this.row(title).getByRole('button', { name: `Delete ${title}`, exact: true }).click()
+    await this.lacks([title])
+  }
+
+  /** Who looks at a failure wants to know: what the tab says of its connection, and its todos. */
+  async summary() {
+    if (this.page.isClosed()) return 'closed'
+    const connection = await this.page.evaluate(() => document.querySelector('[data-connection]')?.dataset.connection)
+    return { connection, todos: await this.todos() }
   }
 
   /** The todos as they are shown: `[x] title` where done. */
