@@ -83,7 +83,7 @@ fn standing(connection: &Connection) -> Subscriptions {
         }
         Client::Feed(Feed::Live { .. }) => counts.live = 1,
         Client::Feed(Feed::Paging(_)) => counts.catching = 1,
-        Client::Feed(Feed::Unknown) => {}
+        Client::Feed(Feed::Unknown | Feed::Stopped { .. }) => {}
     }
     counts
 }

@@ -85,6 +85,15 @@ pub enum Feed {
     Unknown,
     /// It is given the events from a cursor on, a page a turn.
     Paging(Paging),
+    /// Its pull failed on the way. Its next push says that it waits for the
+    /// rest, which is what follows the cursor: that push may be older than
+    /// what was sent.
+    Stopped {
+        /// The last event sent.
+        cursor: u64,
+        /// See [`Feed::Live`].
+        acknowledged: u64,
+    },
     /// It is at the head and gets every push.
     Live {
         /// The last event that it pushed itself and that was acknowledged on
@@ -273,7 +282,7 @@ impl Feed {
         match self {
             Self::Unknown => 0,
             Self::Paging(paging) => paging.acknowledged,
-            Self::Live { acknowledged } => *acknowledged,
+            Self::Stopped { acknowledged, .. } | Self::Live { acknowledged } => *acknowledged,
         }
     }
 }

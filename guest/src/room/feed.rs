@@ -62,15 +62,21 @@ impl Room {
             until: info.head,
             acknowledged: self.acknowledged(id),
         };
+        let before = self.feed(id).cloned();
         self.set_feed(id, Feed::Paging(paging));
-        self.feed_page(imports, id);
+        let is_begun = self.feed_page(imports, id);
+        if let Some(before) = before.filter(|_| !is_begun) {
+            // Nothing came of it: who was shown pushes is shown the next.
+            self.set_feed(id, before);
+        }
     }
 
-    /// Sends the next page of what this connection is in the middle of.
-    /// Meanwhile it gets no pushes: it would see a gap.
-    pub(super) fn feed_page(&mut self, imports: &mut impl Imports, id: ConnectionId) {
+    /// Sends the next page of what this connection is in the middle of;
+    /// returns whether it could. Meanwhile it gets no pushes: it would see a
+    /// gap.
+    pub(super) fn feed_page(&mut self, imports: &mut impl Imports, id: ConnectionId) -> bool {
         let Some(Feed::Paging(paging)) = self.feed(id).cloned() else {
-            return;
+            return false;
         };
         let packing = if paging.is_pull {
             Packing::Pages
@@ -87,15 +93,24 @@ impl Room {
         let (info, chunks) = match page {
             Ok(page) => page,
             Err(fault) if paging.is_pull => {
-                self.set_feed(id, Feed::Unknown);
+                let Paging {
+                    cursor,
+                    acknowledged,
+                    ..
+                } = paging;
+                let stopped = Feed::Stopped {
+                    cursor,
+                    acknowledged,
+                };
+                self.set_feed(id, stopped);
                 self.reply(imports, id, &paging.id, &fault.reply());
-                return;
+                return false;
             }
             Err(fault) => {
                 // Its push has been answered. It will show where it is with
                 // its next one, on another socket.
                 self.close(imports, id, fault.code);
-                return;
+                return false;
             }
         };
         for chunk in &chunks {
@@ -123,6 +138,7 @@ impl Room {
                 self.set_feed(id, Feed::Live { acknowledged });
             }
         }
+        true
     }
 
     /// A client pushes that is fed.
@@ -197,8 +213,8 @@ impl Room {
             && self.log.holds(imports, batch).unwrap_or(false)
     }
 
-    /// A client that lost its socket shows with its push where it is: give it
-    /// what it lacks.
+    /// A client that lost its socket, or whose pull failed, shows with its
+    /// push where it is: give it what it lacks.
     fn feed_what_lacks(
         &mut self,
         imports: &mut impl Imports,
@@ -207,7 +223,12 @@ impl Room {
         cursor: u64,
         head: u64,
     ) {
-        if cursor < head && self.feed(id) == Some(&Feed::Unknown) {
+        let cursor = match self.feed(id) {
+            Some(Feed::Unknown) => cursor,
+            Some(&Feed::Stopped { cursor: sent, .. }) => sent.max(cursor),
+            _ => return,
+        };
+        if cursor < head {
             let paging = Paging {
                 id: request_id.to_owned(),
                 is_pull: false,

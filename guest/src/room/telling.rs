@@ -107,7 +107,10 @@ impl Room {
                 return true;
             }
             let told_from_ms = editor.told_from_ms(Others::of(now_ms));
+            // A push that will only have been, since the clock was set back,
+            // would hold a client that is quiet once its time comes near.
             let waits = editor::wait_ms(told_from_ms, now_ms).is_some()
+                && !editor.is_forgotten(now_ms)
                 && (is_small || !editor.is_coming());
             let others = held.get_mut(&id).map(|others| others.more(now_ms));
             // A pull that it has begun since waits with the one before.

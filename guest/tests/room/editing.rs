@@ -351,6 +351,22 @@ fn i3_who_is_quiet_does_not_wait_because_the_clock_was_set_back() {
     assert_eq!(host.wakes_at, None);
 }
 
+/// What was a burst by the clock of before is none when that time comes again.
+#[test]
+fn i3_who_is_quiet_does_not_wait_when_the_clock_has_caught_up() {
+    let mut host = Host::default();
+    let mut room = listening(&mut host);
+    for n in 0..2 {
+        say(&mut room, &mut host, 1, push("SyncWsRpc", "9", n, 1));
+    }
+    set_clock(&mut host, true, 10_000);
+    wait(&mut room, &mut host, 9_900);
+    host.sent.clear();
+    another(&mut room, &mut host);
+    assert_eq!(told(&mut host), [3]);
+    assert_eq!(host.wakes_at, None);
+}
+
 /// They lose a batch of theirs if others' events come while they push
 /// (livestore#1530); 0.3 clients, HTTP clients and objects do not wait.
 #[test]

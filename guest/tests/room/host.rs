@@ -31,6 +31,8 @@ pub struct Host {
     pub events: Vec<StoredEvent>,
     /// The next calls of `open` fail.
     pub open_fails: bool,
+    /// The next calls of `read` fail.
+    pub read_fails: bool,
     pub now: SystemTime,
     pub env: BTreeMap<&'static str, String>,
     pub sent: Vec<(ConnectionId, String)>,
@@ -62,6 +64,7 @@ impl Default for Host {
             backend_id: "first".to_owned(),
             events: Vec::new(),
             open_fails: false,
+            read_fails: false,
             now: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             env: BTreeMap::from([("ENVIRONMENT", "development".to_owned())]),
             sent: Vec::new(),
@@ -273,6 +276,9 @@ impl EventLog for Host {
         max_events: u32,
         max_bytes: u32,
     ) -> Result<Vec<StoredEvent>, StorageError> {
+        if self.read_fails {
+            return Err(StorageError::Unavailable("simulated".to_owned()));
+        }
         let mut bytes = 0;
         let events = self.events.iter().filter(|event| event.seq_num > after);
         let events = events

@@ -54,6 +54,65 @@ fn i3_the_same_by_a_push_and_by_a_0_3_pull() {
     }
 }
 
+const PULL_V3: &str = r#"{"_tag":"WSMessage.PullReq","requestId":"r"}"#;
+
+/// A 0.3 client's push from before it knew anything.
+fn old_push_v3() -> String {
+    let batch = batch(0, 1);
+    format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#)
+}
+
+/// A client that is shown pushes, and whose pull fails before anything of it
+/// was sent, goes on as before: its next push may be from before all that.
+#[test]
+fn i3_a_0_3_client_whose_pull_failed_is_shown_nothing_twice() {
+    let mut host = Host::default();
+    let mut room = start(&mut host);
+    room.open(&mut host, 1, &anybody(Speech::SOCKET_V3));
+    room.open(&mut host, 2, &anybody(Speech::SOCKET));
+    say(&mut room, &mut host, 2, push("SyncWsRpc", "1", 0, 3));
+    assert_eq!(numbers(&host.take_sent(1)), [1, 2, 3]);
+    // One that slept has to read.
+    let mut room = start(&mut host);
+    host.read_fails = true;
+    say(&mut room, &mut host, 1, PULL_V3);
+    assert!(host.take_sent(1)[0].contains("WSMessage.Error"));
+    host.read_fails = false;
+    say(&mut room, &mut host, 1, old_push_v3());
+    assert!(numbers(&host.take_sent(1)).is_empty());
+    say(&mut room, &mut host, 2, push("SyncWsRpc", "2", 3, 1));
+    assert_eq!(numbers(&host.take_sent(1)), [4]);
+}
+
+/// The same of one whose pull fails on the way: it is given the rest, also by
+/// a room that has slept since.
+#[test]
+fn i3_a_0_3_client_whose_pull_broke_off_is_given_the_rest() {
+    for has_slept in [false, true] {
+        let mut host = Host::default();
+        host.write_elsewhere(2_000);
+        let mut room = start(&mut host);
+        room.open(&mut host, 1, &anybody(Speech::SOCKET_V3));
+        say(&mut room, &mut host, 1, PULL_V3);
+        let mut shown = numbers(&host.take_sent(1));
+        assert!(shown.len() < 2_000, "it takes several turns");
+        host.read_fails = true;
+        room.drained(&mut host, 1);
+        assert!(host.take_sent(1)[0].contains("WSMessage.Error"));
+        host.read_fails = false;
+        if has_slept {
+            room = start(&mut host);
+        }
+        say(&mut room, &mut host, 1, old_push_v3());
+        for _ in 0..20 {
+            room.drained(&mut host, 1);
+        }
+        shown.extend(numbers(&host.take_sent(1)));
+        let all: Vec<u64> = (1..=2_000).collect();
+        assert!(shown == all, "{} events, or not these", shown.len());
+    }
+}
+
 /// Another server has emptied the log: it is another one now, and nobody may
 /// be shown it as the continuation of what they have.
 #[test]

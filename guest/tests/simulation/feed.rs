@@ -76,10 +76,12 @@ impl Feed {
         self.pull.as_ref().is_some_and(|pull| pull.id == request)
     }
 
-    /// Storage failed: the room does not know any more where the client is.
+    /// Storage failed: the room does not tell the client more, until it shows
+    /// that it waits. Where nothing of the answer was sent, all is as before.
     pub fn pull_failed(&mut self) {
-        self.pull = None;
-        self.is_fed = false;
+        if self.pull.take().is_some_and(|pull| pull.is_answered) {
+            self.is_fed = false;
+        }
     }
 
     pub fn drain_asked(&mut self) {
