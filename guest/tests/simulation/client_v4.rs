@@ -399,6 +399,9 @@ impl ClientV4 {
                     (Exit::Success, Some(pushed)) if pushed.is_beyond => {
                         session.wait_for = pushed.last;
                         self.is_unsure = true;
+                        // Who tries again, and where the head is, looks like
+                        // one that only pushes.
+                        session.is_doubted = false;
                     }
                     (Exit::Success, Some(pushed)) => self.replica.acknowledged(pushed.last),
                     (Exit::ServerAhead { head, .. }, Some(_)) => {
