@@ -69,6 +69,14 @@ impl Answer {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
+    /// Whether it is wrangler's own, which stands between and says so of a
+    /// Worker whose connection broke off because it did not read a body to its
+    /// end (wrangler 4.86, `ProxyWorker.ts`). Cloudflare has no such proxy.
+    #[must_use]
+    pub fn is_of_broken_worker(&self) -> bool {
+        self.status == 503 && self.body.starts_with(b"Your worker restarted mid-request.")
+    }
+
     /// The body as text.
     #[must_use]
     pub fn text(&self) -> String {

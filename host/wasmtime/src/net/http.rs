@@ -86,9 +86,20 @@ pub async fn handle(
     let is_upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if is_upgraded || status.is_client_error() || status.is_server_error() {
         let id = request_id.and_then(|id| HeaderValue::try_from(id).ok());
-        id.and_then(|id| response.headers_mut().insert(REQUEST_ID, id));
+        if let Some(id) = id {
+            identify(response.headers_mut(), id);
+        }
     }
     response
+}
+
+/// Gives an answer the id that its client can quote; a website that may read
+/// the answer may read that, too.
+fn identify(headers: &mut HeaderMap, id: HeaderValue) {
+    headers.insert(REQUEST_ID, id);
+    if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, REQUEST_ID.into());
+    }
 }
 
 /// What is known of a request that is being answered.
