@@ -241,9 +241,12 @@ fn i6_websites_elsewhere_upload_nothing(stage: &Stage) {
     let foreign = from("https://evil.example.com");
     assert_eq!(foreign.status, 403, "{foreign:?}");
     // A page that may ask, and is refused, can show the id that the log has.
-    let without_token = Ask::new("POST", UPLOAD).with("origin", ORIGIN);
-    let answer = stage.send(&without_token);
-    assert_eq!(answer.status, 401, "{answer:?}");
+    let without_form = user
+        .ask("POST", UPLOAD)
+        .with("content-type", "text/plain")
+        .with("origin", ORIGIN);
+    let answer = stage.send(&without_form);
+    assert_eq!(answer.status, 415, "{answer:?}");
     assert!(answer.header("x-request-id").is_some(), "{answer:?}");
     let exposed = answer
         .header("access-control-expose-headers")
