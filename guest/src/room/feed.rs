@@ -62,57 +62,54 @@ impl Room {
             until: info.head,
             acknowledged: self.acknowledged(id),
         };
-        let before = self.feed(id).cloned();
-        self.set_feed(id, Feed::Paging(paging));
-        let is_begun = self.feed_page(imports, id);
-        if let Some(before) = before.filter(|_| !is_begun) {
+        if let Err(fault) = self.send_page(imports, id, paging) {
             // Nothing came of it: who was shown pushes is shown the next.
-            self.set_feed(id, before);
+            self.reply(imports, id, request_id, &fault.reply());
         }
     }
 
-    /// Sends the next page of what this connection is in the middle of;
-    /// returns whether it could. Meanwhile it gets no pushes: it would see a
-    /// gap.
-    pub(super) fn feed_page(&mut self, imports: &mut impl Imports, id: ConnectionId) -> bool {
+    /// Goes on with what this connection is in the middle of. Meanwhile it
+    /// gets no pushes: it would see a gap.
+    pub(super) fn feed_page(&mut self, imports: &mut impl Imports, id: ConnectionId) {
         let Some(Feed::Paging(paging)) = self.feed(id).cloned() else {
-            return false;
+            return;
         };
+        let (cursor, acknowledged) = (paging.cursor, paging.acknowledged);
+        let pull = paging.is_pull.then(|| paging.id.clone());
+        let Err(fault) = self.send_page(imports, id, paging) else {
+            return;
+        };
+        let Some(request_id) = pull else {
+            // Its push has been answered. It will show where it is with its
+            // next one, on another socket.
+            return self.close(imports, id, fault.code);
+        };
+        let stopped = Feed::Stopped {
+            cursor,
+            acknowledged,
+        };
+        self.set_feed(id, stopped);
+        self.reply(imports, id, &request_id, &fault.reply());
+    }
+
+    /// Sends a page of what a connection is given, and settles where it
+    /// stands. Where that fails nothing was sent, and it stands where it did.
+    fn send_page(
+        &mut self,
+        imports: &mut impl Imports,
+        id: ConnectionId,
+        paging: Paging,
+    ) -> Result<(), Fault> {
         let packing = if paging.is_pull {
             Packing::Pages
         } else {
             Packing::Whole
         };
         let shape = (self.item_form(id), packing);
-        let page = self.log.info(imports).and_then(|info| {
-            let chunks = self
-                .log
-                .chunks(imports, paging.cursor, shape, WINDOW_CHUNKS_MAX)?;
-            Ok((info, chunks))
-        });
-        let (info, chunks) = match page {
-            Ok(page) => page,
-            Err(fault) if paging.is_pull => {
-                let Paging {
-                    cursor,
-                    acknowledged,
-                    ..
-                } = paging;
-                let stopped = Feed::Stopped {
-                    cursor,
-                    acknowledged,
-                };
-                self.set_feed(id, stopped);
-                self.reply(imports, id, &paging.id, &fault.reply());
-                return false;
-            }
-            Err(fault) => {
-                // Its push has been answered. It will show where it is with
-                // its next one, on another socket.
-                self.close(imports, id, fault.code);
-                return false;
-            }
-        };
+        let info = self.log.info(imports)?;
+        let chunks = self
+            .log
+            .chunks(imports, paging.cursor, shape, WINDOW_CHUNKS_MAX)?;
         for chunk in &chunks {
             let (why, page_info) = if paging.is_pull {
                 (Why::Pull, page_info(chunk.last, paging.until))
@@ -138,7 +135,7 @@ impl Room {
                 self.set_feed(id, Feed::Live { acknowledged });
             }
         }
-        true
+        Ok(())
     }
 
     /// A client pushes that is fed.

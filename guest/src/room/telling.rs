@@ -106,16 +106,18 @@ impl Room {
             if Some(id) == by {
                 return true;
             }
-            let told_from_ms = editor.told_from_ms(Others::of(now_ms));
-            // A push that will only have been, since the clock was set back,
-            // would hold a client that is quiet once its time comes near.
-            let waits = editor::wait_ms(told_from_ms, now_ms).is_some()
-                && !editor.is_forgotten(now_ms)
-                && (is_small || !editor.is_coming());
             let others = held.get_mut(&id).map(|others| others.more(now_ms));
+            // First: a push that will only have been, since the clock was set
+            // back, would hold a client that is quiet when its time is near.
+            if others.is_none() && editor.is_forgotten(now_ms) {
+                return false;
+            }
+            let told_from_ms = editor.told_from_ms(Others::of(now_ms));
+            let waits = editor::wait_ms(told_from_ms, now_ms).is_some()
+                && (is_small || !editor.is_coming());
             // A pull that it has begun since waits with the one before.
             if !waits && others.is_none() {
-                return !editor.is_forgotten(now_ms);
+                return true;
             }
             let Some(Client::Pulls(pulls)) = connections.get_mut(&id).map(|it| &mut it.client)
             else {

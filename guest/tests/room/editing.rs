@@ -5,7 +5,8 @@ use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
 use super::host::{
-    Host, ack, anybody, numbers, pass, pull, push, say, set_clock, start, wait, wakes_in_ms,
+    Host, ack, anybody, batch, numbers, pass, pull, push, push_v3, say, set_clock, start, wait,
+    wakes_in_ms,
 };
 
 /// A room with a live 0.4 pull, "1" on connection 1, that is long there, and
@@ -375,9 +376,7 @@ fn i3_only_0_4_sockets_wait() {
     let mut room = listening(&mut host);
     room.open(&mut host, 3, &anybody(Speech::SOCKET_V3));
     for n in 0..3 {
-        let batch = super::host::batch(n, 1);
-        let push = format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#);
-        say(&mut room, &mut host, 3, push);
+        say(&mut room, &mut host, 3, push_v3(&batch(n, 1)));
     }
     host.sent.clear();
     another(&mut room, &mut host);

@@ -216,6 +216,11 @@ pub fn batch(parent: u64, count: u64) -> String {
     events.join(",")
 }
 
+/// A 0.3 push of a batch.
+pub fn push_v3(batch: &str) -> String {
+    format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#)
+}
+
 /// An Ack.
 pub fn ack(id: &str) -> String {
     format!(r#"{{"_tag":"Ack","requestId":"{id}"}}"#)

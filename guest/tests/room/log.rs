@@ -2,7 +2,7 @@
 
 use syncline_guest::protocol::Speech;
 
-use super::host::{Host, ack, anybody, batch, numbers, pass, pull, push, say, start};
+use super::host::{Host, ack, anybody, batch, numbers, pass, pull, push, push_v3, say, start};
 
 /// A room with a live 0.4 pull (connection 1) that is at the head, 2.
 fn live_at_two(host: &mut Host) -> syncline_guest::room::Room {
@@ -56,12 +56,6 @@ fn i3_the_same_by_a_push_and_by_a_0_3_pull() {
 
 const PULL_V3: &str = r#"{"_tag":"WSMessage.PullReq","requestId":"r"}"#;
 
-/// A 0.3 client's push from before it knew anything.
-fn old_push_v3() -> String {
-    let batch = batch(0, 1);
-    format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#)
-}
-
 /// A client that is shown pushes, and whose pull fails before anything of it
 /// was sent, goes on as before: its next push may be from before all that.
 #[test]
@@ -78,7 +72,7 @@ fn i3_a_0_3_client_whose_pull_failed_is_shown_nothing_twice() {
     say(&mut room, &mut host, 1, PULL_V3);
     assert!(host.take_sent(1)[0].contains("WSMessage.Error"));
     host.read_fails = false;
-    say(&mut room, &mut host, 1, old_push_v3());
+    say(&mut room, &mut host, 1, push_v3(&batch(0, 1)));
     assert!(numbers(&host.take_sent(1)).is_empty());
     say(&mut room, &mut host, 2, push("SyncWsRpc", "2", 3, 1));
     assert_eq!(numbers(&host.take_sent(1)), [4]);
@@ -103,7 +97,7 @@ fn i3_a_0_3_client_whose_pull_broke_off_is_given_the_rest() {
         if has_slept {
             room = start(&mut host);
         }
-        say(&mut room, &mut host, 1, old_push_v3());
+        say(&mut room, &mut host, 1, push_v3(&batch(0, 1)));
         for _ in 0..20 {
             room.drained(&mut host, 1);
         }
@@ -165,12 +159,8 @@ fn who_is_ahead_of_the_log_is_reported() {
         say(&mut room, &mut host, 3, text);
     }
     assert_eq!(host.lines_with("(8 such"), 1);
-    let text = format!(
-        r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{}]}}"#,
-        batch(60, 1)
-    );
     for _ in 0..8 {
-        say(&mut room, &mut host, 3, text.clone());
+        say(&mut room, &mut host, 3, push_v3(&batch(60, 1)));
     }
     // Not each time.
     assert_eq!(host.lines_with("events up to"), 5);

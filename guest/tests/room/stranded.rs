@@ -4,7 +4,9 @@
 use syncline_guest::protocol::Speech;
 use syncline_guest::room::Room;
 
-use super::host::{Host, ack, anybody, numbers, pass, pull, push, say, start, wait, wakes_in_ms};
+use super::host::{
+    Host, ack, anybody, batch, numbers, pass, pull, push, push_v3, say, start, wait, wakes_in_ms,
+};
 
 /// A room whose log has two events, with a 0.4 connection that has not pulled.
 fn connected(host: &mut Host) -> Room {
@@ -178,9 +180,7 @@ fn a_0_3_client_is_not_closed() {
     let mut host = Host::default();
     let mut room = connected(&mut host);
     room.open(&mut host, 3, &anybody(Speech::SOCKET_V3));
-    let batch = super::host::batch(1, 1);
-    let push = format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#);
-    say(&mut room, &mut host, 3, push);
+    say(&mut room, &mut host, 3, push_v3(&batch(1, 1)));
     wait(&mut room, &mut host, 10_000);
     assert!(host.closed.is_empty());
     assert_eq!(host.wakes_at, None);

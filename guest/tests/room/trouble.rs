@@ -2,7 +2,7 @@
 
 use syncline_guest::protocol::Speech;
 
-use super::host::{Host, admission, anybody, batch, push, say, start};
+use super::host::{Host, admission, anybody, batch, push, push_v3, say, start};
 
 /// What a 0.4.0 client pushes that has lost a batch of its own.
 fn with_a_hole(id: &str) -> String {
@@ -34,8 +34,7 @@ fn so_is_one_of_a_0_3_client_and_one_over_http() {
     let mut room = start(&mut host);
     room.open(&mut host, 1, &anybody(Speech::SOCKET_V3));
     let batch = format!("{},{}", batch(0, 1), batch(2, 1));
-    let text = format!(r#"{{"_tag":"WSMessage.PushReq","requestId":"p","batch":[{batch}]}}"#);
-    say(&mut room, &mut host, 1, text);
+    say(&mut room, &mut host, 1, push_v3(&batch));
     assert_eq!(host.lines_with("INVALID_EVENTS"), 1);
     let body = with_a_hole("5").replace("SyncWsRpc", "SyncHttpRpc");
     room.request(&mut host, &anybody(Speech::HTTP), body.as_bytes());
